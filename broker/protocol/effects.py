@@ -1,0 +1,72 @@
+"""What a conversation wants done.  Values only; the relay performs a list of them in order.
+
+"Recorded before forwarded" is something a test reads off the list: a `Record` stands before the `Forward` it is about.
+"""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from broker.model import Call, Decision, Fact, JsonObject, Side
+from broker.protocol.catalog import Catalog, Change
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    fact: Fact
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """Send this message.  It is encoded from this very object, which is the one that was judged."""
+
+    to: Side
+    message: JsonObject
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Put the question to a person.  `question` numbers are the conversation's own; the call is parked."""
+
+    question: int
+    call: Call
+    decision: Decision
+
+
+@dataclass(frozen=True, slots=True)
+class Withdraw:
+    """The call behind a question was cancelled by its sender: nobody needs to answer any more."""
+
+    question: int
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """Start the server.  Asked for at most once until `Started`, `NotStarted` or `ServerGone` comes back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """The session is about to read something of this server.  Goes into the ledger before the result is forwarded."""
+
+    method: str
+    target: str
+    text: JsonObject
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """The live catalog is not the pinned one.  New and changed items are held until a person agrees to `live`."""
+
+    changes: tuple[Change, ...]
+    live: Catalog
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """Close the link.  `blame` says whose fault it was ("client", "server") or that it was nobody's ("")."""
+
+    reason: str
+    blame: str = ""
+
+
+Effect: TypeAlias = Record | Forward | Ask | Withdraw | Launch | Read | Drift | End

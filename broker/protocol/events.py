@@ -1,0 +1,78 @@
+"""What can happen to a conversation.  Values only."""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from broker.model import Decision, JsonObject
+
+
+@dataclass(frozen=True, slots=True)
+class FromClient:
+    """The client sent this (strictly decoded) message.  `size` is its length on the wire in bytes."""
+
+    message: JsonObject
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FromServer:
+    message: JsonObject
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A question asked with `Ask` was answered, or its deadline passed (then `decision` is a denial)."""
+
+    question: int
+    decision: Decision
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """Somebody answered whether this client may use this server at all."""
+
+    allowed: bool
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AdmissionDelayed:
+    """Nobody answered in time for the client's handshake: it is answered with empty lists now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The instance asked for with `Launch` runs and reads its standard input."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotStarted:
+    """It could not be started.  `reason` is a sentence for the client, without any text from the server."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServerGone:
+    """The running instance ended or broke the rules of the wire; open requests to it are answered with errors."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DriftAccepted:
+    """A person agreed to the live catalog; from now on it counts as the pinned one."""
+
+
+Event: TypeAlias = (
+    FromClient
+    | FromServer
+    | Answered
+    | Admitted
+    | AdmissionDelayed
+    | Started
+    | NotStarted
+    | ServerGone
+    | DriftAccepted
+)
