@@ -1,0 +1,114 @@
+"""Ask the front desk: what the command line and the screen use, and nothing else.
+
+One connection carries one question at a time; `watch` takes a connection of its own.  The desk's refusals come back as
+`DeskError` with the desk's own words and hint.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any, Final, TypeVar, cast
+
+from pydantic import TypeAdapter
+
+from broker.api import schema
+from broker.errors import DaemonUnreachable, DeskError
+
+MAX_LINE: Final = 32 * 1024 * 1024  # a snapshot with thousands of tools stays far below
+CONNECT_SECONDS: Final = 2.0
+_WATCH_EVENT: Final[TypeAdapter[schema.WatchEvent]] = TypeAdapter(schema.WatchEvent)
+
+Answer = TypeVar("Answer", bound=schema.Words)
+
+
+class DeskClient:
+    """A person's side of `control.sock`.
+
+    Usage: `async with DeskClient(socket_path) as desk: status = await desk.ask(schema.STATUS, schema.Nothing(), ...)`.
+    """
+
+    def __init__(self, socket_path: Path) -> None:
+        self._path = socket_path
+        self._reader: asyncio.StreamReader | None = None
+        self._writer: asyncio.StreamWriter | None = None
+        self._next_id = 0
+
+    async def __aenter__(self) -> "DeskClient":
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                self._reader, self._writer = await asyncio.open_unix_connection(str(self._path), limit=MAX_LINE)
+        except (OSError, TimeoutError) as cause:
+            raise DaemonUnreachable(
+                f"no daemon answers at {self._path}", hint="start it with: bulkhead up"
+            ) from cause
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+    async def ask(
+        self,
+        route: schema.Route,
+        params: schema.Words,
+        answer: type[Answer],
+        *,
+        progress: Callable[[str], None] = lambda _text: None,
+    ) -> Answer:
+        """Send one request and return its answer; `progress` hears of long work.
+
+        Raises:
+            DeskError: the desk said no, and why.
+            DaemonUnreachable: the connection broke.
+        """
+        number = await self._send(route, params)
+        while True:
+            line = await self._line(number)
+            if "event" in line:
+                progress(str(line["event"].get("text", "")))
+                continue
+            return answer.model_validate(line["result"])
+
+    async def watch(self) -> AsyncIterator[schema.WatchEvent]:
+        """A snapshot first, then changes, until the connection ends (then `DaemonUnreachable`)."""
+        number = await self._send(schema.WATCH, schema.Nothing())
+        while True:
+            line = await self._line(number)
+            if "event" not in line:
+                return
+            yield _WATCH_EVENT.validate_python(line["event"])
+
+    async def _send(self, route: schema.Route, params: schema.Words) -> int:
+        if self._writer is None:
+            raise DaemonUnreachable("the desk is not open")
+        self._next_id += 1
+        request = {
+            "v": schema.VERSION,
+            "id": self._next_id,
+            "method": route.method,
+            "params": params.model_dump(mode="json"),
+        }
+        try:
+            self._writer.write(json.dumps(request).encode() + b"\n")
+            await self._writer.drain()
+        except OSError as cause:
+            raise DaemonUnreachable("the daemon closed the connection") from cause
+        return self._next_id
+
+    async def _line(self, number: int) -> dict[str, Any]:
+        if self._reader is None:
+            raise DaemonUnreachable("the desk is not open")
+        try:
+            text = await self._reader.readline()
+        except (OSError, ValueError) as cause:
+            raise DaemonUnreachable("the daemon's answer could not be read") from cause
+        if not text:
+            raise DaemonUnreachable("the daemon closed the connection", hint="see: bulkhead status")
+        line = cast(dict[str, Any], json.loads(text))
+        if line.get("id") != number:
+            raise DaemonUnreachable("the daemon answered another question")
+        if "error" in line:
+            error = line["error"]
+            raise DeskError(str(error["what"]), hint=str(error.get("hint", "")), code=str(error.get("code", "refused")))
+        return line

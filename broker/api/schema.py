@@ -1,0 +1,395 @@
+"""The words of the front desk: what can be asked of the daemon, and what it says.
+
+Newline-delimited JSON on `control.sock`.  A request is `{"v": 1, "id": 7, "method": "...", "params": {...}}`; the desk
+answers with any number of `{"id": 7, "event": {...}}` lines and then one `{"id": 7, "result": {...}}` or
+`{"id": 7, "error": {"code", "what", "hint"}}`.  Unknown keys are refused, so that a mistyped field never means its default.
+"""
+
+from typing import Annotated, Any, Final, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field
+
+VERSION: Final = 1
+
+
+class Words(BaseModel):
+    """Base of everything said at the desk."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+# --- what the daemon shows ---------------------------------------------------------------------------------------
+
+
+class Status(Words):
+    """The daemon in one look."""
+
+    version: str
+    pid: int
+    uptime: float
+    home: str
+    tier: str
+    tier_note: str = ""
+    keychain: str
+    presence: Literal["required", "unsafe-no-presence", "throw-away home"]
+    sessions: int
+    links: int
+    questions: int
+    servers: int
+    policy: str
+    policy_problem: str = ""
+    drifted_documents: list[str] = []
+    receipts: int = 0
+
+
+class QuestionView(Words):
+    """An open question.  `evidence` and `detail` may hold text a server wrote; everything else is ours."""
+
+    id: str
+    kind: Literal["connection", "call", "launch", "drift", "review"]
+    client: str
+    server: str
+    session: str
+    what: str
+    why: str
+    digest: str
+    asked: float
+    deadline: float
+    evidence: list[str] = []
+    detail: str = ""
+
+
+class LinkView(Words):
+    """One client's conversation with one server."""
+
+    id: str
+    server: str
+    state: Literal["waiting for a yes", "ready", "starting", "running", "drift", "ended"]
+    tier: str = ""
+    pid: int = 0
+    calls: int = 0
+    opened: float
+
+
+class SessionView(Words):
+    """One run of one client, and what it has read."""
+
+    id: str
+    client: str
+    workspace: str = ""
+    root_pid: int
+    root_executable: str
+    started: float
+    links: list[LinkView] = []
+    reads: list[str] = []
+
+
+class ToolView(Words):
+    """One tool of a catalog, in the server's own words."""
+
+    name: str
+    title: str = ""
+    description: str = ""
+    state: Literal["agreed", "added", "changed", "missing"] = "agreed"
+
+
+class ServerView(Words):
+    """A registered server, its pin and its catalog."""
+
+    name: str
+    enabled: bool
+    state: Literal["pinned", "not pinned", "drift"]
+    argv: list[str]
+    kind: str = ""
+    artifact: str = ""
+    version: str = ""
+    tree: str = ""
+    packages: int = 0
+    catalog: str = ""
+    pinned: str = ""
+    interpreter: str = ""
+    findings: list[str] = []
+    tools: list[ToolView] = []
+    prompts: list[str] = []
+    resources: list[str] = []
+    read: list[str] = []
+    write: list[str] = []
+    env: list[str] = []
+    changes: list[str] = []
+    drift_digest: str = ""
+
+
+class ClientView(Words):
+    name: str
+    created: str
+    executables: list[str] = []
+
+
+class GrantView(Words):
+    """A standing or session yes."""
+
+    id: str
+    kind: Literal["connection", "call"]
+    client: str
+    server: str
+    rule: str = ""
+    method: str = ""
+    target: str = ""
+    lifetime: Literal["session", "always"]
+    session: str = ""
+    executable: str = ""
+    created: str = ""
+
+
+class Proposal(Words):
+    """A prepared server, verified but not agreed to: nothing of it has run."""
+
+    id: str
+    name: str
+    digest: str
+    lines: list[str]
+    warnings: list[str] = []
+    paths: list[str] = []
+    replaces: bool = False
+
+
+class Agreed(Words):
+    """What pinning a server found."""
+
+    server: ServerView
+    notes: list[str] = []
+
+
+class Receipt(Words):
+    """One entry of the audit chain, as it stands in the log."""
+
+    entry: dict[str, Any]
+
+
+# --- what can be asked -------------------------------------------------------------------------------------------
+
+
+class Nothing(Words):
+    """No parameters, or nothing to say."""
+
+
+class Name(Words):
+    name: str
+
+
+class Prepare(Words):
+    """Resolve, download and verify; progress comes as events.  Runs nothing of the server.
+
+    `environment` holds the caller's variables that the ecosystem's tools need (see `cli.environment`).
+    """
+
+    name: str
+    argv: list[str] = Field(min_length=1, max_length=512)
+    environment: dict[str, str] = {}
+
+
+class Agree(Words):
+    """A person's yes to a proposal.  Starts the server once, in its sandbox, to pin its catalog.
+
+    `connect` names clients whose connection to this server the same yes covers (an import).
+    """
+
+    id: str
+    digest: str
+    read: list[str] = []
+    write: list[str] = []
+    env: dict[str, str] = {}
+    connect: list[str] = []
+
+
+class Answered(Words):
+    """A person's answer to an open question.  `digest` must be that of the question as it was shown."""
+
+    id: str
+    digest: str
+    allow: bool
+    lifetime: Literal["once", "session", "always"] = "once"
+
+
+class Accept(Words):
+    """A person's yes to a drifted catalog, or to a changed document of ours (`name` is then its path)."""
+
+    name: str
+    digest: str
+
+
+class GrantPaths(Words):
+    """Folders or files of the user for a server, beside those it has."""
+
+    name: str
+    read: list[str] = []
+    write: list[str] = []
+
+
+class Search(Words):
+    """Receipts, newest last.  Every field narrows."""
+
+    limit: int = Field(default=50, ge=1, le=10_000)
+    client: str = ""
+    server: str = ""
+    session: str = ""
+    tool: str = ""
+    kind: str = ""
+    rule: str = ""
+    text: str = ""
+
+
+class PolicyUse(Words):
+    """`text` is the whole document; `name` is what status calls it."""
+
+    name: str
+    text: str
+
+
+class Statuses(Words):
+    status: Status
+
+
+class Questions(Words):
+    questions: list[QuestionView]
+
+
+class Sessions(Words):
+    sessions: list[SessionView]
+
+
+class Servers(Words):
+    servers: list[ServerView]
+
+
+class Clients(Words):
+    clients: list[ClientView]
+
+
+class GrantList(Words):
+    grants: list[GrantView]
+
+
+class Receipts(Words):
+    receipts: list[dict[str, Any]]
+
+
+class ReviewItem(Words):
+    """Something that drifted: a catalog (`kind` catalog) or a document of ours (`kind` document)."""
+
+    kind: Literal["catalog", "document"]
+    name: str
+    digest: str
+    changes: list[str]
+
+
+class Review(Words):
+    items: list[ReviewItem]
+
+
+# --- what `watch` says -------------------------------------------------------------------------------------------
+
+
+class Progress(Words):
+    """Long work goes on."""
+
+    event: Literal["progress"] = "progress"
+    text: str
+
+
+class Snapshot(Words):
+    """Everything, once, before the changes.  `receipts` are the last ones, oldest first."""
+
+    event: Literal["snapshot"] = "snapshot"
+    status: Status
+    questions: list[QuestionView]
+    sessions: list[SessionView]
+    servers: list[ServerView]
+    grants: list[GrantView]
+    receipts: list[dict[str, Any]]
+
+
+class QuestionsChanged(Words):
+    event: Literal["questions"] = "questions"
+    questions: list[QuestionView]
+
+
+class SessionsChanged(Words):
+    event: Literal["sessions"] = "sessions"
+    sessions: list[SessionView]
+
+
+class ServersChanged(Words):
+    event: Literal["servers"] = "servers"
+    servers: list[ServerView]
+
+
+class GrantsChanged(Words):
+    event: Literal["grants"] = "grants"
+    grants: list[GrantView]
+
+
+class StatusChanged(Words):
+    event: Literal["status"] = "status"
+    status: Status
+
+
+class ReceiptsAdded(Words):
+    event: Literal["receipts"] = "receipts"
+    receipts: list[dict[str, Any]]
+
+
+WatchEvent: TypeAlias = Annotated[
+    Snapshot | QuestionsChanged | SessionsChanged | ServersChanged | GrantsChanged | StatusChanged | ReceiptsAdded,
+    Field(discriminator="event"),
+]
+
+
+Access: TypeAlias = Literal["read", "tighten", "loosen"]
+"""What a route does to the user's safety.  `loosen` needs a person (presence); the others only the control socket."""
+
+
+class Route:
+    """One thing that can be asked: its parameters, its answer, the access it needs."""
+
+    __slots__ = ("access", "answer", "method", "params")
+
+    def __init__(self, method: str, params: type[Words], answer: type[Words], access: Access) -> None:
+        self.method = method
+        self.params = params
+        self.answer = answer
+        self.access = access
+
+
+STATUS: Final = Route("status", Nothing, Statuses, "read")
+WATCH: Final = Route("watch", Nothing, Nothing, "read")
+STOP: Final = Route("stop", Nothing, Nothing, "tighten")
+PENDING: Final = Route("pending", Nothing, Questions, "read")
+APPROVE: Final = Route("approve", Answered, Nothing, "loosen")
+DENY: Final = Route("deny", Answered, Nothing, "tighten")
+SERVERS: Final = Route("servers", Nothing, Servers, "read")
+PREPARE: Final = Route("server.prepare", Prepare, Proposal, "read")
+AGREE: Final = Route("server.agree", Agree, Agreed, "loosen")
+REMOVE: Final = Route("server.remove", Name, Nothing, "tighten")
+ENABLE: Final = Route("server.enable", Name, Nothing, "loosen")
+DISABLE: Final = Route("server.disable", Name, Nothing, "tighten")
+GRANT_PATHS: Final = Route("server.grant", GrantPaths, Nothing, "loosen")
+REVIEW: Final = Route("review", Nothing, Review, "read")
+ACCEPT: Final = Route("review.accept", Accept, Nothing, "loosen")
+SESSIONS: Final = Route("sessions", Nothing, Sessions, "read")
+SESSION_END: Final = Route("session.end", Name, Nothing, "tighten")
+CLIENTS: Final = Route("clients", Nothing, Clients, "read")
+CLIENT_ADD: Final = Route("client.add", Name, Nothing, "loosen")
+CLIENT_REMOVE: Final = Route("client.remove", Name, Nothing, "tighten")
+GRANTS: Final = Route("grants", Nothing, GrantList, "read")
+REVOKE: Final = Route("grant.revoke", Name, Nothing, "tighten")
+POLICY_USE: Final = Route("policy.use", PolicyUse, Nothing, "loosen")
+AUDIT: Final = Route("audit", Search, Receipts, "read")
+
+ROUTES: Final[dict[str, Route]] = {
+    route.method: route
+    for route in (
+        STATUS, WATCH, STOP, PENDING, APPROVE, DENY, SERVERS, PREPARE, AGREE, REMOVE, ENABLE, DISABLE, GRANT_PATHS,
+        REVIEW, ACCEPT, SESSIONS, SESSION_END, CLIENTS, CLIENT_ADD, CLIENT_REMOVE, GRANTS, REVOKE, POLICY_USE, AUDIT,
+    )
+}  # fmt: skip
