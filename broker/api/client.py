@@ -39,9 +39,7 @@ class DeskClient:
             async with asyncio.timeout(CONNECT_SECONDS):
                 self._reader, self._writer = await asyncio.open_unix_connection(str(self._path), limit=MAX_LINE)
         except (OSError, TimeoutError) as cause:
-            raise DaemonUnreachable(
-                f"no daemon answers at {self._path}", hint="start it with: bulkhead up"
-            ) from cause
+            raise DaemonUnreachable(f"no daemon answers at {self._path}", hint="start it with: bulkhead up") from cause
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -2,7 +2,7 @@
 
 Newline-delimited JSON on `control.sock`.  A request is `{"v": 1, "id": 7, "method": "...", "params": {...}}`; the desk
 answers with any number of `{"id": 7, "event": {...}}` lines and then one `{"id": 7, "result": {...}}` or
-`{"id": 7, "error": {"code", "what", "hint"}}`.  Unknown keys are refused, so that a mistyped field never means its default.
+`{"id": 7, "error": {"code", "what", "hint"}}`.  Unknown keys are refused: a mistyped field never means its default.
 """
 
 from typing import Annotated, Any, Final, Literal, TypeAlias
