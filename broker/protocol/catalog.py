@@ -46,3 +46,33 @@ class Change:
     what: Literal["tool", "prompt", "resource", "template", "instructions", "capabilities", "identity"]
     name: str
     fields: tuple[str, ...] = ()
+
+
+def digest(catalog: Catalog) -> str:
+    """SHA-256 (hex) of the canonical text: the same whatever the order of keys or views."""
+    raise NotImplementedError
+
+
+def diff(agreed: View, live: View) -> tuple[Change, ...]:
+    """What `live` has that was not agreed to, and what it lacks, naming the fields that differ."""
+    raise NotImplementedError
+
+
+def held(changes: tuple[Change, ...]) -> tuple[Change, ...]:
+    """The changes a person must agree to: additions and changes.  What is missing is not drift, nor is a resource."""
+    raise NotImplementedError
+
+
+def endorsed(agreed: View, drift: tuple[Change, ...]) -> View:
+    """What a client may be shown: the agreed view without the items that `drift` names."""
+    raise NotImplementedError
+
+
+def to_json(catalog: Catalog) -> str:
+    """The catalog as a document that `from_json` reads back, byte for byte the same for equal catalogs."""
+    raise NotImplementedError
+
+
+def from_json(text: str) -> Catalog:
+    """Raises `ConfigError` for anything `to_json` could not have written."""
+    raise NotImplementedError

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from broker.model import Decision, JsonObject
+from broker.model import Decision, JsonObject, Side
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +21,31 @@ class FromServer:
 
 
 @dataclass(frozen=True, slots=True)
+class Garbled:
+    """A line that is no message.  `what` is what `FrameDecoder` says about it, `reply` the JSON-RPC error it deserves.
+
+    A client is told and its link lives on; a server's line is dropped and counted against it.
+    """
+
+    who: Side
+    what: str
+    reply: JsonObject
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Answered:
     """A question asked with `Ask` was answered, or its deadline passed (then `decision` is a denial)."""
 
     question: int
     decision: Decision
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """The question is still open.  Sent now and then, so that the waiting client can be shown progress."""
+
+    question: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +88,9 @@ class DriftAccepted:
 Event: TypeAlias = (
     FromClient
     | FromServer
+    | Garbled
     | Answered
+    | Waiting
     | Admitted
     | AdmissionDelayed
     | Started

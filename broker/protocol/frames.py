@@ -1,0 +1,165 @@
+"""Bytes to messages and back.
+
+We forward what we judged: a line is decoded strictly, judged, and encoded again from the very object that was judged.
+The peer's own bytes never pass through, because two parsers may read one text in two ways.
+
+A line that is no message is a fault of its own and never ends the decoder: the faulty line is skipped to its end and
+the next one counts again.  What a fault means is the conversation's business: a client is told (`Fault.reply`) and its
+link lives on; a server's line is recorded, dropped and counted, and too many end the link.
+"""
+
+import json
+import re
+from dataclasses import dataclass
+from itertools import accumulate
+from math import isfinite
+from typing import Any, Final
+
+from broker.errors import ProtocolError
+from broker.model import JsonObject, Side
+
+MAX_FRAME: Final = 4 * 1024 * 1024  # the MCP SDK's own bound for one HTTP body
+MAX_DEPTH: Final = 128  # the deepest published tool schema seen nests 20; the SDK's parser stops near 200
+
+PARSE_ERROR: Final = -32700
+INVALID_REQUEST: Final = -32600
+
+_STRING: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)  # the last quote is optional: no backtracking
+_NOT_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
+_STEP: Final = tuple(1 if byte in b"[{" else -1 for byte in range(256))
+_SURROGATE: Final = re.compile(r"\\u[dD][89abAB]|\\u[dD][c-fC-F]")
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why a line is no message: `error` names who sent it, `reply` is the JSON-RPC error its sender deserves."""
+
+    error: ProtocolError
+    reply: JsonObject
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One line of the wire.  Either `message` is set or `fault` is; `size` counts its bytes without the line end."""
+
+    size: int
+    message: JsonObject | None = None
+    fault: Fault | None = None
+
+
+class FrameDecoder:
+    """Cut a byte stream into messages.  Feed it any chunks; the cuts never matter, and nothing is ever raised.
+
+    Work is linear in the bytes fed.  At most `max_frame` bytes are kept: of a longer line the fault is reported at
+    once and the rest is skipped as it comes; a flood that never ends its line is a new fault every `max_frame` bytes.
+    """
+
+    def __init__(self, who: Side, max_frame: int = MAX_FRAME, max_depth: int = MAX_DEPTH) -> None:
+        self._who = who
+        self._max_frame = max_frame
+        self._max_depth = max_depth
+        self._pieces: list[bytes] = []
+        self._held = 0
+        self._skipping = False
+
+    def feed(self, data: bytes) -> list[Frame]:
+        """The frames that `data` completes, in order."""
+        frames: list[Frame] = []
+        *whole, rest = data.split(b"\n")
+        for piece in whole:
+            self._take(piece, frames)
+            self._end_line(frames)
+        self._take(rest, frames)
+        return frames
+
+    def _take(self, piece: bytes, frames: list[Frame]) -> None:
+        """Keep a piece of the open line, or skip it when the line is too long already."""
+        self._held += len(piece)
+        if not self._skipping and self._held <= self._max_frame:
+            if piece:
+                self._pieces.append(piece)
+            return
+        self._pieces.clear()
+        while not self._skipping or self._held > self._max_frame:
+            frames.append(self._fault(self._held, INVALID_REQUEST, f"sent a line longer than {self._max_frame} bytes"))
+            self._held = max(0, self._held - self._max_frame) if self._skipping else 0
+            self._skipping = True
+
+    def _end_line(self, frames: list[Frame]) -> None:
+        line = b"".join(self._pieces)
+        skipped = self._skipping
+        self._pieces.clear()
+        self._held = 0
+        self._skipping = False
+        if not skipped and line.strip(b" \t\r"):
+            frames.append(self._decode(line))
+
+    def _decode(self, line: bytes) -> Frame:
+        size = len(line)
+        if _deeper_than(line, self._max_depth):
+            return self._fault(size, INVALID_REQUEST, f"sent JSON nested deeper than {self._max_depth} levels")
+        try:
+            text = line.decode("utf-8")  # json.loads(bytes) would also accept UTF-16 and UTF-32
+            value: Any = json.loads(text, object_pairs_hook=_unique, parse_float=_finite, parse_constant=_finite)
+            if _SURROGATE.search(text):
+                json.dumps(value, ensure_ascii=False).encode("utf-8")  # half a character cannot be sent on
+        except (ValueError, RecursionError) as cause:
+            why = str(cause) if isinstance(cause, _NotStrict) else "it is not JSON in UTF-8"
+            return self._fault(size, PARSE_ERROR, f"sent a line that is no message: {why}")
+        if isinstance(value, list):
+            return self._fault(size, INVALID_REQUEST, "sent a batch, and batches are not taken: send one message a line")
+        if not isinstance(value, dict):
+            return self._fault(size, INVALID_REQUEST, "sent JSON that is not an object")
+        if "id" in value and not is_request_id(value["id"]) and not _is_error_without_id(value):
+            return self._fault(size, INVALID_REQUEST, "sent an id that is neither text nor a whole number")
+        return Frame(size, message=value)
+
+    def _fault(self, size: int, code: int, what: str) -> Frame:
+        error = ProtocolError(self._who, what, hint="one JSON-RPC 2.0 object a line, UTF-8, no key twice")
+        reply = {"jsonrpc": "2.0", "id": None, "error": {"code": code, "message": str(error)}}
+        return Frame(size, fault=Fault(error, reply))
+
+
+def encode(message: JsonObject) -> bytes:
+    """One line.
+
+    Raises:
+        ValueError: it holds NaN, an infinity, or half a surrogate pair; no decoder of ours lets these in.
+    """
+    return json.dumps(message, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode("utf-8") + b"\n"
+
+
+def is_request_id(value: object) -> bool:
+    """True for what MCP allows as an id; `True` would pass for request 1, and null turns a request into a notification."""
+    return isinstance(value, str | int) and not isinstance(value, bool)
+
+
+class _NotStrict(ValueError):
+    """A rule of strict JSON, named for the sender."""
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> JsonObject:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise _NotStrict("an object has a key twice")
+    return found
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not isfinite(number):
+        raise _NotStrict("it has a number JSON cannot carry")
+    return number
+
+
+def _is_error_without_id(message: JsonObject) -> bool:
+    """JSON-RPC lets a peer say with id null that it could not read what we sent."""
+    return message["id"] is None and "error" in message and "method" not in message
+
+
+def _deeper_than(line: bytes, limit: int) -> bool:
+    """Found on the text, so that no parser ever descends; only lines with many brackets are looked at closely."""
+    if line.count(b"[") + line.count(b"{") <= limit:
+        return False
+    brackets = _STRING.sub(b"", line).translate(None, _NOT_BRACKETS)
+    return max(accumulate(map(_STEP.__getitem__, brackets)), default=0) > limit
