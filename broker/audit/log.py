@@ -1,0 +1,259 @@
+"""The audit log being written: appended before anything happens, chained, and closed at the first failure.
+
+`append` returns when the kernel has the entry, so a killed daemon loses nothing; `append_durable` when the disk has it
+too.  Everything else reaches the disk within 20 ms while `run_sync` runs.  Whatever goes wrong with the disk closes the
+log for writing: from then on every append raises, and no caller may carry on without its receipt.
+"""
+
+import contextlib
+import fcntl
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, Self
+
+import anyio
+import anyio.to_thread
+
+from broker.audit.head import Head, HeadFile, read_head
+from broker.audit.receipt import Receipt, seal
+from broker.audit.recovery import recover
+from broker.audit.redact import Redactor
+from broker.audit.segments import MAX_SEGMENT, segment_name, sync_folder
+from broker.errors import AuditError
+from broker.files import private_folder
+from broker.model import Fact, Origin
+
+SYNC_PERIOD: Final = 0.020  # seconds of low-risk entries a power cut may take (the promise of `SECURITY.md`)
+_HINT: Final = "free some space, then restart the daemon: bulkhead down, bulkhead up"
+
+
+class AuditLog:
+    """The only writer of one audit folder.  Appends come from one thread, the event loop's."""
+
+    def __init__(
+        self, folder: Path, clock: Callable[[], float], redactor: Redactor, lock: int, head: Head, head_file: HeadFile,
+        segment_limit: int,
+    ) -> None:  # fmt: skip
+        self._folder = folder
+        self._clock = clock
+        self._redactor = redactor
+        self._lock = lock
+        self._limit = segment_limit
+        self._head_file = head_file
+        self._written = head
+        self._synced = head
+        self._segment = -1 if not head.segment else _open_segment(folder / head.segment, new=False)
+        self._full: list[int] = []  # segments that are complete, but not yet on the disk
+        self._failure = ""
+        self._disk = threading.Lock()  # one synchronising thread at a time
+        self._turn = anyio.Lock()
+        self._dirty: anyio.Event | None = None
+
+    @classmethod
+    def open(
+        cls, folder: Path, key: bytes, clock: Callable[[], float], redactor: Redactor | None = None,
+        *, segment_limit: int = MAX_SEGMENT,
+    ) -> Self:  # fmt: skip
+        """Open the log of `folder`, or begin one.  `key` is its integrity key, `clock` seconds since the epoch.
+
+        A last line that a crash left unfinished is kept aside in a `.torn` file, and the first entry says so.
+
+        Raises:
+            AuditError: another process writes it, what is there does not match its checkpoint, or the disk refuses.
+        """
+        lock = -1
+        try:
+            private_folder(folder)
+            lock = _lock(folder)
+            known = read_head(folder, key)
+            recovery = recover(folder, known)
+            head_file = HeadFile(folder, key)
+            log = cls(folder, clock, redactor or Redactor(), lock, recovery.head, head_file, segment_limit)
+            if known is None:
+                head_file.write(recovery.head)
+                head_file.sync()
+                sync_folder(folder)
+        except OSError as cause:
+            _close(lock)
+            raise AuditError(f"the audit log in {folder} cannot be opened: {cause.strerror}", hint=_HINT) from cause
+        except BaseException:
+            _close(lock)
+            raise
+        if recovery.torn:
+            kept = {"kept_aside": dict(recovery.torn)}
+            log.append(Origin(), Fact("daemon", "broker", target="audit-recovery", body=kept))
+        return log
+
+    @property
+    def seq(self) -> int:
+        """The number of the last entry written."""
+        return self._written.seq
+
+    @property
+    def synced_seq(self) -> int:
+        """The number of the last entry known to be on the disk."""
+        return self._synced.seq
+
+    @property
+    def failure(self) -> str:
+        """Why the log is closed for writing; empty while it is open."""
+        return self._failure
+
+    @property
+    def redactor(self) -> Redactor:
+        return self._redactor
+
+    def append(self, origin: Origin, fact: Fact) -> Receipt:
+        """Write the entry about `fact`; return when the kernel has it.
+
+        Raises:
+            AuditError: it could not be written.  What the entry is about must then not happen.
+        """
+        self._check_open()
+        receipt = seal(self._written.hash, self._written.seq + 1, self._clock(), origin, fact, self._redactor)
+        try:
+            if self._segment < 0 or (self._written.end + len(receipt.line) > self._limit and self._written.end > 0):
+                self._begin_segment(receipt.seq)
+            self._write(receipt.line)
+        except OSError as cause:
+            raise self._fail(cause) from cause
+        end = self._written.end + len(receipt.line)
+        self._written = Head(receipt.seq, receipt.hash, self._written.segment, end)
+        if self._dirty is not None:
+            self._dirty.set()
+        return receipt
+
+    async def append_durable(self, origin: Origin, fact: Fact) -> Receipt:
+        """Write the entry about `fact`; return when the disk has it.  Other tasks run meanwhile.
+
+        Raises:
+            AuditError: as for `append`.
+        """
+        receipt = self.append(origin, fact)
+        await self._sync_to(receipt.seq)
+        return receipt
+
+    async def record(self, origin: Origin, fact: Fact) -> Receipt:
+        """Append `fact` as it asks to be: durable or not."""
+        return await self.append_durable(origin, fact) if fact.durable else self.append(origin, fact)
+
+    async def run_sync(self) -> None:
+        """Bring what was appended to the disk every `SYNC_PERIOD`, idle while nothing is.  Ends when the log closes.
+
+        A failure does not raise here: it closes the log, and every append after it raises.
+        """
+        while not self._failure:
+            self._dirty = anyio.Event()
+            if self._written.seq == self._synced.seq:
+                await self._dirty.wait()
+            await anyio.sleep(SYNC_PERIOD)
+            try:
+                await self._sync_to(self._written.seq)
+            except AuditError:
+                return  # `failure` says why, and every append repeats it
+
+    def sync(self) -> None:
+        """Bring everything appended so far to the disk, then vouch for it.  Blocks; any thread.
+
+        Raises:
+            AuditError: the disk refuses.  Nobody knows what it holds then, so the log is closed for writing.
+        """
+        with self._disk:
+            # Read in this order, `append` may go on meanwhile: what it began later is synced too, but not vouched for.
+            written = self._written
+            segment = self._segment
+            full = tuple(self._full)
+            if self._failure or written.seq == self._synced.seq:
+                return
+            try:
+                for descriptor in (*full, segment):
+                    _sync_file(descriptor)
+                if written.segment != self._synced.segment:
+                    sync_folder(self._folder)
+                self._head_file.write(written)
+            except OSError as cause:
+                raise self._fail(cause) from cause
+            self._synced = written
+            for descriptor in full:
+                self._full.remove(descriptor)
+                os.close(descriptor)
+
+    def close(self) -> None:
+        """Sync, vouch for the end of the chain, let the next writer in.  The log stays closed.
+
+        Raises:
+            AuditError: the last entries may not be on the disk.
+        """
+        if self._lock < 0:
+            return
+        try:
+            self.sync()
+        finally:
+            self._failure = self._failure or "the audit log is closed"
+            if self._dirty is not None:
+                self._dirty.set()
+            for descriptor in (*self._full, self._segment, self._lock):
+                _close(descriptor)
+            self._head_file.close()
+            self._full, self._segment, self._lock = [], -1, -1
+
+    async def _sync_to(self, seq: int) -> None:
+        """Return when entry `seq` is on the disk.  Those who wait together share one fdatasync."""
+        while self._synced.seq < seq:
+            async with self._turn:
+                if self._synced.seq < seq:
+                    await anyio.to_thread.run_sync(self.sync)
+                    self._check_open()
+
+    def _begin_segment(self, seq: int) -> None:
+        name = segment_name(seq)
+        descriptor = _open_segment(self._folder / name, new=True)
+        if self._segment >= 0:
+            self._full.append(self._segment)
+        self._segment = descriptor
+        self._written = Head(self._written.seq, self._written.hash, name, 0)
+
+    def _write(self, line: bytes) -> None:
+        rest = memoryview(line)
+        try:
+            while rest:  # a full disk takes a part first, and says why at the next try
+                rest = rest[os.write(self._segment, rest) :]
+        except OSError:
+            with contextlib.suppress(OSError):  # else the next `open` keeps the part aside
+                os.ftruncate(self._segment, self._written.end)
+            raise
+
+    def _check_open(self) -> None:
+        if self._failure:
+            raise AuditError(f"nothing can be recorded: {self._failure}", hint=_HINT)
+
+    def _fail(self, cause: OSError) -> AuditError:
+        self._failure = f"the audit log in {self._folder} cannot be written: {cause.strerror}"
+        return AuditError(self._failure, hint=_HINT)
+
+
+def _lock(folder: Path) -> int:
+    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as cause:
+        os.close(descriptor)
+        raise AuditError(f"another process writes the audit log in {folder}", hint="see: bulkhead status") from cause
+    return descriptor
+
+
+def _open_segment(path: Path, *, new: bool) -> int:
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+    return os.open(path, flags | (os.O_CREAT | os.O_EXCL if new else 0), 0o600)
+
+
+def _sync_file(descriptor: int) -> None:
+    """fdatasync, which macOS has under another name only."""
+    getattr(os, "fdatasync", os.fsync)(descriptor)
+
+
+def _close(descriptor: int) -> None:
+    if descriptor >= 0:
+        os.close(descriptor)

@@ -1,0 +1,181 @@
+"""One entry of the audit chain: its exact bytes, and its link to the entry before.
+
+An entry is one line of ASCII JSON.  Its keys are always those of `KEYS`, in that order, and then `hash`: the SHA-256
+of the very bytes of the line without the `hash` field, `{...}` closed and without the newline.  `prev` repeats the
+hash of the entry before, so no entry can be changed, moved, added or taken out without breaking a link that
+`Chain.follow` names.  The first entry has number 1 and `prev` = 64 zeros (`GENESIS`).
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final, Protocol
+
+from broker.errors import AuditError
+from broker.model import Fact, JsonObject, Origin
+
+VERSION: Final = 1
+GENESIS: Final = "0" * 64
+KEYS: Final = (
+    "v", "seq", "time", "prev",
+    "client", "server", "session", "link", "pin", "tier",
+    "kind", "side", "method", "target", "request",
+    "verdict", "rule", "reason", "evidence",
+    "size", "digest", "durable", "truncated", "body",
+)  # fmt: skip
+
+MAX_BODY: Final = 64 * 1024  # of redacted JSON; what is longer stands as its digest and size
+MAX_TEXT: Final = 2048  # characters of any other column; a URI of a hostile server may be as long as a whole frame
+MAX_EVIDENCE: Final = 16
+MAX_LINE: Final = 1024 * 1024  # above the sum of all bounds, every character escaped (12 bytes outside the BMP)
+
+
+class Redact(Protocol):
+    """Takes secrets out (`redact.Redactor`)."""
+
+    def json(self, value: JsonObject, *, own_keys: bool = False) -> str:
+        """`value` as compact ASCII JSON; with `own_keys` its outermost keys stay."""
+
+    def text(self, text: str) -> str: ...
+
+
+_TAIL = re.compile(rb',"hash":"([0-9a-f]{64})"\}\n', re.ASCII)
+_TAIL_LENGTH = len(b',"hash":""}\n') + 64
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """An entry as it was written.  `line` is all of it, with the newline."""
+
+    seq: int
+    time: str
+    prev: str
+    hash: str
+    line: bytes
+
+    @property
+    def entry(self) -> JsonObject:
+        """The columns as a reader of the file sees them: redacted and bounded."""
+        parsed: JsonObject = json.loads(self.line)
+        return parsed
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """The first entry that is not what the chain says: its line (from 1) among those checked, and its number."""
+
+    line: int
+    seq: int
+    why: str
+
+
+def seal(previous_hash: str, seq: int, when: float, origin: Origin, fact: Fact, redact: Redact) -> Receipt:
+    """Make the entry number `seq` that follows the one with `previous_hash`.  `when` is seconds since the epoch.
+
+    Raises:
+        AuditError: the fact holds something that JSON cannot say.
+    """
+    time = datetime.fromtimestamp(when, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    try:
+        columns, truncated = _columns(origin, fact, redact)
+        body = "null" if fact.body is None else redact.json(fact.body)
+        if len(body) > MAX_BODY:
+            kept = {"digest": hashlib.sha256(body.encode("ascii")).hexdigest(), "size": len(body)}
+            body, truncated = json.dumps(kept, separators=(",", ":")), True
+        text = redact.json(columns, own_keys=True)
+    except (ValueError, TypeError, RecursionError) as cause:
+        raise AuditError(f"a {fact.kind} entry cannot be written as JSON") from cause
+    head = f'{{"v":{VERSION},"seq":{seq},"time":"{time}","prev":"{previous_hash}",'
+    end = f',"truncated":{"true" if truncated else "false"},"body":{body}'
+    core = (head + text[1:-1] + end).encode("ascii")
+    own = hashlib.sha256(core + b"}").hexdigest()
+    return Receipt(seq, time, previous_hash, own, core + f',"hash":"{own}"}}\n'.encode("ascii"))
+
+
+def _columns(origin: Origin, fact: Fact, redact: Redact) -> tuple[JsonObject, bool]:
+    decision = fact.decision
+    cut = _Cut(redact)
+    columns = {
+        "client": cut.text(origin.client),
+        "server": cut.text(origin.server),
+        "session": cut.text(origin.session),
+        "link": cut.text(origin.link),
+        "pin": cut.text(origin.pin),
+        "tier": cut.text(origin.tier),
+        "kind": fact.kind,
+        "side": fact.side,
+        "method": cut.text(fact.method),
+        "target": cut.text(fact.target),
+        "request": cut.text(fact.request) if isinstance(fact.request, str) else fact.request,
+        "verdict": decision.verdict.value if decision else None,
+        "rule": cut.text(decision.rule) if decision else None,
+        "reason": cut.text(decision.reason) if decision else None,
+        "evidence": cut.texts(decision.evidence) if decision else [],
+        "size": fact.size,
+        "digest": cut.text(fact.digest),
+        "durable": fact.durable,
+    }
+    return columns, cut.happened
+
+
+class _Cut:
+    """Bounds texts and remembers whether it had to.  Secrets go first: half of one is still a secret."""
+
+    def __init__(self, redact: Redact) -> None:
+        self._redact = redact
+        self.happened = False
+
+    def text(self, text: str) -> str:
+        if len(text) <= MAX_TEXT:
+            return text
+        self.happened = True
+        return self._redact.text(text)[:MAX_TEXT] + "\u2026"
+
+    def texts(self, texts: tuple[str, ...]) -> list[str]:
+        self.happened = self.happened or len(texts) > MAX_EVIDENCE
+        return [self.text(text) for text in texts[:MAX_EVIDENCE]]
+
+
+class Chain:
+    """Follows entries one by one from a known link.  `seq` and `hash` are those of the last good entry."""
+
+    def __init__(self, seq: int = 0, hash: str = GENESIS) -> None:
+        self.seq = seq
+        self.hash = hash
+
+    def follow(self, line: bytes) -> str:
+        """Return "" and move on if `line` is the entry that comes next, else why it is not."""
+        tail = _TAIL.fullmatch(line, max(0, len(line) - _TAIL_LENGTH))
+        if tail is None:
+            return "the line has no hash at its end"
+        own = tail.group(1).decode("ascii")
+        if hashlib.sha256(line[:-_TAIL_LENGTH] + b"}").hexdigest() != own:
+            return "the entry does not match its own hash: it was changed"
+        try:
+            pairs: list[tuple[str, Any]] = json.loads(line, object_pairs_hook=list)
+            keys = tuple(key for key, _ in pairs)
+        except (ValueError, TypeError, RecursionError):
+            return "the line is not one JSON object"
+        if keys != (*KEYS, "hash"):
+            return "the entry does not have the keys of an audit entry in their order"
+        entry = dict(pairs)
+        if entry["v"] != VERSION:
+            return f"the entry has version {str(entry['v'])[:20]}, not {VERSION}"
+        if entry["seq"] != self.seq + 1:
+            return f"entry {self.seq + 1} is expected here, and this one says {str(entry['seq'])[:20]}"
+        if entry["prev"] != self.hash:
+            return f"the entry does not follow entry {self.seq}: its link to the one before does not match"
+        self.seq, self.hash = self.seq + 1, own
+        return ""
+
+
+def check(lines: Iterable[bytes], seq: int = 0, hash: str = GENESIS) -> Problem | None:
+    """Follow `lines` from a known link (from the beginning, unless told) and name the first that breaks the chain."""
+    chain = Chain(seq, hash)
+    for number, line in enumerate(lines, 1):
+        if why := chain.follow(line):
+            return Problem(number, chain.seq + 1, why)
+    return None

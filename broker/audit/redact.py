@@ -1,0 +1,189 @@
+"""Secrets out, before anything is written.
+
+A known secret is taken out by its value, in every string and key, as it is, JSON-escaped, URL-encoded, in hexadecimal
+or in base64 (also inside a longer encoded text).  Beside the known ones a few unmistakable shapes go: bearer tokens,
+PEM private keys, tokens with a well-known prefix.  A value shorter than eight characters is not looked for: it would
+blot out ordinary text and protect nothing.  Everything here takes time linear in the text.
+"""
+
+import base64
+import json
+import re
+import urllib.parse
+from collections.abc import Iterator
+from typing import Any, Final
+
+from broker.errors import AuditError
+from broker.model import JsonObject
+
+MIN_SECRET: Final = 8
+MAX_SECRET: Final = 64 * 1024
+MAX_SECRETS: Final = 1000  # every one costs a search per entry
+MAX_DEPTH: Final = 128  # deeper than any message we accept
+
+# Why the look-behind: a match may only start where a run of token characters starts, so no run is scanned twice.
+_START = r"(?<![A-Za-z0-9_-])"
+_SHAPES: Final = (
+    ("bearer", re.compile(r"(?i:(?<![A-Za-z0-9])(bearer)\s+)[A-Za-z0-9._~+/-]{8,}=*"), "earer", "EARER"),
+    ("token", re.compile(_START + r"sk-[A-Za-z0-9_-]{20,}"), "sk-"),
+    ("token", re.compile(_START + r"gh[opsur]_[A-Za-z0-9]{30,}"), "gho_", "ghp_", "ghs_", "ghu_", "ghr_"),
+    ("token", re.compile(_START + r"github_pat_[A-Za-z0-9_]{22,}"), "github_pat_"),
+    ("token", re.compile(_START + r"glpat-[A-Za-z0-9_-]{20,}"), "glpat-"),
+    ("token", re.compile(_START + r"xox[abeprs]-[A-Za-z0-9-]{10,}"), "xox"),
+    ("token", re.compile(_START + r"(?:AKIA|ASIA)[0-9A-Z]{16}(?![A-Za-z0-9])"), "AKIA", "ASIA"),
+    ("token", re.compile(_START + r"AIza[A-Za-z0-9_-]{35}"), "AIza"),
+    ("token", re.compile(_START + r"npm_[A-Za-z0-9]{36}"), "npm_"),
+    ("token", re.compile(_START + r"pypi-[A-Za-z0-9_-]{50,}"), "pypi-"),
+    ("token", re.compile(_START + r"eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}"), "eyJ"),
+)  # name, shape, and texts of which one stands in every match
+_MARKS: Final = ("PRIVATE KEY", *(mark for _, _, *marks in _SHAPES for mark in marks))
+_PEM_BEGIN = re.compile(r"-----BEGIN (?:[A-Z0-9]{1,16} ){0,3}PRIVATE KEY-----")
+_PEM_END = "PRIVATE KEY-----"
+
+_encode = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode
+
+
+class Redactor:
+    """Knows the secret values of this daemon.  Its `repr` shows none."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, str] = {}
+        self._forms: tuple[tuple[str, str], ...] = ()
+        self._traces: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"<Redactor of {len(self._values)} secrets>"
+
+    def add(self, name: str, value: str) -> None:
+        """Take `value` out of everything from now on; `name` stands in its place.
+
+        Raises:
+            AuditError: there are too many secrets to look for, or this one is too long.
+        """
+        if len(value) < MIN_SECRET:
+            return
+        if len(value) > MAX_SECRET or (value not in self._values and len(self._values) >= MAX_SECRETS):
+            raise AuditError(f"the secret {_plain(name)} cannot be kept out of the audit log: there are too many, "
+                             f"or it is longer than {MAX_SECRET} characters", hint="store it as a file reference")
+        self._values[value] = _plain(name)
+        forms = {form: name for value, name in self._values.items() for form in _forms_of(value)}
+        # The longest first: a secret that contains another one goes as a whole.
+        self._forms = tuple(sorted(forms.items(), key=lambda item: (-len(item[0]), item[0])))
+        self._traces = tuple(_encode(form)[1:-1] for form, _ in self._forms)
+
+    def json(self, value: JsonObject, *, own_keys: bool = False) -> str:
+        """`value` as compact ASCII JSON without secrets.  With `own_keys` its outermost keys are ours and stay.
+
+        Most entries hold nothing of the kind: they are encoded once, searched as one text, and left alone.
+        """
+        text = _encode(value)
+        if not self._suspects(text):
+            return text
+        if own_keys:
+            return _encode({key: self._clean(item, 1) for key, item in value.items()})
+        return _encode(self._clean(value, 0))
+
+    def text(self, text: str) -> str:
+        """`text` without secrets."""
+        for form, name in self._forms:
+            if form in text:
+                text = text.replace(form, f"[redacted:{name}]")
+        for view in _views(text) if self._values else ():
+            for value, name in self._values.items():
+                if value in view:  # encoded in part: nothing of such a text is worth keeping
+                    return f"[redacted:{name}]"
+        return _without_shapes(text)
+
+    def _suspects(self, text: str) -> bool:
+        if any(trace in text for trace in self._traces) or any(mark in text for mark in _MARKS):
+            return True
+        return bool(self._values) and ("%" in text or "+" in text or "\\" in text)
+
+    def _clean(self, value: Any, depth: int) -> Any:
+        if depth > MAX_DEPTH:
+            return "[too deep]"
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, dict):
+            return self._clean_keys({key: self._clean(item, depth + 1) for key, item in value.items()})
+        if isinstance(value, list | tuple):
+            return [self._clean(item, depth + 1) for item in value]
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            shown = _encode(value)
+            cleaned = self.text(shown)
+            return value if cleaned == shown else cleaned
+        return value
+
+    def _clean_keys(self, table: JsonObject) -> JsonObject:
+        cleaned: JsonObject = {}
+        for key, item in table.items():
+            name = self.text(key)
+            while name in cleaned:  # two keys may become one text; neither value is dropped
+                name += "'"
+            cleaned[name] = item
+        return cleaned
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", name)[:64] or "secret"
+
+
+def _forms_of(value: str) -> set[str]:
+    """Every way `value` is looked for."""
+    raw = value.encode("utf-8", "surrogatepass")
+    forms = {value, raw.hex(), raw.hex().upper()}
+    for text in (json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]):
+        forms |= {text, text.replace("/", "\\/"), json.dumps(text)[1:-1]}
+    for safe in ("", "/", "!'()*~"):
+        for quoted in (urllib.parse.quote(raw, safe=safe), urllib.parse.quote_plus(raw, safe=safe)):
+            forms |= {quoted, re.sub("%..", lambda found: found.group().lower(), quoted)}
+    for shift in range(3):  # where the value starts within a group of three bytes decides how it looks in base64
+        encoded = base64.b64encode(b"\0" * shift + raw)
+        # The first characters hold bits of what stands before, the last ones bits of what comes after.
+        core = encoded.rstrip(b"=")[(0, 2, 3)[shift] : (shift + len(raw)) // 3 * 4 or None].decode("ascii")
+        forms |= {core, core.translate(_URL_ALPHABET)}
+    whole = base64.b64encode(raw).decode("ascii")
+    for text in (whole, whole.rstrip("=")):
+        forms |= {text, text.translate(_URL_ALPHABET)}
+    return {form for form in forms if len(form) >= MIN_SECRET}
+
+
+_URL_ALPHABET: Final = str.maketrans("+/", "-_")
+
+
+def _views(text: str) -> Iterator[str]:
+    """What `text` says to somebody who decodes it once: URL encoding, and JSON escapes."""
+    if "%" in text or "+" in text:
+        yield urllib.parse.unquote(text)
+        yield urllib.parse.unquote_plus(text)
+    if "\\" in text:
+        yield _ESCAPE.sub(_unescaped, text)
+
+
+_ESCAPE = re.compile(r'\\u[0-9a-fA-F]{4}|\\["\\/bfnrt]')
+_SHORT: Final = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
+
+
+def _unescaped(escape: re.Match[str]) -> str:
+    found = escape.group()
+    return chr(int(found[2:], 16)) if found[1] == "u" else _SHORT.get(found[1], found[1])
+
+
+def _without_shapes(text: str) -> str:
+    if "PRIVATE KEY" in text:
+        text = _without_private_keys(text)
+    for name, shape, *marks in _SHAPES:
+        if any(mark in text for mark in marks):
+            kept = r"\1 " if name == "bearer" else ""
+            text = shape.sub(f"{kept}[redacted:{name}]", text)
+    return text
+
+
+def _without_private_keys(text: str) -> str:
+    """A key whose end is missing goes with everything after it."""
+    kept, position = [], 0
+    while (begin := _PEM_BEGIN.search(text, position)) is not None:
+        kept += [text[position : begin.start()], "[redacted:private-key]"]
+        end = text.find(_PEM_END, begin.end())
+        position = len(text) if end < 0 else end + len(_PEM_END)
+    return "".join(kept) + text[position:]

@@ -1,0 +1,88 @@
+"""Is the audit log what we wrote?  Reads everything, changes nothing, and names the first broken link."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from broker.audit.head import NAME, Head, read_head
+from broker.audit.receipt import Chain
+from broker.audit.segments import first_seq, lines, segments
+from broker.errors import AuditError
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """Where the chain is not what it was: the segment, the line in it (from 1), the entry that should stand there."""
+
+    segment: str
+    line: int
+    seq: int
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.segment}, line {self.line} (entry {self.seq}): {self.why}"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What `verify` found.
+
+    `vouched` is how many entries the checkpoint covers; `torn` are bytes of a last line that was never finished: a
+    write is under way, or there was a crash.
+    """
+
+    entries: int
+    segments: int
+    vouched: int
+    broken: Broken | None = None
+    torn: int = 0
+
+    @property
+    def ok(self) -> bool:
+        return self.broken is None
+
+
+def verify(folder: Path, key: bytes) -> Report:
+    """Follow the whole chain and compare it with its checkpoint.
+
+    Raises:
+        AuditError: a file cannot be read.
+    """
+    chain = Chain()
+    try:
+        head, problem = _head(folder, key)  # before the entries: those written meanwhile stand after it
+        files = segments(folder)
+        torn, broken = _follow(chain, files, head)
+    except OSError as cause:
+        raise AuditError(f"the audit log cannot be read: {cause.strerror}") from cause
+    broken = broken or problem
+    if broken is None and head is not None and chain.seq < head.seq:
+        last = files[-1] if files else None
+        count = chain.seq - first_seq(last.name) + 1 if last else 0
+        gone = f"entries {chain.seq + 1} to {head.seq}" if head.seq > chain.seq + 1 else f"entry {head.seq}"
+        broken = Broken(last.name if last else NAME, count + 1, chain.seq + 1, f"{gone} were written and are gone")
+    if broken is None and head is None and files:
+        broken = Broken(NAME, 1, chain.seq + 1, "the checkpoint is gone, so nothing vouches for the end of the chain")
+    return Report(chain.seq, len(files), head.seq if head else 0, broken, torn)
+
+
+def _head(folder: Path, key: bytes) -> tuple[Head | None, Broken | None]:
+    try:
+        return read_head(folder, key), None
+    except AuditError as error:
+        return Head(), Broken(NAME, 1, 0, str(error))
+
+
+def _follow(chain: Chain, files: list[Path], head: Head | None) -> tuple[int, Broken | None]:
+    for file in files:
+        if first_seq(file.name) != chain.seq + 1:
+            why = f"entry {chain.seq + 1} is expected here, and this segment begins with {first_seq(file.name)}"
+            return 0, Broken(file.name, 1, chain.seq + 1, why)
+        for number, line in enumerate(lines(file), 1):
+            if not line.endswith(b"\n") and file == files[-1] and (head is None or chain.seq >= head.seq):
+                return len(line), None
+            if why := chain.follow(line):
+                return 0, Broken(file.name, number, chain.seq + 1, why)
+            if head is not None and chain.seq == head.seq and chain.hash != head.hash:
+                why = "the checkpoint vouches for another entry here: the chain was written anew, here or before"
+                return 0, Broken(file.name, number, chain.seq, why)
+    return 0, None
