@@ -13,21 +13,20 @@ import re
 from dataclasses import dataclass
 from itertools import accumulate
 from math import isfinite
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from broker.errors import ProtocolError
 from broker.model import JsonObject, Side
+from broker.protocol.replies import INVALID_REQUEST, PARSE_ERROR
+from broker.protocol.replies import error as error_reply
 
 MAX_FRAME: Final = 4 * 1024 * 1024  # the MCP SDK's own bound for one HTTP body
 MAX_DEPTH: Final = 128  # the deepest published tool schema seen nests 20; the SDK's parser stops near 200
 
-PARSE_ERROR: Final = -32700
-INVALID_REQUEST: Final = -32600
-
 _STRING: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)  # the last quote is optional: no backtracking
 _NOT_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 _STEP: Final = tuple(1 if byte in b"[{" else -1 for byte in range(256))
-_SURROGATE: Final = re.compile(r"\\u[dD][89abAB]|\\u[dD][c-fC-F]")
+_SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")  # an escape that may be half a character
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,18 +95,13 @@ class FrameDecoder:
 
     def _decode(self, line: bytes) -> Frame:
         size = len(line)
-        if _deeper_than(line, self._max_depth):
-            return self._fault(size, INVALID_REQUEST, f"sent JSON nested deeper than {self._max_depth} levels")
         try:
-            text = line.decode("utf-8")  # json.loads(bytes) would also accept UTF-16 and UTF-32
-            value: Any = json.loads(text, object_pairs_hook=_unique, parse_float=_finite, parse_constant=_finite)
-            if _SURROGATE.search(text):
-                json.dumps(value, ensure_ascii=False).encode("utf-8")  # half a character cannot be sent on
-        except (ValueError, RecursionError) as cause:
-            why = str(cause) if isinstance(cause, _NotStrict) else "it is not JSON in UTF-8"
+            value = strict_json(line, self._max_depth)
+        except ValueError as cause:
+            why = str(cause) if isinstance(cause, NotStrict) else "it is not JSON in UTF-8"
             return self._fault(size, PARSE_ERROR, f"sent a line that is no message: {why}")
         if isinstance(value, list):
-            return self._fault(size, INVALID_REQUEST, "sent a batch, and batches are not taken: send one message a line")
+            return self._fault(size, INVALID_REQUEST, "sent a batch, and only one message a line is taken")
         if not isinstance(value, dict):
             return self._fault(size, INVALID_REQUEST, "sent JSON that is not an object")
         if "id" in value and not is_request_id(value["id"]) and not _is_error_without_id(value):
@@ -115,9 +109,8 @@ class FrameDecoder:
         return Frame(size, message=value)
 
     def _fault(self, size: int, code: int, what: str) -> Frame:
-        error = ProtocolError(self._who, what, hint="one JSON-RPC 2.0 object a line, UTF-8, no key twice")
-        reply = {"jsonrpc": "2.0", "id": None, "error": {"code": code, "message": str(error)}}
-        return Frame(size, fault=Fault(error, reply))
+        error = ProtocolError(self._who, what, hint="one JSON-RPC 2.0 object a line, in UTF-8, no key twice")
+        return Frame(size, fault=Fault(error, error_reply(None, code, str(error))))
 
 
 def encode(message: JsonObject) -> bytes:
@@ -129,26 +122,46 @@ def encode(message: JsonObject) -> bytes:
     return json.dumps(message, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode("utf-8") + b"\n"
 
 
-def is_request_id(value: object) -> bool:
-    """True for what MCP allows as an id; `True` would pass for request 1, and null turns a request into a notification."""
-    return isinstance(value, str | int) and not isinstance(value, bool)
+def strict_json(text: bytes, max_depth: int = MAX_DEPTH) -> Any:
+    """What `text` says, if it can be read in one way only.
+
+    Raises:
+        ValueError: not UTF-8 or not JSON; `NotStrict` where a rule of ours says no.
+    """
+    if _deeper_than(text, max_depth):
+        raise NotStrict(f"it is nested deeper than {max_depth} levels")
+    string = text.decode("utf-8")  # json.loads(bytes) would also accept UTF-16 and UTF-32
+    try:
+        value: Any = json.loads(string, object_pairs_hook=_unique, parse_float=_finite, parse_constant=_finite)
+        if _SURROGATE.search(string):
+            json.dumps(value, ensure_ascii=False).encode("utf-8")  # half a character cannot be sent on
+    except UnicodeEncodeError as cause:
+        raise NotStrict("it has half a surrogate pair") from cause
+    except RecursionError as cause:  # an interpreter with a small stack may give up before our own bound
+        raise NotStrict("it is nested too deep") from cause
+    return value
 
 
-class _NotStrict(ValueError):
+class NotStrict(ValueError):
     """A rule of strict JSON, named for the sender."""
+
+
+def is_request_id(value: object) -> TypeGuard[str | int]:
+    """What MCP allows as an id.  `True` would pass for request 1, and null turns a request into a notification."""
+    return isinstance(value, str | int) and not isinstance(value, bool)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> JsonObject:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise _NotStrict("an object has a key twice")
+        raise NotStrict("an object has a key twice")
     return found
 
 
 def _finite(text: str) -> float:
     number = float(text)
     if not isfinite(number):
-        raise _NotStrict("it has a number JSON cannot carry")
+        raise NotStrict("it has a number JSON cannot carry")
     return number
 
 

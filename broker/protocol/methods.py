@@ -1,0 +1,116 @@
+"""Everything we know about MCP methods, in one table.  A method that is not here is refused.
+
+Covers 2024-11-05 to 2025-11-25 (legacy) and 2026-07-28 (modern, with its tasks extension).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final, Literal, TypeAlias
+
+from broker.model import Era, JsonObject, Side
+
+Kind: TypeAlias = Literal["request", "notification"]
+
+_CLIENT: Final[frozenset[Side]] = frozenset({"client"})
+_SERVER: Final[frozenset[Side]] = frozenset({"server"})
+_EITHER: Final[frozenset[Side]] = frozenset({"client", "server"})
+_NOBODY: Final[frozenset[Side]] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    kind: Kind
+    legacy: frozenset[Side]
+    """Which sides may send it in the legacy era."""
+
+    modern: frozenset[Side]
+    """Which sides may send it in the modern era."""
+
+    target: str = ""
+    """The parameter that names what it is about; empty when the method itself is."""
+
+    judged: bool = False
+    """False for housekeeping that grants nothing beyond what was judged before."""
+
+    pinned: bool = False
+    """Answered by us from the agreed catalog or our own state: no server needs to run."""
+
+    input: bool = False
+    """A modern server asks it inside an `input_required` result; such an entry is judged like the request."""
+
+
+def _request(
+    legacy: frozenset[Side],
+    modern: frozenset[Side],
+    *,
+    target: str = "",
+    judged: bool = False,
+    pinned: bool = False,
+    asked: bool = False,
+) -> Method:
+    return Method("request", legacy, modern, target, judged, pinned, asked)
+
+
+def _notification(legacy: frozenset[Side], modern: frozenset[Side]) -> Method:
+    return Method("notification", legacy, modern)
+
+
+METHODS: Final[Mapping[str, Method]] = MappingProxyType(
+    {
+        "initialize": _request(_CLIENT, _NOBODY, pinned=True),
+        "server/discover": _request(_NOBODY, _CLIENT, pinned=True),
+        "ping": _request(_EITHER, _NOBODY, pinned=True),
+        "logging/setLevel": _request(_CLIENT, _NOBODY, pinned=True),
+        "subscriptions/listen": _request(_NOBODY, _CLIENT, pinned=True),
+        "tools/list": _request(_CLIENT, _CLIENT, pinned=True),
+        "prompts/list": _request(_CLIENT, _CLIENT, pinned=True),
+        "resources/list": _request(_CLIENT, _CLIENT, pinned=True),
+        "resources/templates/list": _request(_CLIENT, _CLIENT, pinned=True),
+        "tools/call": _request(_CLIENT, _CLIENT, target="name", judged=True),
+        "prompts/get": _request(_CLIENT, _CLIENT, target="name", judged=True),
+        "resources/read": _request(_CLIENT, _CLIENT, target="uri", judged=True),
+        "resources/subscribe": _request(_CLIENT, _NOBODY, target="uri", judged=True),
+        "resources/unsubscribe": _request(_CLIENT, _NOBODY, target="uri"),
+        "completion/complete": _request(_CLIENT, _CLIENT, target="ref", judged=True),
+        "sampling/createMessage": _request(_SERVER, _NOBODY, judged=True, asked=True),
+        "elicitation/create": _request(_SERVER, _NOBODY, judged=True, asked=True),
+        "roots/list": _request(_SERVER, _NOBODY, judged=True, asked=True),
+        # Tasks act on a call that was judged when it was made; a link's server holds no other link's tasks.
+        "tasks/get": _request(_EITHER, _CLIENT, target="taskId"),
+        "tasks/result": _request(_EITHER, _NOBODY, target="taskId"),
+        "tasks/list": _request(_EITHER, _NOBODY),
+        "tasks/cancel": _request(_EITHER, _CLIENT, target="taskId"),
+        "tasks/update": _request(_NOBODY, _CLIENT, target="taskId"),
+        "notifications/initialized": _notification(_CLIENT, _NOBODY),
+        "notifications/cancelled": _notification(_EITHER, _EITHER),
+        "notifications/progress": _notification(_EITHER, _SERVER),
+        "notifications/message": _notification(_SERVER, _SERVER),
+        "notifications/roots/list_changed": _notification(_CLIENT, _NOBODY),
+        "notifications/tools/list_changed": _notification(_SERVER, _SERVER),
+        "notifications/prompts/list_changed": _notification(_SERVER, _SERVER),
+        "notifications/resources/list_changed": _notification(_SERVER, _SERVER),
+        "notifications/resources/updated": _notification(_SERVER, _SERVER),
+        "notifications/subscriptions/acknowledged": _notification(_NOBODY, _SERVER),
+        "notifications/elicitation/complete": _notification(_SERVER, _NOBODY),
+        "notifications/tasks/status": _notification(_EITHER, _SERVER),
+    }
+)
+
+
+def method_for(name: str, kind: Kind, sender: Side, era: Era) -> Method | None:
+    """The row of the table, or None when this side may not send this in this era."""
+    method = METHODS.get(name)
+    if method is None or method.kind != kind:
+        return None
+    return method if sender in (method.legacy if era == "legacy" else method.modern) else None
+
+
+def target_of(name: str, method: Method, params: JsonObject) -> str | None:
+    """What a message is about; None when it does not say so in the way its method demands."""
+    if not method.target:
+        return name
+    value = params.get(method.target)
+    if method.target == "ref" and isinstance(value, dict):  # a prompt by its name, a template by its URI
+        value = value.get("name", value.get("uri"))
+    return value if isinstance(value, str) else None
