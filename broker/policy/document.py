@@ -1,0 +1,106 @@
+"""The policy file as text: what may stand in it, and where exactly it is wrong.
+
+An unknown key is an error, never ignored: a misspelt `effct = "deny"` must not become a policy without that denial.
+"""
+
+import hashlib
+import re
+import tomllib
+from typing import Annotated, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from broker.errors import PolicyError
+from broker.model import Verdict
+from broker.policy.evaluate import Policy, Rule
+
+MAX_RULES: Final = 1000
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+Pattern = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+Sentence = Annotated[str, StringConstraints(min_length=1, max_length=500, strip_whitespace=True)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class RuleText(_Strict):
+    """One `[[rule]]`.  Patterns are shell patterns (`*`, `?`, `[abc]`); upper and lower case differ."""
+
+    name: Name
+    effect: Literal["allow", "ask", "deny"]
+    reason: Sentence
+    client: Pattern = "*"
+    server: Pattern = "*"
+    origin: Literal["client", "server", "either"] = "either"
+    method: Pattern = "*"
+    target: Pattern = "*"
+
+
+class PolicyText(_Strict):
+    """A whole policy file.  `holds = false` switches off the cross-server hold, and every screen says so."""
+
+    version: Literal[1]
+    name: Name
+    description: Sentence
+    holds: bool = True
+    rule: Annotated[tuple[RuleText, ...], Field(min_length=1, max_length=MAX_RULES, strict=False)]
+
+
+def parse_policy(data: bytes, source: str) -> Policy:
+    """Read a policy.  `source` names the file in errors.
+
+    Raises:
+        PolicyError: it is not TOML, has an unknown or missing key or a wrong value, or two rules share a name.
+    """
+    hint = f"correct {source}, then: bulkhead policy check {source}"
+    try:
+        text = data.decode("utf-8")
+        table = tomllib.loads(text)
+    except UnicodeDecodeError as cause:
+        raise PolicyError(f"{source} is not UTF-8 text", hint=hint) from cause
+    except (tomllib.TOMLDecodeError, RecursionError) as cause:
+        raise PolicyError(f"{source} is not TOML: {cause}", hint=hint) from cause
+    try:
+        document = PolicyText.model_validate(table)
+    except ValidationError as cause:
+        raise PolicyError(_first_problem(cause, text, source), hint=hint) from None
+    names = [rule.name for rule in document.rule]
+    for number, name in enumerate(names):
+        if name in names[:number]:
+            line = _line_of(text, ("rule", number, "name"))
+            raise PolicyError(f"{source}, line {line}: two rules are named {name!r}", hint=hint)
+    rules = tuple(
+        Rule(rule.name, Verdict(rule.effect), rule.reason, rule.client, rule.server, rule.origin, rule.method,
+             rule.target)
+        for rule in document.rule
+    )  # fmt: skip
+    return Policy(document.name, document.description, rules, document.holds, hashlib.sha256(data).hexdigest())
+
+
+def _first_problem(error: ValidationError, text: str, source: str) -> str:
+    first = error.errors(include_url=False, include_input=False)[0]
+    where, message = first["loc"], first["msg"]
+    key = ".".join(f"{part}[{where[at + 1]}]" if at + 1 < len(where) and isinstance(where[at + 1], int) else str(part)
+                   for at, part in enumerate(where) if isinstance(part, str))  # fmt: skip
+    kind = {"extra_forbidden": f"unknown key {key!r}", "missing": f"the key {key!r} is missing"}
+    said = kind.get(first["type"], f"{key!r} is not acceptable: {message[:1].lower()}{message[1:]}")
+    return f"{source}, line {_line_of(text, where)}: {said}"
+
+
+def _line_of(text: str, where: tuple[str | int, ...]) -> int:
+    """The line of `where`, or of the table it is in.  `tomllib` keeps no positions, so the text is searched."""
+    lines = text.splitlines() or [""]
+    first, last = 0, len(lines)
+    if len(where) > 1 and isinstance(where[1], int):
+        heading = re.compile(rf"\s*\[\[\s*{re.escape(str(where[0]))}\s*\]\]")
+        starts = [number for number, line in enumerate(lines) if heading.match(line)]
+        if where[1] < len(starts):
+            first = starts[where[1]]
+            last = starts[where[1] + 1] if where[1] + 1 < len(starts) else len(lines)
+    key = re.compile(rf"""\s*(?:\[+\s*)?["']?{re.escape(str(where[-1]))}["']?\s*[=\].]""")
+    for number in range(first, last):
+        if key.match(lines[number]):
+            return number + 1
+    return first + 1
