@@ -28,9 +28,10 @@ def read_bounded(path: Path, limit: int = MAX_DOCUMENT) -> bytes:
         raise
     except OSError as cause:
         raise ConfigError(f"{path} cannot be read: {cause.strerror}") from cause
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise ConfigError(f"{path} is not a regular file")
     with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise ConfigError(f"{path} is not a regular file")
         data = file.read(limit + 1)
     if len(data) > limit:
         raise ConfigError(f"{path} is larger than {limit} bytes")

@@ -1,0 +1,207 @@
+"""What one server entry of a client means, and whether Bulkhead can stand in for it.
+
+An entry moves only when everything in it can be carried faithfully; whatever we do not understand stays as it is,
+with the reason.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePath
+from types import MappingProxyType
+from typing import Final, Literal, TypeAlias
+
+from broker.clients.families import EACH, Family
+from broker.clients.jsonc import Array, Document, Node, NotJson, Object, Scalar, place, printable
+
+Fate: TypeAlias = Literal["import", "bulkhead", "remote", "stays"]
+"""`import`: can be moved in.  `bulkhead`: goes through Bulkhead already.  The others are left alone, with a reason."""
+
+REMOTE: Final = "remote servers come later"
+_REMOTE_KEYS: Final = ("url", "serverUrl", "httpUrl")
+_REMOTE_TYPES: Final = frozenset({"http", "sse", "streamable-http", "streamableHttp", "streamable_http", "ws"})
+
+_TIED: Final = MappingProxyType({
+    "cwd": "sets a working folder (`cwd`), which a sandboxed server is not given yet",
+    "envFile": "loads variables from a file (`envFile`), which Bulkhead does not read",
+    "dev": "is in development mode (`dev`): the editor watches and debugs the very process it starts",
+    "sandboxEnabled": "asks for the client's own sandbox (`sandboxEnabled`), which would shut Bulkhead out",
+})  # fmt: skip
+"""Keys that make the client treat the command in a way our stand-in cannot follow."""
+
+_VARIABLE: Final = re.compile(r"\$\{[^}]*\}?")
+_FAST_FLAGS: Final = ("-I", "-S", "-E")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One server entry.  `where` is its path in the file; `argv` and `env` are set when it can be imported."""
+
+    where: tuple[str, ...]
+    fate: Fate
+    reason: str = ""
+    argv: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def name(self) -> str:
+        """What the client calls the server: any text, so it goes to a screen only through `printable`."""
+        return self.where[-1]
+
+    @property
+    def project(self) -> str:
+        """The project folder an entry of local scope belongs to; empty for the user's own."""
+        return self.where[1] if self.where[0] == "projects" else ""
+
+
+def read_entries(document: Document, family: Family, home: str) -> tuple[Entry, ...]:
+    """Every server entry of a client's file, in the file's order within each map.
+
+    Raises:
+        NotJson: a place that should hold an object does not.
+    """
+    return tuple(
+        _read_entry((*where, member.key), member.value, family, home)
+        for pattern in family.maps
+        for where, servers in _maps(document, pattern)
+        for member in servers.members
+    )
+
+
+def goes_through_bulkhead(command: object, args: object) -> bool:
+    """Whether a launch line is one of the two forms that `import` and the README write."""
+    if not isinstance(command, str) or not isinstance(args, list) or not all(isinstance(arg, str) for arg in args):
+        return False
+    if PurePath(command).name == "bulkhead":
+        return args[:1] == ["connect"]
+    match args:
+        case [*flags, shim, _, "--client", _, "--home", _]:
+            return tuple(flags) == _FAST_FLAGS and PurePath(shim).name == "shim.py"
+        case _:
+            return False
+
+
+def _maps(document: Document, pattern: Sequence[str]) -> Iterator[tuple[tuple[str, ...], Object]]:
+    """The objects at `pattern`, with their paths.  A missing or null one is no objection, any other value is."""
+    found: list[tuple[tuple[str, ...], Object]] = [((), _object(document, document.root, "the file"))]
+    for step in pattern:
+        below: list[tuple[tuple[str, ...], Object]] = []
+        for where, node in found:
+            for key in [member.key for member in node.members] if step == EACH else [step]:
+                value = node.get(key)
+                if value is not None and not _is_null(value):
+                    below.append(((*where, key), _object(document, value, json.dumps(key))))
+        found = below
+    yield from found
+
+
+def _object(document: Document, node: Node, what: str) -> Object:
+    if not isinstance(node, Object):
+        raise NotJson(f"{place(document.text, node.start)}: {what} should hold an object")
+    return node
+
+
+def _read_entry(where: tuple[str, ...], node: Node, family: Family, home: str) -> Entry:
+    def stays(reason: str) -> Entry:
+        return Entry(where, "stays", reason)
+
+    if not isinstance(node, Object):
+        return stays("is not an object")
+    command, args = _text(node.get("command")), _texts(node.get("args"))
+    kind = _text(node.get("type"))
+    if goes_through_bulkhead(command, args):
+        return Entry(where, "bulkhead")
+    if node.get("command") is None:
+        if kind in _REMOTE_TYPES or any(node.get(key) is not None for key in _REMOTE_KEYS):
+            return Entry(where, "remote", REMOTE)
+        return stays("names no command")
+    if any(node.get(key) is not None for key in _REMOTE_KEYS):
+        return stays("names both a command and a URL")
+    if node.get("type") is not None and kind != "stdio":
+        return stays("has a type that is not stdio")
+    if not command:
+        return stays("has a command that is not a text")
+    if args is None:
+        return stays("has args that are not a list of texts")
+    for key, reason in _TIED.items():
+        if _is_set(node.get(key)):
+            return stays(reason)
+    env = _environment(node.get("env"))
+    if env is None:
+        return stays("has an env that is not names with texts or whole numbers")
+    return _filled_in(where, (command, *args), env, family, home)
+
+
+def _filled_in(where: tuple[str, ...], argv: tuple[str, ...], env: dict[str, str], family: Family, home: str) -> Entry:
+    """The entry with the variables we can carry replaced; it stays when it holds others."""
+
+    def fill(text: str) -> str:
+        for variable in family.home_variables:
+            text = text.replace(variable, home)
+        return text
+
+    argv = tuple(fill(arg) for arg in argv)
+    env = {name: fill(value) for name, value in env.items()}
+    texts = (*argv, *env, *env.values())
+    for text in texts:
+        unknown = _VARIABLE.search(text)
+        if unknown is not None:
+            return Entry(where, "stays", f"uses {printable(unknown.group()[:60])}, which Bulkhead cannot fill in yet")
+    if any("\0" in text or not _encodes(text) for text in texts) or any("=" in name or not name for name in env):
+        return Entry(where, "stays", "holds characters that no command line or environment can carry")
+    return Entry(where, "import", argv=argv, env=env)
+
+
+def _text(node: Node | None) -> str | None:
+    return node.value if isinstance(node, Scalar) and isinstance(node.value, str) else None
+
+
+def _texts(node: Node | None) -> list[str] | None:
+    """A list of texts; a missing one is empty, anything else is None."""
+    if _is_null(node):
+        return []
+    if not isinstance(node, Array):
+        return None
+    texts = [text for item in node.items if (text := _text(item)) is not None]
+    return texts if len(texts) == len(node.items) else None
+
+
+def _environment(node: Node | None) -> dict[str, str] | None:
+    if _is_null(node):
+        return {}
+    if not isinstance(node, Object):
+        return None
+    values: dict[str, str] = {}
+    for member in node.members:
+        value = member.value.value if isinstance(member.value, Scalar) else None
+        if isinstance(value, bool) or not isinstance(value, str | int):  # True would pass for the number 1
+            return None
+        values[member.key] = str(value)
+    return values
+
+
+def _is_null(node: Node | None) -> bool:
+    return node is None or (isinstance(node, Scalar) and node.value is None)
+
+
+def _is_set(node: Node | None) -> bool:
+    """Whether a key says anything: absent, null, false, and empty mean no."""
+    match node:
+        case None:
+            return False
+        case Scalar():
+            return node.value not in (None, False, "")
+        case Array():
+            return bool(node.items)
+        case Object():
+            return bool(node.members)
+
+
+def _encodes(text: str) -> bool:
+    """False for half of a surrogate pair, which JSON can escape but no process can be given."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
