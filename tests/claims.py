@@ -1,0 +1,46 @@
+"""The promises of the README, word for word.
+
+A promise is a list item of the README that ends with its id in an HTML comment.  `test_claims.py` checks both ways: the
+two texts are the same, every promise has a test that carries its id, and no test names a promise that is not made.
+"""
+
+from typing import Final
+
+CLAIMS: Final[dict[str, str]] = {
+    # the main job
+    "C01": "`bulkhead demo` does the whole job on real servers; it ends with 0 only if every step came out right.",
+    "C02": "Claude Code, the MCP Inspector and the Python SDK reach real servers through `bulkhead connect`.",
+    "C03": "Both protocol eras pass through, each connection in its client's own, unknown fields included.",
+    # what runs is what was agreed to
+    "C10": "Adding a server runs no install script of any package.",
+    "C11": "A launch line that Bulkhead does not fully understand is refused, with the reason.",
+    "C12": "One changed byte in the store refuses the launch, and the refusal names the file.",
+    "C13": "Lists are answered from the agreed catalog, without starting the server.",
+    "C14": "A tool that is new or changed since you agreed is held until you look at it.",
+    # the sandbox
+    "C20": "A server has no network.",
+    "C21": "A server sees an empty home instead of yours, and of your files only what you granted.",
+    "C22": "A server sees none of your environment but what you gave it.",
+    "C23": "Every process of a server ends with its link, and with the daemon, even one killed with SIGKILL.",
+    "C24": "Where a sandbox cannot be enforced, the server is not started.",
+    # who may say yes
+    "C30": "The first connection of a client to a server is a question; an import of yours answers it.",
+    "C31": "What no rule allows is asked or denied, and no answer in time means no.",
+    "C32": "The strictest rule that matches wins, in whatever order the rules stand.",
+    "C33": "No answer is taken from a descendant of a registered client or a sandbox, nor without a terminal.",
+    "C34": "After a result of one server, a call that changes or sends something at another server is a question.",
+    "C35": "A policy, pin or grant edited by hand loosens nothing until you say yes to the edit.",
+    "C36": "What clients connect to can open links and nothing else: it answers no question and changes no policy.",
+    # what is recorded
+    "C40": "Every call is recorded before it is forwarded.",
+    "C41": "`bulkhead audit verify` finds a receipt that was changed, removed or moved, and names the first one.",
+    "C42": "Secrets are cut out of receipts by their value.",
+    # bad peers
+    "C50": "A peer that breaks the rules of the wire ends its own link and no other, and the reason names it.",
+    "C51": "An answer that nobody asked for never reaches the client.",
+    "C52": "A server's words reach the screen without markup, control characters or invisible text.",
+    # your applications
+    "C60": "`bulkhead undo` gives a client's file back byte for byte.",
+    "C61": "A client's file that is not what it should be is left untouched.",
+    "C62": "When no daemon can be reached, a client is told on standard error, soon, and never on standard output.",
+}

@@ -1,0 +1,158 @@
+"""The shape of the house: what the rooms may hold, and who may make what.
+
+`pyproject.toml` holds the import rules; here stands what import-linter cannot see.
+"""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+PROJECT: Final = Path(__file__).resolve().parents[1]
+PACKAGES: Final = ("broker", "ui", "policies")
+MAX_LINES: Final = 350  # far above the 60 to 250 lines of a comfortable module: past it there is a noun to be found
+TABLES: Final = {"broker/api/schema.py"}  # one vocabulary in one place is read as a table, however long
+MAKERS: Final = {
+    "VerifiedArtifact": "broker/trust/store.py",
+    "SandboxSpec": "broker/sandbox/plan.py",
+}
+HEAVY: Final = ("mcp", "sigstore", "textual")
+SHIM_MODULES: Final = 40  # what a bare interpreter has loaded already is not counted; each module costs the client time
+LOCKS: Final = ("run", "standalone", "dev")
+
+
+def modules(*packages: str) -> Iterator[Path]:
+    for package in packages or PACKAGES:
+        yield from sorted((PROJECT / package).rglob("*.py"))
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(PROJECT).as_posix()
+
+
+def tracked_texts() -> Iterator[tuple[str, str]]:
+    """Every file of the project that git knows, with its text."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=PROJECT, capture_output=True, check=True, text=True)
+    for name in filter(None, listed.stdout.split("\0")):
+        path = PROJECT / name
+        if path.is_file():
+            yield name, path.read_text(encoding="utf-8", errors="replace")
+
+
+def run_python(*arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=PROJECT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_shim_loads_nothing_but_the_standard_library_and_little_of_it() -> None:
+    loads = (
+        "import importlib.util, sys; before = set(sys.modules);"
+        f"spec = importlib.util.spec_from_file_location('shim', {str(PROJECT / 'broker/shim.py')!r});"
+        "shim = importlib.util.module_from_spec(spec); sys.modules['shim'] = shim; spec.loader.exec_module(shim);"
+        "print(*(set(sys.modules) - before - {'shim'}))"
+    )
+    loaded = run_python("-I", "-S", "-E", "-c", loads).split()
+    assert {name.partition(".")[0] for name in loaded} <= sys.stdlib_module_names
+    assert len(loaded) <= SHIM_MODULES
+
+
+def test_a_running_daemon_has_not_loaded_what_only_a_few_commands_need() -> None:
+    loaded = run_python("-c", "import sys, broker.daemon; print(*sys.modules)").split()
+    assert "broker.daemon" in loaded
+    assert not {name.partition(".")[0] for name in loaded} & set(HEAVY)
+
+
+@pytest.mark.parametrize("path", [pytest.param(path, id=name_of(path)) for path in modules()])
+def test_every_module_says_what_it_is_for(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    if tree.body:
+        first = (ast.get_docstring(tree) or "").split("\n\n")[0]
+        assert first.rstrip().endswith((".", "?")), f"{name_of(path)} has no sentence that says its purpose"
+
+
+def test_no_module_has_outgrown_its_noun() -> None:
+    lines = {name_of(path): len(path.read_text().splitlines()) for path in modules() if name_of(path) not in TABLES}
+    assert {name: count for name, count in lines.items() if count > MAX_LINES} == {}
+
+
+@pytest.mark.parametrize("proof", list(MAKERS))
+def test_a_value_that_carries_a_proof_has_one_maker(proof: str) -> None:
+    makers = {
+        name_of(path)
+        for path in modules("broker", "ui")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and called(node) == proof
+    }
+    assert makers == {MAKERS[proof]}
+
+
+@pytest.mark.parametrize("proof", list(MAKERS))
+def test_no_other_room_copies_a_proof_with_changes(proof: str) -> None:
+    """`dataclasses.replace` would make one too; rooms that hold proofs do not use it at all."""
+    for path in modules("broker"):
+        tree = ast.parse(path.read_text())
+        names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+        if proof in names and name_of(path) != MAKERS[proof]:
+            assert "replace" not in {called(node) for node in ast.walk(tree) if isinstance(node, ast.Call)}, path
+
+
+def called(node: ast.Call) -> str:
+    """The last name of what is called: `f` of `f()`, `a.f()`."""
+    if isinstance(node.func, ast.Attribute):
+        return node.func.attr
+    return node.func.id if isinstance(node.func, ast.Name) else ""
+
+
+# Put together from pieces, so that this file does not contain what it looks for.
+HOSTS: Final = tuple(
+    ".".join(parts)
+    for parts in (
+        ("pypi", "org"),
+        ("pythonhosted", "org"),
+        ("registry", "npmjs", "org"),
+        ("registry", "yarnpkg", "com"),
+        ("deb", "debian", "org"),
+    )
+)
+MACHINE_PATH: Final = re.compile(r"(?<![\w.])/(?:root|opt|work|home/[a-z]\w*)/(?!\.\.\.)[\w.]+")
+EXAMPLE_HOMES: Final = ("/home/user/", "/home/me/", "/home/ada/", "/home/you/", "/opt/homebrew/")
+
+
+def test_no_file_names_a_registry_host_or_a_path_of_one_machine() -> None:
+    found: list[str] = []
+    for name, text in tracked_texts():
+        found += [f"{name}: {host}" for host in HOSTS if host in text]
+        paths = {match.group() for match in MACHINE_PATH.finditer(text)}
+        found += [f"{name}: {path}" for path in sorted(paths) if not path.startswith(EXAMPLE_HOMES)]
+    assert found == []
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_a_lock_holds_hashes_for_every_package_and_no_address(name: str) -> None:
+    text = (PROJECT / "requirements" / f"{name}.lock").read_text()
+    assert "://" not in text
+    assert not re.search(r"^\s*--(?!hash)", text, re.MULTILINE)
+    pinned = re.split(r"^(?=[\w.\[\]-]+==)", text, flags=re.MULTILINE)[1:]
+    assert len(pinned) > 30
+    assert [entry.splitlines()[0] for entry in pinned if "--hash=sha256:" not in entry] == []
+
+
+def test_every_direct_requirement_is_in_the_locks() -> None:
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text())
+    groups = project["dependency-groups"]
+    run = project["project"]["dependencies"]
+    standalone = [*run, *project["project"]["optional-dependencies"]["standalone"], *groups["build"]]
+    assert groups["build"] == project["build-system"]["requires"]
+    dev = [*standalone, *(line for line in groups["dev"] if isinstance(line, str))]
+    for name, wanted in zip(LOCKS, (run, standalone, dev), strict=True):
+        locked = set(re.findall(r"^([\w.-]+)==", (PROJECT / f"requirements/{name}.lock").read_text(), re.MULTILINE))
+        assert {re.split(r"[<>=;\[ ]", line)[0].lower() for line in wanted} <= locked
