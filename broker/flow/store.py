@@ -1,0 +1,179 @@
+"""The ledgers of all sessions, kept where a restart of the daemon finds them again.
+
+A read is on its way to the disk (the kernel has it) before `note` returns, so before its result is forwarded.  No text
+is kept: keyed hashes, labels, and names of tools and prompts; a URI is kept as a hash too.  What cannot be understood
+when it is read back counts as a read from an unknown server, which holds every effect.
+"""
+
+import hashlib
+import hmac
+import importlib.resources
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+from broker.errors import ConfigError
+from broker.files import private_folder, read_bounded
+from broker.flow.labels import UNLABELLED, WORST, Labels, ServerLabels, package_key, parse_labels
+from broker.flow.ledger import Ledger, Read
+from broker.model import JsonObject, ServerName, SessionId
+
+UNKNOWN: Final = ServerName("?")
+"""The source of a read that was written down and cannot be understood.  No server has this name."""
+
+MAX_JOURNAL: Final = 8 * 1024 * 1024  # above MAX_READS entries of full length, each written once for every flag
+MAX_NAME: Final = 256  # characters of a tool's name that are kept as they are
+MAX_LOADED: Final = 1024  # sessions in memory; others are read again from the disk
+_NAMED: Final = frozenset({"tools/call", "prompts/get"})
+"""Methods whose target is a name from the agreed catalog.  Any other target may itself be private."""
+
+
+def shipped_labels() -> Mapping[tuple[str, str], ServerLabels]:
+    """The label files that come with Bulkhead, by `package_key`.
+
+    Raises:
+        PolicyError: one of them is not acceptable.
+    """
+    found: dict[tuple[str, str], ServerLabels] = {}
+    for file in importlib.resources.files("policies").joinpath("labels").iterdir():
+        if file.name.endswith(".toml"):
+            labels = parse_labels(file.read_bytes(), f"labels/{file.name}")
+            found[package_key(labels.ecosystem, labels.package)] = labels
+    return found
+
+
+class LabelBook:
+    """Finds the labels of a server by what its pin says it is."""
+
+    def __init__(self, known: Mapping[tuple[str, str], ServerLabels]) -> None:
+        self._known = known
+
+    def of(self, ecosystem: str, package: str) -> ServerLabels:
+        """The labels of a pinned package; of anything else, the worst case."""
+        return self._known.get(package_key(ecosystem, package), UNLABELLED)
+
+
+class LedgerStore:
+    """Every session's ledger."""
+
+    def __init__(self, folder: Path, key: bytes, clock: Callable[[], float]) -> None:
+        """`key` is an integrity key; `clock` gives seconds since the epoch."""
+        self._folder = folder
+        self._key = key
+        self._clock = clock
+        self._loaded: dict[SessionId, Ledger] = {}
+
+    def view(self, session: SessionId) -> Ledger:
+        """What this session has read so far.
+
+        Raises:
+            ConfigError: its ledger is there and cannot be read: nobody knows what the session has read.
+        """
+        ledger = self._loaded.get(session)
+        if ledger is None:
+            ledger = self._load(session)
+            self._remember(session, ledger)
+        return ledger
+
+    def note(
+        self, session: SessionId, server: ServerName, method: str, target: str, labels: Labels, text: JsonObject
+    ) -> Ledger:
+        """Write down that the session is about to read `text`.  Call it before the text is forwarded.
+
+        Raises:
+            ConfigError: it could not be written down; the text must then not be forwarded.
+        """
+        ledger = self.view(session)
+        named = method in _NAMED and len(target) <= MAX_NAME
+        shown = target if named else self._hash(b"target", target.encode("utf-8", "surrogatepass"))
+        body = json.dumps(text, separators=(",", ":"), sort_keys=True).encode("ascii")
+        read = Read(server, method, shown, labels.flags, self._hash(b"text", body), self._clock())
+        if not ledger.knows(read):
+            self._append(session, ledger.kept_as(read))
+        ledger = ledger.with_read(read)
+        self._remember(session, ledger)
+        return ledger
+
+    def end_session(self, session: SessionId) -> None:
+        """Forget a session for good: a person ended it."""
+        self._loaded.pop(session, None)
+        self._path(session).unlink(missing_ok=True)
+
+    def prune(self, before: float) -> int:
+        """Delete the ledgers in which nothing was noted since `before`; returns how many."""
+        stale = [path for path in self._folder.glob("*.jsonl") if path.stat().st_mtime < before]
+        for path in stale:
+            path.unlink(missing_ok=True)
+        return len(stale)
+
+    def _load(self, session: SessionId) -> Ledger:
+        path = self._path(session)
+        try:
+            data = read_bounded(path, MAX_JOURNAL)
+        except FileNotFoundError:
+            return Ledger()
+        whole, _, torn = data.rpartition(b"\n")
+        ledger = Ledger()
+        for line in whole.split(b"\n") if whole else ():
+            ledger = ledger.with_read(_read_of(line))
+        if torn:  # the write did not return, so this result was never forwarded
+            try:
+                os.truncate(path, len(data) - len(torn))
+            except OSError as cause:
+                raise ConfigError(f"{path} cannot be written: {cause.strerror}") from cause
+        return ledger
+
+    def _append(self, session: SessionId, read: Read) -> None:
+        row = {"server": read.server, "method": read.method, "target": read.target,
+               "flags": "".join(sorted(read.flags)), "digest": read.digest, "when": read.when}  # fmt: skip
+        line = json.dumps(row, separators=(",", ":")).encode("ascii") + b"\n"
+        path = self._path(session)
+        try:
+            private_folder(self._folder)
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+            descriptor = os.open(path, flags, 0o600)
+            try:
+                _write_whole(descriptor, line)
+            finally:
+                os.close(descriptor)
+        except OSError as cause:
+            hint = "free some space; until then nothing more is read in this session"
+            raise ConfigError(f"what this session reads cannot be noted: {cause.strerror}", hint=hint) from cause
+
+    def _remember(self, session: SessionId, ledger: Ledger) -> None:
+        self._loaded.pop(session, None)
+        while len(self._loaded) >= MAX_LOADED:
+            self._loaded.pop(next(iter(self._loaded)))  # the one not looked at for longest
+        self._loaded[session] = ledger
+
+    def _path(self, session: SessionId) -> Path:
+        return self._folder / f"{self._hash(b'session', session.encode())[:32]}.jsonl"
+
+    def _hash(self, kind: bytes, data: bytes) -> str:
+        return hmac.new(self._key, b"bulkhead ledger 1 " + kind + b"\n" + data, hashlib.sha256).hexdigest()
+
+
+def _read_of(line: bytes) -> Read:
+    """A read as it was written down, or one from an unknown server."""
+    try:
+        row = json.loads(line)
+        texts = [row[name] for name in ("server", "method", "target", "flags", "digest")]
+        if all(isinstance(text, str) for text in texts) and set(texts[3]) <= WORST.flags:
+            server, method, target, flags, digest = texts
+            return Read(ServerName(server), method, target, frozenset(flags), digest, float(row["when"]))
+    except (ValueError, TypeError, KeyError, RecursionError):
+        pass  # changed by somebody: the unknown source below is the safe reading
+    return Read(UNKNOWN, "", "", WORST.flags, "", 0.0)
+
+
+def _write_whole(descriptor: int, line: bytes) -> None:
+    size = os.fstat(descriptor).st_size
+    rest = memoryview(line)
+    try:
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+    except OSError:
+        os.ftruncate(descriptor, size)  # half a line would spoil the next one
+        raise
