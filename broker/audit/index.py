@@ -200,7 +200,9 @@ def _row(line: bytes) -> tuple[object, ...] | None:
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
     columns = [entry.get(column) for column in _COLUMNS]
-    if not isinstance(values[0], int) or not 0 < values[0] < 2**63 or not all(value is None or isinstance(value, str) for value in columns):
+    if not isinstance(values[0], int) or not 0 < values[0] < 2**63:
+        return None
+    if not all(value is None or isinstance(value, str) for value in columns):
         return None
     return (*values, line.decode("ascii", "replace").rstrip("\n"), *columns)
 

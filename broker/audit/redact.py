@@ -69,7 +69,9 @@ class Redactor:
         forms = {form: name for value, name in self._values.items() for form in _forms_of(value)}
         # The longest first: a secret that contains another one goes as a whole.
         self._forms = tuple(sorted(forms.items(), key=lambda item: (-len(item[0]), item[0])))
-        self._traces = tuple(_encode(form)[1:-1] for form, _ in self._forms)
+        traces = {_encode(form)[1:-1] for form, _ in self._forms}
+        # Of two texts, one within the other, finding the shorter is enough to look closer.
+        self._traces = tuple(t for t in traces if not any(other != t and other in t for other in traces))
 
     def json(self, value: JsonObject, *, own_keys: bool = False) -> str:
         """`value` as compact ASCII JSON without secrets.  With `own_keys` its outermost keys are ours and stay.
