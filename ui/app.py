@@ -1,0 +1,194 @@
+"""BulkheadApp: one subscription worker, one short connection per answer, handlers that change state.
+
+The app shows what the daemon says and passes on what a person chose.  It decides nothing; when the daemon is away it
+says so, and shows no question as if it could still be answered.
+"""
+
+import asyncio
+from pathlib import Path
+from typing import ClassVar, Final
+
+from textual import on, work
+from textual.app import App
+from textual.binding import Binding, BindingType
+from textual.content import Content
+
+from broker.api import schema
+from broker.api.client import DeskClient
+from broker.errors import BulkheadError
+from ui.clock import Clock
+from ui.known import Known
+from ui.messages import Lost, Refused, Replied, Seen
+from ui.present import untrusted
+from ui.screens.audit import AuditScreen
+from ui.screens.base import Place
+from ui.screens.confirm import ConfirmScreen
+from ui.screens.pages import HelpScreen
+from ui.screens.questions import QuestionsScreen
+from ui.screens.servers import ServersScreen
+from ui.screens.sessions import SessionsScreen
+
+BACKOFF: Final = (0.3, 1.0, 2.0, 5.0)  # seconds; a daemon that restarts is back within the first two
+ANSWER_SECONDS: Final = 120.0  # a yes may wait for a fingerprint or a password
+MAX_UNSEEN: Final = 64  # events waiting for their handler; beyond that the daemon waits, or drops us and we start again
+SAID_BEATS: Final = 12  # how long the last sentence stays
+
+
+class BulkheadApp(App[int]):
+    """The Textual program.  `pulse` None means that nothing moves by itself (pictures in tests)."""
+
+    TITLE = "Bulkhead"
+    CSS_PATH = "app.tcss"
+    ENABLE_COMMAND_PALETTE = False
+    MODES: ClassVar = {place.NAME: place for place in (QuestionsScreen, SessionsScreen, ServersScreen, AuditScreen)}
+    DEFAULT_MODE = QuestionsScreen.NAME
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("1", "go('questions')", "Questions", show=False),
+        Binding("2", "go('sessions')", "Sessions", show=False),
+        Binding("3", "go('servers')", "Servers", show=False),
+        Binding("4", "go('audit')", "Audit", show=False),
+        Binding("t", "theme", "Light/dark", show=False),
+        Binding("question_mark", "help", "Help", key_display="?"),
+        Binding("q", "leave", "Quit"),
+    ]
+
+    def __init__(
+        self,
+        control_socket: Path,
+        *,
+        clock: Clock | None = None,
+        pulse: float | None = 1.0,
+        backoff: tuple[float, ...] = BACKOFF,
+        answer_seconds: float = ANSWER_SECONDS,
+    ) -> None:
+        super().__init__()
+        self.known = Known()
+        self.clock = clock or Clock()
+        self.said = Content("")
+        self._said_beats = 0
+        self._socket = control_socket
+        self._pulse = pulse
+        self._backoff = backoff
+        self._answer_seconds = answer_seconds
+        self._unseen = asyncio.Semaphore(MAX_UNSEEN)
+
+    def on_mount(self) -> None:
+        if self._pulse is not None:
+            self.set_interval(self._pulse, self.beat)
+        self.follow()
+
+    # --- workers: they post messages and change nothing --------------------------------------------------------
+
+    @work(group="watch", exclusive=True)
+    async def follow(self) -> None:
+        """Read what the daemon shows, for ever; when it goes away say so and try again, ever more slowly."""
+        failures = 0
+        while True:
+            what, hint = "the daemon ended the subscription", ""
+            try:
+                async with DeskClient(self._socket) as desk:
+                    async for event in desk.watch():
+                        failures = 0
+                        await self._unseen.acquire()
+                        self.post_message(Seen(event))
+            except BulkheadError as error:
+                what, hint = str(error), error.hint
+            except (ValueError, KeyError):
+                what = "the daemon said something this program does not understand"
+                hint = "both must be of one version: bulkhead down, then bulkhead up"
+            again = self._backoff[min(failures, len(self._backoff) - 1)]
+            failures += 1
+            self.post_message(Lost(what, hint, again))
+            await asyncio.sleep(again)
+
+    @work(group="ask")
+    async def _ask(self, ticket: str, route: schema.Route, params: schema.Words, said: str) -> None:
+        try:
+            async with asyncio.timeout(self._answer_seconds), DeskClient(self._socket) as desk:
+                answer = await desk.ask(route, params, route.answer)
+        except TimeoutError:
+            hint = "whether it counted stands in the audit log"
+            self.post_message(Refused(ticket, f"the daemon did not confirm within {self._answer_seconds:g} s", hint))
+        except BulkheadError as error:
+            self.post_message(Refused(ticket, str(error), error.hint))
+        except (ValueError, KeyError):
+            self.post_message(Refused(ticket, "the daemon answered in words this program does not understand", ""))
+        else:
+            self.post_message(Replied(ticket, said, answer))
+
+    # --- handlers: they change what is known and redraw --------------------------------------------------------
+
+    @on(Seen)
+    def _seen(self, seen: Seen) -> None:
+        self._unseen.release()
+        self.known.apply(seen.event)
+        self._redraw()
+
+    @on(Lost)
+    def _lost(self, lost: Lost) -> None:
+        self.known.lose(f"{lost.what}; trying again" + (f" ({lost.hint})" if lost.hint else ""))
+        self._redraw()
+
+    @on(Replied)
+    def _replied(self, replied: Replied) -> None:
+        self.known.in_flight.discard(replied.ticket)
+        self.say(replied.said)
+        if isinstance(replied.answer, schema.Review) and isinstance(self.screen, ServersScreen):
+            self.screen.review(replied.answer.items)
+
+    @on(Refused)
+    def _refused(self, refused: Refused) -> None:
+        self.known.in_flight.discard(refused.ticket)
+        words = Content.assemble("NOT DONE: ", untrusted(refused.what, 300))
+        self.say(Content.assemble(words, "  try: ", untrusted(refused.hint)) if refused.hint else words)
+
+    def ask_desk(self, ticket: str, route: schema.Route, params: schema.Words, said: str) -> None:
+        """Ask over a connection of its own; one request per ticket at a time."""
+        if ticket in self.known.in_flight:
+            return
+        self.known.in_flight.add(ticket)
+        self._ask(ticket, route, params, said)
+
+    def say(self, words: Content | str) -> None:
+        """Tell the person, for a while."""
+        self.said = words if isinstance(words, Content) else Content(words)
+        self._said_beats = 0
+        self._redraw()
+
+    def beat(self) -> None:
+        """A second passed."""
+        self._said_beats += 1
+        if self.said and self._said_beats > SAID_BEATS:
+            self.say("")
+        for screen in self._places():
+            screen.beat()
+
+    async def action_go(self, place: str) -> None:
+        await self.switch_mode(place)
+
+    def action_theme(self) -> None:
+        self.theme = "textual-light" if self.theme == "textual-dark" else "textual-dark"
+
+    def action_help(self) -> None:
+        self.push_screen(HelpScreen())
+
+    def action_leave(self) -> None:
+        """Open questions stay open; nobody answering them is a no at their deadline."""
+        self.exit(0)
+
+    def _redraw(self) -> None:
+        for screen in list(self.screen_stack):
+            if isinstance(screen, ConfirmScreen):
+                screen.check(self.known)
+        for place in self._places():
+            place.redraw()
+
+    def _places(self) -> list[Place]:
+        return [screen for screen in self.screen_stack if isinstance(screen, Place) and screen.is_mounted]
+
+
+def run(control_socket: Path) -> int:
+    """Open the screen; returns the exit code when the person leaves it."""
+    app = BulkheadApp(control_socket)
+    code = app.run()
+    return app.return_code or code or 0

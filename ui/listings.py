@@ -1,0 +1,230 @@
+"""The lists: open questions, sessions, servers, receipts; and the daemon in one line.
+
+One row is one line, cut to the width there is; every string goes through `present`.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import tzinfo
+from typing import Final
+
+from textual.content import Content
+
+from broker.api import schema
+from ui.known import Known, ReceiptLine
+from ui.present import BLOCK, clock_time, columns, count, left, untrusted, untrusted_block
+
+QUESTION_WIDTHS: Final = (10, 7, 28)
+SERVER_WIDTHS: Final = (18, 10, 12, 12, 5)
+RECEIPT_WIDTHS: Final = (8, 12, 14, 12, 5)
+LINK_WIDTHS: Final = (22, 17)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A line of a list.  `cells` is laid out for the width there is; without `widths` it is one running text."""
+
+    key: str
+    cells: tuple[Content, ...]
+    widths: tuple[int, ...] = ()
+
+    def draw(self, width: int) -> Content:
+        return columns(self.cells, self.widths, width)
+
+
+def _heading(names: Sequence[str], widths: Sequence[int]) -> Row:
+    return Row("", tuple(Content(name) for name in names), tuple(widths))
+
+
+SERVER_HEADING: Final = _heading(("Server", "State", "Version", "Tree", "Tools", "Command"), SERVER_WIDTHS)
+RECEIPT_HEADING: Final = _heading(("UTC", "Kind", "Client", "Server", "Said", "About"), RECEIPT_WIDTHS)
+
+
+def question_row(question: schema.QuestionView, now: float) -> Row:
+    cells = (
+        untrusted(question.kind),
+        Content(f"{left(question.deadline, now):>7}"),
+        Content.assemble(untrusted(question.client), " → ", untrusted(question.server)),
+        untrusted(question.what),
+    )
+    return Row(question.id, cells, QUESTION_WIDTHS)
+
+
+# --- sessions ----------------------------------------------------------------------------------------------------
+
+
+def session_rows(known: Known, zone: tzinfo | None) -> list[Row]:
+    """Client, its sessions, their links and what was read, as an indented list.  Keys of sessions are `session:ID`."""
+    rows: list[Row] = []
+    by_client: dict[str, list[schema.SessionView]] = {}
+    for session in known.sessions:
+        by_client.setdefault(session.client, []).append(session)
+    for client, sessions in by_client.items():
+        rows.append(Row(f"client:{client}", (untrusted(client).stylize("bold"),)))
+        for session in sessions:
+            rows.extend(_session(session, zone))
+    return rows
+
+
+def session_at(known: Known, key: str) -> schema.SessionView | None:
+    """The session whose row, or one of whose rows, has `key`."""
+    return next(
+        (found for found in known.sessions if key == _session_key(found) or key.startswith(f"{_session_key(found)}:")),
+        None,
+    )
+
+
+def _session_key(session: schema.SessionView) -> str:
+    return f"session:{session.id}"
+
+
+def _session(session: schema.SessionView, zone: tzinfo | None) -> list[Row]:
+    key = _session_key(session)
+    about = Content.assemble(
+        "  session ", untrusted(session.id, 40).stylize("bold"), f"  since {clock_time(session.started, zone)}  ",
+        untrusted(session.root_executable), f" ({session.root_pid})",
+    )  # fmt: skip
+    inside: list[tuple[str, tuple[Content, ...]]] = [(f"link:{link.id}", _link(link)) for link in session.links]
+    inside.extend(
+        (f"read:{place}", (Content.assemble("has read ", untrusted(read)),)) for place, read in enumerate(session.reads)
+    )
+    rows = [Row(key, (about,))]
+    if session.workspace:
+        rows.append(Row(f"{key}:workspace", (Content.assemble("    in ", untrusted(session.workspace)),)))
+    for place, (name, (first, *others)) in enumerate(inside):
+        branch = "    └ " if place == len(inside) - 1 else "    ├ "
+        cells = (Content.assemble(branch, first), *others)
+        rows.append(Row(f"{key}:{name}", cells, LINK_WIDTHS if others else ()))
+    if not inside:
+        rows.append(Row(f"{key}:nothing", (Content("    └ no links open, nothing read"),)))
+    return rows
+
+
+def _link(link: schema.LinkView) -> tuple[Content, ...]:
+    process = f"pid {link.pid}" if link.pid else "no process"
+    tier = Content.assemble("tier ", untrusted(link.tier)) if link.tier else Content("no tier")
+    return (
+        untrusted(link.server),
+        Content(link.state),
+        Content.assemble(tier, f"  {count(link.calls, 'call')}  {process}"),
+    )
+
+
+# --- servers -----------------------------------------------------------------------------------------------------
+
+
+def server_row(server: schema.ServerView) -> Row:
+    state = server.state if server.enabled else "disabled"
+    cells = (
+        untrusted(server.name),
+        Content(state).stylize("bold" if state == "drift" else ""),
+        untrusted(server.version or "-"),
+        untrusted(short(server.tree) or "-"),
+        Content(f"{len(server.tools):>5}"),
+        untrusted(" ".join(server.argv)),
+    )
+    return Row(server.name, cells, SERVER_WIDTHS)
+
+
+def short(digest: str) -> str:
+    """Enough of a hash to recognise it; `sha256:` says nothing a person needs."""
+    return digest.removeprefix("sha256:")[:12]
+
+
+def server_facts(server: schema.ServerView) -> Content:
+    pairs = (
+        ("State", Content(f"{server.state}{'' if server.enabled else ', disabled'}")),
+        ("Command", untrusted(" ".join(server.argv), BLOCK)),
+        ("Artifact", Content.assemble(untrusted(server.kind), " ", untrusted(server.artifact))),
+        ("Version", untrusted(server.version or "-")),
+        ("Tree", untrusted(server.tree or "-")),
+        ("Packages", Content(str(server.packages))),
+        ("Runs with", untrusted(server.interpreter or "-")),
+        ("Catalog", untrusted(server.catalog or "-")),
+        ("Pinned", untrusted(server.pinned or "-")),
+        ("May read", untrusted(", ".join(server.read) or "nothing of yours", BLOCK)),
+        ("May write", untrusted(", ".join(server.write) or "nothing of yours", BLOCK)),
+        ("Variables", untrusted(", ".join(server.env) or "none", BLOCK)),
+        ("Findings", untrusted("; ".join(server.findings) or "none", BLOCK)),
+    )
+    return Content("\n").join([Content.assemble(f"{name:10}", words) for name, words in pairs])
+
+
+def server_words(server: schema.ServerView) -> Content:
+    """What it advertises, in its own words."""
+    parts: list[Content] = []
+    for tool in server.tools:
+        mark = "" if tool.state == "agreed" else f"  ({tool.state})"
+        parts.append(Content.assemble("tool ", untrusted(tool.name).stylize("bold"), mark, "  ", untrusted(tool.title)))
+        if tool.description:
+            parts.append(untrusted_block(tool.description))
+    parts.extend(Content.assemble("prompt ", untrusted(name)) for name in server.prompts)
+    parts.extend(Content.assemble("resource ", untrusted(name)) for name in server.resources)
+    return Content("\n").join(parts) if parts else Content("nothing")
+
+
+# --- receipts ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptRow:
+    """A receipt in the tail; drawn only while it is on the screen."""
+
+    line: ReceiptLine
+
+    @property
+    def key(self) -> str:
+        return self.line.key
+
+    def draw(self, width: int) -> Content:
+        column = self.line.column
+        about = " ".join(text for text in (column("target"), column("method")) if text)
+        rule = f"  [{column('rule')}]" if column("rule") else ""
+        cells = (
+            untrusted(_time_of_day(column("time"))),
+            untrusted(column("kind")),
+            untrusted(column("client")),
+            untrusted(column("server")),
+            untrusted(column("verdict")),
+            untrusted(about + rule),
+        )
+        return columns(cells, RECEIPT_WIDTHS, width)
+
+
+def receipt_words(line: ReceiptLine) -> Content:
+    return untrusted_block(json.dumps(line.entry, indent=2, ensure_ascii=False))
+
+
+def _time_of_day(stamp: str) -> str:
+    """`2026-11-21T12:03:20.000000Z` -> `12:03:20`, as it is written: receipts say UTC."""
+    return stamp.partition("T")[2][:8] or stamp[:8]
+
+
+# --- the daemon --------------------------------------------------------------------------------------------------
+
+
+def status_line(status: schema.Status | None, known: Known) -> Content:
+    if status is None:
+        return Content("waiting for the daemon")
+    return Content.assemble(
+        "bulkhead ", untrusted(status.version, 20), "  tier ", untrusted(status.tier, 24), "  keychain ",
+        untrusted(status.keychain, 16), "  policy ", untrusted(status.policy, 24), "  ",
+        f"{len(known.questions)} open", "  throw-away home" if status.presence == "throw-away home" else "",
+    )  # fmt: skip
+
+
+def warnings(known: Known) -> list[Content]:
+    """What a person must not overlook, loudest first."""
+    said: list[Content] = []
+    status = known.status
+    if status is not None and status.presence == "unsafe-no-presence":
+        said.append(Content("UNSAFE-NO-PRESENCE: any program may answer in your place"))
+    if not known.connected:
+        said.append(Content.assemble("DAEMON AWAY: ", untrusted(known.trouble or "connecting")))
+    if status is not None and status.policy_problem:
+        said.append(Content.assemble("policy: ", untrusted(status.policy_problem)))
+    if status is not None and status.drifted_documents:
+        names = untrusted(", ".join(status.drifted_documents))
+        said.append(Content.assemble("changed outside Bulkhead, not in force: ", names, " (3, then r)"))
+    return said

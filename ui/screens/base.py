@@ -1,0 +1,71 @@
+"""What every place has: the status lines on top, what was said last, the keys below.
+
+A screen draws what the app knows (`Known`) and asks the desk through the app; it holds no facts of its own.
+"""
+
+from collections.abc import Iterable
+from typing import ClassVar, Protocol, cast
+
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.content import Content
+from textual.screen import Screen
+from textual.widget import Widget
+from textual.widgets import Footer, Static
+
+from broker.api import schema
+from ui.clock import Clock
+from ui.known import Known
+from ui.widgets.status_bar import StatusBar
+
+
+class Desk(Protocol):
+    """What a screen may use of the app."""
+
+    known: Known
+    clock: Clock
+
+    @property
+    def said(self) -> Content: ...
+
+    def say(self, words: Content | str) -> None: ...
+
+    def ask_desk(self, ticket: str, route: schema.Route, params: schema.Words, said: str) -> None: ...
+
+
+class Place(Screen[None]):
+    """A place that a number key leads to.  `NAME` is its mode."""
+
+    NAME: ClassVar[str] = ""
+
+    @property
+    def desk(self) -> Desk:
+        return cast(Desk, self.app)
+
+    def compose(self) -> ComposeResult:
+        yield StatusBar(self.NAME)
+        yield from self.body()
+        with Vertical(id="bottom"):
+            yield Static(Content(""), id="said", markup=False)
+            yield Footer(show_command_palette=False)
+
+    def body(self) -> Iterable[Widget]:
+        raise NotImplementedError
+
+    def refresh_body(self) -> None:
+        """Draw what this place shows of `desk.known`."""
+        raise NotImplementedError
+
+    def redraw(self) -> None:
+        """Draw everything again from what is known now."""
+        self.query_one(StatusBar).show(self.desk.known)
+        said = self.query_one("#said", Static)
+        said.display = bool(self.desk.said)
+        said.update(self.desk.said)
+        self.refresh_body()
+
+    def beat(self) -> None:
+        """A second passed."""
+
+    def on_screen_resume(self) -> None:
+        self.redraw()

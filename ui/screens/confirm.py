@@ -1,0 +1,90 @@
+"""Ask a second time before something that lasts.  Only an explicit yes is a yes.
+
+"No" has focus; Esc and Enter mean no; the yes key is dead for a moment after the window opens; and when what it is
+about is gone or has changed, the window closes with a no.
+"""
+
+from collections.abc import Callable
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Button, Static
+
+from ui.clock import DEAD_SECONDS, Clock, DeadTime
+from ui.known import Known
+from ui.widgets.words_of_others import WordsOfOthers
+
+
+class ConfirmScreen(ModalScreen[bool]):
+    """Dismissed with True only by an explicit yes, while `still(known)` holds."""
+
+    AUTO_FOCUS = "#no"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("y", "answer(True)", "Yes"),
+        Binding("n,escape", "answer(False)", "No"),
+        Binding("up", "scroll(-1)", "Up", show=False),
+        Binding("down", "scroll(1)", "Down", show=False),
+    ]
+
+    def __init__(
+        self,
+        title: str,
+        ours: Content,
+        *,
+        clock: Clock,
+        still: Callable[[Known], bool],
+        yes: str,
+        no: str = "No",
+        theirs: Content | None = None,
+    ) -> None:
+        super().__init__()
+        self._title = title
+        self._ours = ours
+        self._theirs = theirs
+        self._yes = yes
+        self._no = no
+        self._still = still
+        self._dead = DeadTime(clock.steady)
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="window"):
+            yield Static(Content(self._title), classes="window-title", markup=False)
+            with VerticalScroll(can_focus=False):
+                yield Static(self._ours, markup=False, classes="ours")
+                if self._theirs:
+                    pane = WordsOfOthers(id="theirs")
+                    pane.update(self._theirs)
+                    yield pane
+            with Horizontal(classes="window-answers"):
+                yield Button(Content(f"n  {self._no}"), id="no", compact=True)
+                yield Button(Content(f"y  {self._yes}"), id="yes", compact=True)
+
+    def on_mount(self) -> None:
+        self.add_class("-dead")
+        self.call_after_refresh(self._painted)
+
+    def check(self, known: Known) -> None:
+        """Close with a no when what is asked about is gone."""
+        if not self._still(known):
+            self.dismiss(False)
+
+    def action_answer(self, yes: bool) -> None:
+        if not yes or self._dead.over:
+            self.dismiss(yes)
+
+    def action_scroll(self, by: int) -> None:
+        self.query_one(VerticalScroll).scroll_relative(y=by, animate=False)
+
+    @on(Button.Pressed)
+    def _pressed(self, event: Button.Pressed) -> None:
+        event.stop()
+        self.action_answer(event.button.id == "yes")
+
+    def _painted(self) -> None:
+        self._dead.painted()
+        self.set_timer(DEAD_SECONDS, lambda: self.set_class(not self._dead.over, "-dead"))

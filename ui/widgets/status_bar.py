@@ -1,0 +1,50 @@
+"""The lines at the top of every screen: where we are, how the daemon is, and what must not be overlooked."""
+
+from typing import Final
+
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.content import Content
+from textual.widgets import Static
+
+from ui import listings
+from ui.known import Known
+
+PLACES: Final = (("questions", "Questions"), ("sessions", "Sessions"), ("servers", "Servers"), ("audit", "Audit"))
+
+
+class StatusBar(Vertical):
+    """Told by its screen what to show; `place` is the mode the screen belongs to."""
+
+    DEFAULT_CSS = """
+    StatusBar { dock: top; height: auto; }
+    StatusBar > Static { height: 1; text-wrap: nowrap; text-overflow: ellipsis; padding: 0 1; }
+    StatusBar > #places { background: $panel; }
+    StatusBar > #daemon { color: $text-muted; }
+    StatusBar > #warnings { height: auto; text-wrap: wrap; background: $error; color: $text; text-style: bold reverse; }
+    """
+
+    def __init__(self, place: str) -> None:
+        super().__init__()
+        self._place = place
+
+    def compose(self) -> ComposeResult:
+        for name in ("places", "daemon", "warnings"):
+            yield Static(Content(""), id=name, markup=False)
+
+    def show(self, known: Known) -> None:
+        self.query_one("#places", Static).update(self._places(len(known.questions)))
+        self.query_one("#daemon", Static).update(listings.status_line(known.status, known))
+        warnings = listings.warnings(known)
+        line = self.query_one("#warnings", Static)
+        line.display = bool(warnings)
+        line.update(Content("\n").join(warnings))
+
+    def _places(self, questions: int) -> Content:
+        parts: list[Content] = []
+        for number, (place, title) in enumerate(PLACES, 1):
+            waiting = f" ({questions})" if place == "questions" and questions else ""
+            label = Content(f" {number} {title}{waiting} ")
+            parts.append(Content.assemble("▸", label.stylize("bold reverse")) if place == self._place else
+                         Content.assemble(" ", label))  # fmt: skip
+        return Content(" ").join(parts)
