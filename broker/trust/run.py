@@ -1,0 +1,129 @@
+"""Running the ecosystem's own tools: a built environment, a limit on time and on output, and no survivor.
+
+Whoever resolves is given `Run` as an argument, so that a sandbox can take the place of `run_command`.
+"""
+
+import os
+import signal
+import subprocess
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol
+
+import anyio
+from anyio.abc import ByteReceiveStream, Process
+
+from broker.errors import TrustError
+
+MAX_OUTPUT = 8 * 1024 * 1024  # npm's whole configuration is 20 KiB, a resolver's complaint seldom 50
+_REAP = 5.0  # seconds for the kernel to hand over a killed process
+
+_PASSED: Final = frozenset({
+    "PATH", "LANG", "LC_ALL", "SSL_CERT_FILE", "SSL_CERT_DIR", "NODE_EXTRA_CA_CERTS", "NIX_SSL_CERT_FILE",
+    "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PIP_CERT",
+    "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy",
+})  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One run of a tool.  It needs to write nowhere but under `work`; `network` says whether it must reach out."""
+
+    argv: tuple[str, ...]
+    work: Path
+    cwd: Path
+    env: Mapping[str, str]
+    network: bool = False
+    timeout: float = 60.0
+    limit: int = MAX_OUTPUT
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What a tool said.  Its words come from outside: search them, never show them whole."""
+
+    code: int
+    stdout: bytes
+    stderr: bytes
+
+    @property
+    def complaint(self) -> str:
+        return (self.stderr + b"\n" + self.stdout).decode("utf-8", "replace")
+
+
+class Run(Protocol):
+    """Runs one command to its end.
+
+    Raises:
+        TrustError: it could not be started, took too long, or said too much.
+    """
+
+    async def __call__(self, command: Command) -> Finished: ...
+
+
+def tool_environment(environment: Mapping[str, str], work: Path) -> dict[str, str]:
+    """What a tool gets of the user's environment: the PATH, the proxies and certificates, and a HOME of its own."""
+    kept = {name: value for name, value in environment.items() if name in _PASSED}
+    home, temporary = work / "home", work / "tmp"
+    for folder in (home, temporary):
+        folder.mkdir(mode=0o700, exist_ok=True)
+    return {"PATH": os.defpath, **kept, "HOME": str(home), "TMPDIR": str(temporary)}
+
+
+async def run_command(command: Command) -> Finished:
+    """The default `Run`: a process group of its own, killed whole when the wait ends for whatever reason."""
+    name = Path(command.argv[0]).name
+    try:
+        process = await anyio.open_process(
+            command.argv,
+            stdin=subprocess.DEVNULL,
+            cwd=command.cwd,
+            env=dict(command.env),
+            start_new_session=True,
+        )
+    except OSError as cause:
+        raise TrustError(f"{name} cannot be started: {cause.strerror}", hint=f"check that {name} works") from cause
+    outputs = (bytearray(), bytearray())
+    try:
+        with anyio.fail_after(command.timeout):
+            async with anyio.create_task_group() as tasks:
+                for stream, output in zip((process.stdout, process.stderr), outputs, strict=True):
+                    assert stream is not None
+                    tasks.start_soon(_collect, stream, output, command.limit, name)
+            code = await process.wait()
+    except TimeoutError as cause:
+        hint = "check the connection, then try again"
+        raise TrustError(f"{name} did not finish within {command.timeout:.0f} seconds", hint=hint) from cause
+    except BaseExceptionGroup as group:
+        said_too_much, others = group.split(TrustError)
+        if said_too_much is None or others is not None:
+            raise
+        raise TrustError(f"{name} wrote more than {command.limit} bytes") from group
+    finally:
+        await _end(process)
+    return Finished(code, bytes(outputs[0]), bytes(outputs[1]))
+
+
+async def _collect(stream: ByteReceiveStream, output: bytearray, limit: int, name: str) -> None:
+    async for block in stream:
+        output += block
+        if len(output) > limit:
+            raise TrustError(f"{name} wrote more than {limit} bytes")
+
+
+async def _end(process: Process) -> None:
+    """Kill what is left of the group and close our ends; a cancelled caller waits for this too."""
+    with anyio.CancelScope(shield=True):
+        async with AsyncExitStack() as closing:
+            for stream in (process.stdout, process.stderr):
+                if stream is not None:
+                    closing.push_async_callback(stream.aclose)
+            if process.returncode is None:
+                try:
+                    os.killpg(process.pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    pass  # it ended between the look and the kill
+                with anyio.move_on_after(_REAP):
+                    await process.wait()

@@ -1,0 +1,241 @@
+"""Content-addressed, read-only store of what servers run; every byte is read again before every start.
+
+An object is named by the hash of its whole tree and moved in at once; nothing half-made is ever visible.  `verified`
+is the only maker of a `VerifiedArtifact`.
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import anyio
+import anyio.to_thread
+
+from broker.errors import ConfigError, TrustError
+from broker.files import private_folder, read_bounded, write_private
+from broker.model import Mount, Pin, PinnedArtifact, VerifiedArtifact
+from broker.trust.pins import PACKAGE, command
+from broker.trust.programs import fingerprint, in_system
+from broker.trust.tree import Listing, check, is_full, read_listing, remove_tree, seal, tree_hash
+
+MAX_LISTING = 32 * 1024 * 1024  # 60,000 files with paths of 500 bytes
+CHECKS_AT_ONCE = 2  # reading is what costs; more at once only makes each slower
+VENV_MARK: Final = "pyvenv.cfg"
+"""Among a pin's files it means: the folder it lies in is a virtual environment the script runs in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What was taken in."""
+
+    tree: str
+    file_count: int
+    byte_count: int
+
+
+class Store:
+    """The objects under one folder.  Opening it sweeps what a crashed admission left behind."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._objects = root / "objects"
+        self._listings = root / "listings"
+        self._staging = root / "staging"
+        self._checks = anyio.CapacityLimiter(CHECKS_AT_ONCE)
+        self._interpreters: dict[Path, tuple[tuple[int, ...], str]] = {}
+        try:
+            for folder in (self._objects, self._listings, self._staging):
+                private_folder(folder)
+            self._sweep()
+        except OSError as cause:
+            raise _unusable(root, cause) from cause
+
+    def object(self, tree: str) -> Path:
+        return self._objects / tree
+
+    @contextlib.contextmanager
+    def staging(self) -> Iterator[Path]:
+        """A private folder on the store's own disk, gone when the block ends.
+
+        It is locked while in use, so that another process sweeps only what nobody works on.
+
+        Raises:
+            TrustError: the disk is full.
+        """
+        folder = self._staging / secrets.token_hex(8)
+        try:
+            folder.mkdir(mode=0o700)
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                yield folder
+            finally:
+                try:
+                    remove_tree(folder)
+                finally:
+                    os.close(descriptor)
+        except OSError as cause:
+            if not is_full(cause):
+                raise
+            raise _unusable(self.root, cause) from cause
+
+    def admit(self, tree: Path) -> Stored:
+        """Seal a finished tree from `staging` and move it in under its hash.
+
+        An object that is already there is checked, and replaced if it is damaged.
+
+        Raises:
+            TrustError: it holds what cannot be stored, or the disk is full; nothing is then visible.
+        """
+        listing = seal(tree)
+        text = listing.text()
+        if len(text) > MAX_LISTING:
+            raise TrustError(f"the package has {len(listing.entries)} files and folders, too many to keep")
+        name = tree_hash(text)
+        stored = Stored(name, listing.file_count, listing.byte_count)
+        target = self.object(name)
+        listed = self._listings / name
+        try:
+            write_private(listed, text, mode=0o400)
+            if target.is_symlink() or target.exists():
+                if self._sound(target, listing):
+                    return stored
+                self._discard(target)
+            tree.chmod(0o755)  # moving a folder rewrites its `..`, which a read-only one does not allow
+            try:
+                tree.rename(target)
+            except OSError as cause:
+                if cause.errno not in {errno.ENOTEMPTY, errno.EEXIST} or not self._sound(target, listing):
+                    raise
+                return stored  # another process was faster with the same bytes
+            target.chmod(0o555)
+        except OSError as cause:
+            if not target.exists():
+                listed.unlink(missing_ok=True)
+            raise _unusable(self.root, cause) from cause
+        except ConfigError as cause:
+            reason = cause.__cause__
+            raise _unusable(self.root, reason if isinstance(reason, OSError) else OSError()) from cause
+        return stored
+
+    async def verified(self, pin: Pin) -> VerifiedArtifact:
+        """Read again everything the pin names, and the interpreter; the only maker of a `VerifiedArtifact`.
+
+        Raises:
+            TrustError: the first thing that is not as agreed, by name, and what to do.
+        """
+        work = partial(self._verify, pin)
+        return await anyio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=self._checks)
+
+    def _verify(self, pin: Pin) -> VerifiedArtifact:
+        artifact = pin.artifact
+        again = f"if you did not expect this, look into it; then fetch it anew with: bulkhead pin {pin.server} --update"
+        try:
+            if artifact.kind in {"npm", "pypi"}:
+                self._check_object(artifact)
+            for path, sha256 in artifact.files:
+                if fingerprint(Path(path), executable=_runs(artifact, path)) != sha256:
+                    raise TrustError(f"{path} was changed")
+            self._check_interpreter(artifact)
+        except TrustError as cause:
+            raise TrustError(f"server {pin.server!r} does not match its pin: {cause}", hint=again) from cause
+        return VerifiedArtifact(
+            server=pin.server,
+            kind=artifact.kind,
+            tree=artifact.tree,
+            argv=command(artifact, pin.launch),
+            mounts=self._mounts(artifact),
+        )
+
+    def _check_object(self, artifact: PinnedArtifact) -> None:
+        try:
+            text = read_bounded(self._listings / artifact.tree, MAX_LISTING)
+        except FileNotFoundError as cause:
+            raise TrustError(f"the store has no object {artifact.tree[:12]}") from cause
+        except ConfigError as cause:
+            raise TrustError(str(cause)) from cause
+        if tree_hash(text) != artifact.tree:
+            raise TrustError(f"the list of files of object {artifact.tree[:12]} was changed")
+        listing = read_listing(text)
+        if not any(entry.kind == "f" and entry.path == artifact.entry for entry in listing.entries):
+            raise TrustError(f"{artifact.entry} is not in the object")
+        check(self.object(artifact.tree), listing)
+
+    def _check_interpreter(self, artifact: PinnedArtifact) -> None:
+        """Hash the interpreter; skipped while nothing about the file moved since the last time.
+
+        The change time is part of that look, and only root can set it at will.
+        """
+        if (wanted := artifact.interpreter) is None:
+            return
+        try:
+            status = wanted.path.stat()
+        except OSError as cause:
+            raise TrustError(f"the interpreter {wanted.path} cannot be read: {cause.strerror}") from cause
+        mark = (status.st_dev, status.st_ino, status.st_mode, status.st_uid, status.st_size, status.st_mtime_ns,
+                status.st_ctime_ns)  # fmt: skip
+        known = self._interpreters.get(wanted.path)
+        sha256 = known[1] if known and known[0] == mark else fingerprint(wanted.path, executable=True)
+        if sha256 != wanted.sha256:
+            raise TrustError(f"the interpreter {wanted.path} is not the pinned one (was it updated?)")
+        self._interpreters[wanted.path] = (mark, sha256)
+
+    def _mounts(self, artifact: PinnedArtifact) -> tuple[Mount, ...]:
+        targets: dict[Path, Path] = {}
+        if artifact.tree:
+            targets[Path(PACKAGE)] = self.object(artifact.tree)
+        own = [Path(path) for path, _ in artifact.files]
+        own = [path.parent if path.name == VENV_MARK else path for path in own]
+        if (interpreter := artifact.interpreter) is not None:
+            own += [interpreter.prefix] if interpreter.prefix else []
+            if not any(interpreter.path.is_relative_to(path) for path in own):
+                own.append(interpreter.path)
+        targets |= {path: path for path in own if not in_system(path)}
+        return tuple(Mount(source, target) for target, source in targets.items())
+
+    def _sound(self, target: Path, listing: Listing) -> bool:
+        try:
+            check(target, listing)
+        except TrustError:
+            return False
+        return True
+
+    def _discard(self, damaged: Path) -> None:
+        aside = self._staging / f"{secrets.token_hex(8)}.damaged"
+        if not damaged.is_symlink():
+            damaged.chmod(0o755)
+        damaged.rename(aside)
+        remove_tree(aside)
+
+    def _sweep(self) -> None:
+        for folder in sorted(self._staging.iterdir()):
+            try:
+                descriptor = os.open(folder, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+            except OSError:
+                remove_tree(folder)  # a link, or no longer there: not one of our staging folders
+                continue
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue  # its process is alive and at work
+            else:
+                remove_tree(folder)
+            finally:
+                os.close(descriptor)
+
+
+def _runs(artifact: PinnedArtifact, path: str) -> bool:
+    return artifact.kind == "binary" and path == artifact.entry
+
+
+def _unusable(root: Path, cause: OSError) -> TrustError:
+    if is_full(cause):
+        return TrustError(f"no space left for the store at {root}", hint="free some space, then try again")
+    return TrustError(f"the store at {root} cannot be used: {cause.strerror}", hint="check its folder's permissions")
