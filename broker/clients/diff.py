@@ -7,27 +7,31 @@ nobody's business here.  The result is for reading, not for `patch`.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Final
 
-from broker.clients.jsonc import Array, Document, Edit, Node, Object, Scalar, edited, parse, printable
+from broker.clients.jsonc import Array, Document, Edit, Node, Object, Scalar, edited, printable
 
 CONTEXT: Final = 3  # lines around a change, as diff itself shows
 _SHOWN_KEYS: Final = ("command", "args", "type")
 _HIDDEN: Final = '"[hidden]"'
 
 
-def masked_diff(path: str, before: Document, edits: Iterable[Edit], moved: Iterable[tuple[str, ...]]) -> str:
-    """A unified diff of `before` and what `edits` make of it; `moved` are the paths of the entries they replace."""
-    edits = sorted(edits, key=lambda edit: edit.start)
-    if not edits:
-        return ""
+def masked_diff(
+    path: str, before: Document, after: Document, edits: Iterable[Edit], moved: Iterable[tuple[str, ...]]
+) -> str:
+    """A unified diff of `before` and what `edits` made of it; `moved` are the paths of the entries replaced."""
     shown = set(moved)
-    after = parse(edited(before.text, edits), comments=True)
-    old, new = _lines(before, shown), _lines(after, shown)
-    rows = [f"--- {printable(path)}", f"+++ {printable(path)} (through Bulkhead)"]
-    for hunk in _hunks(_changes(before.text, edits)):
+    hunks = list(_hunks(_changes(before.text, sorted(edits, key=lambda edit: edit.start))))
+    if not hunks:
+        return ""
+    count = before.text.count("\n") + 1
+    old = _lines(before, shown, [_old_lines(hunk, count) for hunk in hunks])
+    new = _lines(after, shown, [_new_lines(hunk, count) for hunk in hunks])
+    rows = [f"--- {path}", f"+++ {path} (through Bulkhead)"]
+    for hunk in hunks:
         rows += _hunk(hunk, old, new)
-    return "\n".join(rows) + "\n"
+    return "\n".join(printable(row.replace("\t", "    ")) for row in rows) + "\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,20 +72,28 @@ def _hunks(changes: list[_Change]) -> Iterator[list[_Change]]:
         yield hunk
 
 
+def _old_lines(hunk: list[_Change], count: int) -> range:
+    """The lines a hunk shows of a text of `count` lines, context included."""
+    return range(max(0, hunk[0].start - CONTEXT), min(count, hunk[-1].end + CONTEXT))
+
+
+def _new_lines(hunk: list[_Change], count: int) -> range:
+    shown, shift = _old_lines(hunk, count), hunk[0].shift
+    return range(shown.start + shift, shown.stop + shift + sum(change.growth for change in hunk))
+
+
 def _hunk(changes: list[_Change], old: list[str], new: list[str]) -> list[str]:
-    first, last = changes[0], changes[-1]
-    start, end = max(0, first.start - CONTEXT), min(len(old), last.end + CONTEXT)
-    rows: list[str] = []
-    at = start
+    shown, to = _old_lines(changes, len(old)), _new_lines(changes, len(old))
+    rows = [f"@@ -{shown.start + 1},{len(shown)} +{to.start + 1},{len(to)} @@"]
+    at = shown.start
     for change in changes:
         rows += (" " + line for line in old[at : change.start])
         gone = old[change.start : change.end]
         come = new[change.start + change.shift : change.end + change.shift + change.growth]
         rows += _replaced(gone, come)
         at = change.end
-    rows += (" " + line for line in old[at:end])
-    new_count = end - start + sum(change.growth for change in changes)
-    return [f"@@ -{start + 1},{end - start} +{start + first.shift + 1},{new_count} @@", *rows]
+    rows += (" " + line for line in old[at : shown.stop])
+    return rows
 
 
 def _replaced(gone: list[str], come: list[str]) -> list[str]:
@@ -100,26 +112,31 @@ def _replaced(gone: list[str], come: list[str]) -> list[str]:
     ]
 
 
-def _lines(document: Document, shown: set[tuple[str, ...]]) -> list[str]:
-    """The document's lines with everything masked that is not to be seen; their number stays the same."""
+def _lines(document: Document, shown: set[tuple[str, ...]], seen: list[range]) -> list[str]:
+    """The document's lines; in those that will be seen, everything is masked that may not be."""
+    starts = [0, *accumulate(len(line) + 1 for line in document.text.split("\n"))]
+    spans = [(starts[lines.start], starts[lines.stop]) for lines in seen]
     comments = [
         Edit(start, end, "\n".join("[comment]" for _ in document.text[start:end].split("\n")))
         for start, end in document.comments
     ]
-    text = edited(document.text, [*_masks(document.root, (), shown), *comments])
-    return [
-        printable(line.removesuffix("\r").replace("\t", "    ")) for line in text.removeprefix("\ufeff").split("\n")
-    ]
+    text = edited(document.text, [*_masks(document.root, (), shown, spans), *comments])
+    return [line.removesuffix("\r") for line in text.removeprefix("\ufeff").split("\n")]
 
 
-def _masks(node: Node, where: tuple[str, ...], shown: set[tuple[str, ...]]) -> Iterator[Edit]:
+def _masks(
+    node: Node, where: tuple[str, ...], shown: set[tuple[str, ...]], spans: list[tuple[int, int]]
+) -> Iterator[Edit]:
+    """An edit for each text in one of the spans that is not to be seen."""
+    if not any(start < node.end and node.start < end for start, end in spans):
+        return
     match node:
         case Scalar():
             if isinstance(node.value, str):
                 yield Edit(node.start, node.end, _HIDDEN)
         case Array():
             for item in node.items:
-                yield from _masks(item, (*where, ""), shown)
+                yield from _masks(item, (*where, ""), shown, spans)
         case Object():
             for member in node.members:
                 if where in shown and member.key in _SHOWN_KEYS:
@@ -127,7 +144,7 @@ def _masks(node: Node, where: tuple[str, ...], shown: set[tuple[str, ...]]) -> I
                 if where in shown and member.key == "env":
                     yield from _moved_values(member.value)
                 else:
-                    yield from _masks(member.value, (*where, member.key), shown)
+                    yield from _masks(member.value, (*where, member.key), shown, spans)
 
 
 def _moved_values(node: Node) -> Iterator[Edit]:

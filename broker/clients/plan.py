@@ -70,7 +70,9 @@ class ImportPlan:
 
     def only(self, servers: Collection[str]) -> "ImportPlan":
         """The same plan for these servers alone: the others could not be registered, so their entries stay."""
-        return _planned(self.found, tuple(one for one in self.replacements if one.server in servers))
+        return _planned(
+            _document(self.found), self.found, tuple(one for one in self.replacements if one.server in servers)
+        )
 
 
 def plan_import(
@@ -99,7 +101,7 @@ def plan_import(
         taken[name.casefold()] = (name, line)
         text = moved_entry(found.text, _node_of(document, entry), shim(name))
         replacements.append(Replacement(entry, name, line, text, known, _note(entry, name)))
-    return _planned(found, tuple(replacements))
+    return _planned(document, found, tuple(replacements))
 
 
 def server_name(wanted: str) -> ServerName:
@@ -108,23 +110,22 @@ def server_name(wanted: str) -> ServerName:
     return ServerName(name or "server")
 
 
-def _planned(found: ClientConfig, replacements: tuple[Replacement, ...]) -> ImportPlan:
+def _planned(document: Document, found: ClientConfig, replacements: tuple[Replacement, ...]) -> ImportPlan:
     if not replacements:
         return ImportPlan(found, (), found.text, "")
-    document = _document(found)
     nodes = [(one, _node_of(document, one.entry)) for one in replacements]
     edits = [Edit(node.start, node.end, one.text) for one, node in nodes]
-    after = edited(found.text, edits)
-    moved = [one.entry.where for one in replacements]
-    _read_back(found, after, set(moved))
-    return ImportPlan(found, replacements, after, masked_diff(str(found.path), document, edits, moved))
+    moved = {one.entry.where for one in replacements}
+    after = _read_back(found, edited(found.text, edits), moved)
+    return ImportPlan(found, replacements, after.text, masked_diff(str(found.path), document, after, edits, moved))
 
 
-def _read_back(found: ClientConfig, after: str, moved: set[tuple[str, ...]]) -> None:
+def _read_back(found: ClientConfig, after: str, moved: set[tuple[str, ...]]) -> Document:
     """Read the new text as the client would: the moved entries go through Bulkhead, and nothing else changed."""
     try:
         after.encode()
-        entries = read_entries(parse(after, comments=found.family.comments), found.family, "")
+        document = parse(after, comments=found.family.comments)
+        entries = read_entries(document, found.family, "")
     except (UnicodeEncodeError, ConfigError) as cause:
         raise ConfigError(
             f"{found.path} would not be readable after the import", hint="it was left untouched"
@@ -132,6 +133,7 @@ def _read_back(found: ClientConfig, after: str, moved: set[tuple[str, ...]]) -> 
     expected = {entry.where: "bulkhead" if entry.where in moved else entry.fate for entry in found.entries}
     if {entry.where: entry.fate for entry in entries} != expected:
         raise ConfigError(f"{found.path} would not say what the import means", hint="it was left untouched")
+    return document
 
 
 def _document(found: ClientConfig) -> Document:

@@ -250,6 +250,18 @@ def test_removed_replaced_and_copied_entries_are_left_and_named(home: Path, back
     )
 
 
+def test_an_entry_put_back_by_hand_needs_no_word(home: Path, backups: Path) -> None:
+    path = put(home, "claude-desktop")
+    original = json.loads(path.read_text())
+    moved_in(home, backups)
+    now = json.loads(path.read_text())
+    now["mcpServers"]["github"] = original["mcpServers"]["github"]
+    path.write_text(json.dumps(now))
+    [undone] = undo(ClientName("claude-desktop"), backups)
+    assert json.loads(path.read_text()) == original
+    assert (undone.how, undone.notes) == ("merged", ())
+
+
 def test_comments_written_since_survive_an_undo(home: Path, backups: Path) -> None:
     path = put(home, "vscode")
     before = path.read_bytes()
