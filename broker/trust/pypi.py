@@ -10,13 +10,12 @@ from functools import partial
 from pathlib import Path
 
 import anyio.to_thread
-import uv
 
 from broker.errors import TrustError
 from broker.model import Interpreter, LaunchRequest, PackageRef, PinnedArtifact
 from broker.trust.interpreters import ask_python, asking_environment, own_python
 from broker.trust.launchers.uvx import requirement
-from broker.trust.pypi_client import PypiClient
+from broker.trust.pypi_client import PypiClient, uv_program
 from broker.trust.pypi_package import LAUNCHER, build_tree, find_script, launcher, release
 from broker.trust.pypi_settings import pypi_settings
 from broker.trust.run import Command, Run, tool_environment
@@ -77,7 +76,7 @@ async def _python(wanted: str | None, environment: Mapping[str, str], work: Path
     """The interpreter the line asks for, found as uv finds it; else the one this program runs on."""
     if wanted is None:
         return (await ask_python(own_python(), environment, work, run)).interpreter
-    argv = (uv.find_uv_bin(), "python", "find", "--no-config", "--no-python-downloads", "--no-project", wanted)
+    argv = (uv_program(), "python", "find", "--no-config", "--no-python-downloads", "--no-project", wanted)
     kept = {name: value for name, value in environment.items() if name in {"XDG_DATA_HOME", "UV_PYTHON_INSTALL_DIR"}}
     empty = work / "asking"
     empty.mkdir(mode=0o700, exist_ok=True)

@@ -86,7 +86,7 @@ class PypiClient:
         wanted, locked = self._project / "wanted.in", self._project / "pylock.toml"
         wanted.write_text("".join(f"{each}\n" for each in requirements))
         argv = (
-            uv.find_uv_bin(), "pip", "compile", str(wanted), "--format", "pylock.toml", "--only-binary", ":all:",
+            uv_program(), "pip", "compile", str(wanted), "--format", "pylock.toml", "--only-binary", ":all:",
             "--no-sources", "--no-header", "--no-progress", "--quiet", "--no-python-downloads",
             "--config-file", str(self._config), "--cache-dir", str(self._work / "cache"),
             "--python", str(self._python.path), "--output-file", str(locked),
@@ -163,6 +163,13 @@ class PypiClient:
             return TrustError(f"{where} refuses access", hint="check the credentials in your uv configuration")
         hint = "try the launch line by hand to see its words"
         return TrustError(f"{tool} found no solution (it ended with {finished.code})", hint=hint)
+
+
+def uv_program() -> str:
+    try:
+        return uv.find_uv_bin()
+    except FileNotFoundError as cause:
+        raise TrustError("uv, which resolves Python packages, is not installed", hint="pip install uv") from cause
 
 
 def read_lock(lock: Mapping[str, Any], settings: PypiSettings) -> list[Release]:
