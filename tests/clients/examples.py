@@ -149,11 +149,11 @@ def shim(name: str) -> ShimEntry:
         "-I",
         "-S",
         "-E",
-        "/opt/bulkhead/broker/shim.py",
+        "/usr/lib/bulkhead/broker/shim.py",
         name,
         "--client",
         "some-client",
         "--home",
         "/home/user/bh",
     )
-    return ShimEntry("/opt/bulkhead/bin/python3", args)
+    return ShimEntry("/usr/lib/bulkhead/bin/python3", args)

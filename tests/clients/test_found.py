@@ -148,7 +148,7 @@ def test_what_cannot_be_carried_stays_with_its_reason(tmp_path: Path, entry: str
 
 
 def test_an_entry_that_goes_through_bulkhead_is_known_in_both_forms() -> None:
-    fast = fast_form("/usr/bin/python3", "/opt/broker/shim.py", ClientName("cursor"), "/home/user/bh")("time")
+    fast = fast_form("/usr/bin/python3", "/usr/lib/broker/shim.py", ClientName("cursor"), "/home/user/bh")("time")
     assert goes_through_bulkhead(fast.command, list(fast.args))
     assert goes_through_bulkhead("/home/user/.local/bin/bulkhead", ["connect", "time", "--client", "cursor"])
 
@@ -157,8 +157,8 @@ def test_an_entry_that_goes_through_bulkhead_is_known_in_both_forms() -> None:
     ("command", "args"),
     [
         ("python3", ["-I", "-S", "-E", "/srv/evil.py", "time", "--client", "c", "--home", "h"]),
-        ("python3", ["/opt/broker/shim.py", "time", "--client", "c", "--home", "h"]),
-        ("python3", ["-I", "-S", "-E", "/opt/broker/shim.py", "time", "--client", "c"]),
+        ("python3", ["/usr/lib/broker/shim.py", "time", "--client", "c", "--home", "h"]),
+        ("python3", ["-I", "-S", "-E", "/usr/lib/broker/shim.py", "time", "--client", "c"]),
         ("bulkhead", ["status"]),
         ("bulkhead-evil", ["connect", "time"]),
         ("bulkhead", "connect"),

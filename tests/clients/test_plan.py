@@ -230,7 +230,7 @@ def test_a_plan_can_be_narrowed_to_the_servers_that_could_be_registered(tmp_path
     narrow = plan.only({"github"})
     servers = plain(parse(narrow.after, comments=False).root)["mcpServers"]
     assert servers["filesystem"]["command"] == "npx"
-    assert servers["github"]["command"] == "/opt/bulkhead/bin/python3"
+    assert servers["github"]["command"] == "/usr/lib/bulkhead/bin/python3"
     assert list(narrow.servers) == ["github"]
     assert "filesystem" not in "".join(line for line in narrow.diff.splitlines() if line[0] in "+-")
     assert plan.only(()).after == CLAUDE_DESKTOP
