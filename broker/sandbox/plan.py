@@ -1,0 +1,202 @@
+"""What one server may see: a verified artifact, the user's grants and a constructed environment become a SandboxSpec.
+
+This is the only maker of a `SandboxSpec`, and for a server it takes only a `VerifiedArtifact`.  Nothing is inherited:
+what is not named here does not exist inside.  Pure: whoever calls answers what real paths are.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+from broker.errors import SandboxError
+from broker.model import Grants, Limits, Mount, SandboxSpec, ServerName, VerifiedArtifact
+
+HOME: Final = Path("/home/mcp")
+
+ENVIRONMENT: Final = MappingProxyType(
+    {
+        "PATH": "/usr/local/bin:/usr/bin:/bin",
+        "HOME": str(HOME),
+        "USER": "mcp",
+        "LOGNAME": "mcp",
+        "SHELL": "/bin/sh",
+        "TMPDIR": "/tmp",  # noqa: S108 - the sandbox's own, fresh and empty
+        "LANG": "C.UTF-8",
+    }
+)
+OURS_TO_SET: Final = frozenset(ENVIRONMENT) - {"LANG"} | {"PWD"}
+"""The user's value of these is left out: it would name folders that do not exist inside."""
+
+VARIABLE_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+MAX_ENVIRONMENT: Final = 128 * 1024  # what Linux takes for a single string of it; servers need a few KiB in all
+
+LOADERS: Final = frozenset(
+    {
+        *("BASH_ENV", "ENV", "IFS", "PS4", "SHELLOPTS", "BASHOPTS"),
+        *("GCONV_PATH", "GLIBC_TUNABLES", "HOSTALIASES", "LOCPATH", "NLSPATH", "RESOLV_HOST_CONF"),
+        *("NODE_OPTIONS", "NODE_PATH", "NODE_REPL_EXTERNAL_MODULE"),
+        *("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "PYTHONUSERBASE", "PYTHONINSPECT", "PYTHONBREAKPOINT"),
+        *("PYTHONEXECUTABLE", "PYTHONPLATLIBDIR", "PYTHONPYCACHEPREFIX", "PYTHONWARNINGS"),
+        *("PERL5LIB", "PERL5OPT", "PERLLIB", "RUBYLIB", "RUBYOPT", "CLASSPATH", "DOTNET_STARTUP_HOOKS"),
+        *("JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "JDK_JAVA_OPTIONS"),
+        *("OPENSSL_CONF", "OPENSSL_MODULES", "OPENSSL_ENGINES"),
+    }
+)
+LOADER_PREFIXES: Final = ("LD_", "DYLD_", "NPM_CONFIG_", "COR_", "CORECLR_")
+"""Variables that make a verified program load something else."""
+
+SYSTEM_FOLDERS: Final = tuple(Path(p) for p in ("/run", "/var/run", "/proc", "/sys", "/dev", "/etc"))
+PROGRAM_FOLDERS: Final = tuple(Path(p) for p in ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/boot"))
+PRIVATE_IN_HOME: Final = (
+    *(".config", ".local", ".mozilla", ".thunderbird", ".var", "snap", ".pki", ".dbus"),
+    *("Library/Keychains", "Library/Cookies", "Library/Application Support"),
+    *(".azure", ".cargo", ".terraform.d", ".netrc", ".npmrc", ".pypirc", ".pgpass", ".git-credentials", ".gitconfig"),
+    *(".bashrc", ".bash_profile", ".bash_history", ".profile", ".zshrc", ".zprofile", ".zshenv", ".zsh_history"),
+    *(".claude", ".claude.json", ".codex", ".cursor", ".gemini", ".vscode"),
+)
+"""Settings, keyrings, browsers, credentials, what shells and assistants run: no grant, nor anything below."""
+PRIVATE_ANYWHERE: Final = frozenset({".ssh", ".gnupg", ".aws", ".docker", ".kube", ".password-store", "keyrings"})
+
+OWN_TARGETS: Final = tuple(
+    Path(p) for p in ("/", "/proc", "/dev", "/sys", "/etc", "/run", "/usr", "/bin", "/sbin", "/lib", "/lib64")
+)
+
+
+def plan(
+    artifact: VerifiedArtifact,
+    grants: Grants,
+    limits: Limits,
+    *,
+    env: Mapping[str, str],
+    home: Path,
+    protected: Sequence[Path],
+    realpath: Callable[[Path], Path],
+    cwd: Path = HOME,
+) -> SandboxSpec:
+    """Compose the sandbox of one server.
+
+    `env` is the user's own environment for this server (and `TZ`); `home` the user's home; `protected` Bulkhead's own
+    folders, client configurations and whatever else no server may be granted.  Names in `OURS_TO_SET` keep our value.
+
+    Raises:
+        SandboxError: a grant, a variable or the artifact's own layout may not be; the message names it.
+    """
+    server = artifact.server
+    code = _code_mounts(artifact)
+    forbidden = [*map(realpath, protected), *(path for mount in code for path in (mount.source, mount.target))]
+    for path, writable in (*((p, False) for p in grants.read), *((p, True) for p in grants.write)):
+        _check_grant(server, path, writable, home=realpath(home), forbidden=forbidden, realpath=realpath)
+    granted = {path: Mount(path, path) for path in grants.read}
+    granted |= {path: Mount(path, path, writable=True) for path in grants.write}
+    _check_argv(artifact)
+    if cwd != HOME and not any(_lies_in(cwd, path) for path in granted):
+        raise SandboxError(f"{server} cannot start in {cwd}: it is not in a granted folder", hint="grant it first")
+    return SandboxSpec(
+        server=server,
+        argv=artifact.argv,
+        env=MappingProxyType(_environment(server, env, artifact.env)),
+        cwd=cwd,
+        mounts=tuple(sorted((*code, *granted.values()), key=_outer_first)),
+        limits=limits,
+    )
+
+
+def plan_probe(argv: tuple[str, ...]) -> SandboxSpec:
+    """The sandbox without a server, a grant or a secret in it, for finding out whether this machine can build one."""
+    return SandboxSpec(
+        server=ServerName("probe"),
+        argv=argv,
+        env=ENVIRONMENT,
+        cwd=HOME,
+        mounts=(),
+        limits=Limits(),
+    )
+
+
+def _check_grant(
+    server: ServerName,
+    path: Path,
+    writable: bool,
+    *,
+    home: Path,
+    forbidden: Sequence[Path],
+    realpath: Callable[[Path], Path],
+) -> None:
+    def refuse(reason: str, hint: str = "grant a folder that holds only what this server needs") -> SandboxError:
+        return SandboxError(f"{path} cannot be granted to {server}: {reason}", hint=hint)
+
+    if not path.is_absolute() or ".." in path.parts or "\0" in str(path):
+        raise refuse("it is not an absolute, plain path")
+    if (real := realpath(path)) != path:
+        raise refuse(f"it is a link to {real}", hint=f"grant {real} if that is what you mean")
+    if path == Path("/"):
+        raise refuse("it is the whole machine")
+    if _lies_in(home, path):
+        raise refuse("it is your home folder or holds it")
+    for folder in SYSTEM_FOLDERS:
+        if _overlap(path, folder):
+            raise refuse(f"it overlaps the system folder {folder}")
+    for name in PRIVATE_IN_HOME:
+        if _lies_in(path, home / name):
+            raise refuse(f"~/{name} holds settings or credentials")
+    for part in path.parts:
+        if part in PRIVATE_ANYWHERE:
+            raise refuse(f"{part} holds credentials")
+    if writable and any(_lies_in(path, folder) for folder in PROGRAM_FOLDERS):
+        raise refuse("programs of the system live there", hint="grant it for reading, or another folder for writing")
+    for other in forbidden:
+        if _overlap(path, other):
+            raise refuse(f"it overlaps {other}, which belongs to Bulkhead, to a client or to a server's own code")
+
+
+def _code_mounts(artifact: VerifiedArtifact) -> tuple[Mount, ...]:
+    for mount in artifact.mounts:
+        what = f"the code of {artifact.server} cannot be shown at {mount.target}"
+        if mount.writable:
+            raise SandboxError(f"{what}: it would be writable")
+        if not mount.source.is_absolute() or not mount.target.is_absolute() or ".." in mount.target.parts:
+            raise SandboxError(f"{what}: not an absolute, plain path")
+        if any(_lies_in(own, mount.target) for own in (*OWN_TARGETS, HOME)):
+            raise SandboxError(f"{what}: the sandbox keeps that place for itself")
+    return artifact.mounts
+
+
+def _check_argv(artifact: VerifiedArtifact) -> None:
+    if not artifact.argv or not artifact.argv[0].startswith("/"):
+        raise SandboxError(f"the program of {artifact.server} has no absolute path")
+    if any("\0" in argument for argument in artifact.argv):
+        raise SandboxError(f"an argument of {artifact.server} holds a NUL")
+
+
+def _environment(server: ServerName, wanted: Mapping[str, str], needed: Mapping[str, str]) -> dict[str, str]:
+    """Ours, then the user's, then what the ecosystem needs; the later wins."""
+    for name, value in wanted.items():
+        if not VARIABLE_NAME.fullmatch(name):
+            raise SandboxError(f"{name!r:.80} is no name for an environment variable of {server}")
+        if name.upper() in LOADERS or name.upper().startswith(LOADER_PREFIXES):
+            raise SandboxError(
+                f"the environment variable {name} would make {server} load code that was not verified",
+                hint=f"remove {name} from the environment of {server}",
+            )
+        if "\0" in value:
+            raise SandboxError(f"the environment variable {name} of {server} holds a NUL")
+    if sum(len(name) + len(value) + 2 for name, value in wanted.items()) > MAX_ENVIRONMENT:
+        raise SandboxError(f"the environment of {server} is larger than {MAX_ENVIRONMENT} bytes")
+    chosen = {name: value for name, value in wanted.items() if name not in OURS_TO_SET}
+    return {**ENVIRONMENT, **chosen, **needed}
+
+
+def _lies_in(path: Path, folder: Path) -> bool:
+    """Whether `path` is `folder` or below it."""
+    return path == folder or folder in path.parents
+
+
+def _overlap(one: Path, other: Path) -> bool:
+    return _lies_in(one, other) or _lies_in(other, one)
+
+
+def _outer_first(mount: Mount) -> tuple[int, str]:
+    """A mount inside another must come after it, or it would be hidden."""
+    return len(mount.target.parts), str(mount.target)

@@ -1,0 +1,165 @@
+"""One running server as the daemon sees it: three streams, how it ends, and an ordered, bounded stop.
+
+The rule: once `wait` or `stop` has returned, no process of the sandbox is left.  Process 1 of its process namespace
+dies only after all others in it, and that is what is waited for.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+from dataclasses import dataclass
+from typing import Final
+
+from broker.config import Waits
+from broker.errors import SandboxError
+from broker.model import ServerName
+from broker.sandbox.reaper import STATUS
+from broker.sandbox.supervisor import Started
+
+KILL_LIMIT: Final = 10.0  # a fork storm of 128 processes took 160 ms; a slow disk may hold one in the kernel
+
+
+@dataclass(frozen=True, slots=True)
+class Streams:
+    """The daemon's ends, non-blocking.  Whoever took them closes them."""
+
+    stdin: int
+    stdout: int
+    stderr: int
+
+    def close(self) -> None:
+        for descriptor in (self.stdin, self.stdout, self.stderr):
+            os.close(descriptor)
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """The processes that matter: bwrap outside, process 1 inside, the server.  `first` and `server` are pidfds."""
+
+    outer: Started
+    first: int
+    server: int
+    server_pid: int
+
+
+class Instance:
+    """A server in its sandbox.  `pid` is the sandbox's outermost process: every process inside descends from it."""
+
+    def __init__(
+        self, server: ServerName, tier: str, tree: Tree, streams: Streams, waits: Waits, warnings: tuple[str, ...]
+    ) -> None:
+        self.server = server
+        self.tier = tier
+        self.pid = tree.outer.pid
+        self.server_pid = tree.server_pid
+        self.warnings = warnings
+        self._tree = tree
+        self._streams: Streams | None = streams
+        self._waits = waits
+        self._code: int | None = None
+        self._first_alive = True
+        self._stopping: asyncio.Task[None] | None = None
+        self._loop = asyncio.get_running_loop()
+        self._ended: asyncio.Future[int] = self._loop.create_future()
+        self._loop.add_reader(tree.outer.status, self._outer_reaped)
+        self._loop.add_reader(tree.first, self._first_died)
+
+    @property
+    def stdin(self) -> int:
+        return self._held().stdin
+
+    @property
+    def stdout(self) -> int:
+        return self._held().stdout
+
+    @property
+    def stderr(self) -> int:
+        return self._held().stderr
+
+    @property
+    def alive(self) -> bool:
+        return not self._ended.done()
+
+    def take_streams(self) -> Streams:
+        """Hand the three descriptors over.  Close stdin before `stop`: that is how a server is asked to leave."""
+        streams = self._held()
+        self._streams = None
+        return streams
+
+    async def wait(self) -> int:
+        """The exit code, once the whole tree is gone: as the shell says it (128 + signal), -9 for a killed sandbox."""
+        return await asyncio.shield(self._ended)
+
+    async def stop(self) -> None:
+        """Close stdin, wait, ask it to terminate, wait, kill the sandbox.
+
+        Idempotent; goes on when the caller is cancelled; due also after the server ended by itself.
+
+        Raises:
+            SandboxError: the kernel did not end the processes within `KILL_LIMIT`.
+        """
+        if self._stopping is None:
+            self._stopping = self._loop.create_task(self._stop())
+        await asyncio.shield(self._stopping)
+
+    def kill(self) -> None:
+        """Kill the sandbox now; `wait` tells when it is gone."""
+        for pidfd in (self._tree.outer.pidfd, self._tree.first):
+            self._signal(pidfd, signal.SIGKILL)
+
+    async def _stop(self) -> None:
+        streams, self._streams = self._streams, None
+        try:
+            if streams is not None:
+                os.close(streams.stdin)
+            if await self._ends_within(self._waits.stop_stdin):
+                return
+            self._signal(self._tree.server, signal.SIGTERM)
+            if await self._ends_within(self._waits.stop_terminate):
+                return
+            self.kill()
+            if not await self._ends_within(KILL_LIMIT):
+                late = f"{KILL_LIMIT:.0f} s after SIGKILL"
+                raise SandboxError(f"{self.server} (process {self.pid}) is still there {late}")
+        finally:
+            if streams is not None:
+                os.close(streams.stdout)
+                os.close(streams.stderr)
+
+    async def _ends_within(self, limit: float) -> bool:
+        await asyncio.wait((self._ended,), timeout=limit)
+        return self._ended.done()
+
+    def _outer_reaped(self) -> None:
+        self._loop.remove_reader(self._tree.outer.status)
+        told = os.read(self._tree.outer.status, STATUS.size)
+        if len(told) == STATUS.size:
+            self._code = os.waitstatus_to_exitcode(STATUS.unpack(told)[0])
+        else:  # the supervisor died and could not say; the kernel kills what it started, and so do we
+            self._code = -signal.SIGKILL
+        self.kill()
+        self._settle()
+
+    def _first_died(self) -> None:
+        self._loop.remove_reader(self._tree.first)
+        self._first_alive = False
+        self._settle()
+
+    def _settle(self) -> None:
+        if self._code is None or self._first_alive:
+            return
+        for descriptor in (self._tree.outer.pidfd, self._tree.outer.status, self._tree.first, self._tree.server):
+            os.close(descriptor)
+        self._ended.set_result(self._code)
+
+    def _signal(self, pidfd: int, number: signal.Signals) -> None:
+        if self._ended.done():  # the descriptors are closed
+            return
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(pidfd, number)
+
+    def _held(self) -> Streams:
+        if self._streams is None:
+            raise SandboxError(f"the streams of {self.server} were taken")
+        return self._streams

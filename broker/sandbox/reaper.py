@@ -1,0 +1,210 @@
+"""What the supervisor process does: start, reap, and never let anything outlive it or the daemon.
+
+Nothing here runs in the daemon.  There is one thread and no event loop, so that a child between fork and exec finds
+no lock held and no thread missing.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import resource
+import select
+import signal
+import socket
+import struct
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from typing import Any, Final, NoReturn
+
+from broker.sandbox.kernel import adopt_orphans, arm_parent_death
+
+MAX_ANSWER: Final = 4096
+MAX_REQUEST: Final = 8 << 20  # one execve takes 2 MiB, and JSON writes a byte with at most six
+MAX_PASSED: Final = 253  # SCM_MAX_FD
+MAX_OPEN: Final = 65_536  # one descriptor per sandbox and what one message carries
+STATUS: Final = struct.Struct("=i")
+KILL_PAUSE: Final = 0.005
+CANNOT_START: Final = 127
+
+
+def supervise(channel: int, daemon: int) -> NoReturn:
+    """Serve requests from `channel` until it ends or `daemon` dies; then kill everything and exit."""
+    started: dict[int, int] = {}
+    try:
+        wakeups = _settle(channel)
+        if os.getppid() == daemon:
+            _serve(socket.socket(fileno=channel), wakeups, daemon, started)
+    except BaseException:  # noqa: BLE001 - the top of this process: it reports and ends, with everything it started
+        traceback.print_exc(file=sys.stderr)
+    finally:
+        _end_everything(started)
+        os._exit(0)
+
+
+def _settle(channel: int) -> int:
+    """Leave the daemon's terminal, descriptors and signals behind; answer the descriptor that wakes us."""
+    os.setsid()
+    adopt_orphans()
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nowhere, 0)
+    os.dup2(nowhere, 1)
+    _close_all_but({0, 1, 2, channel})
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (_at_most(MAX_OPEN, hard), hard))
+    wakeups, wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+    # A service manager's SIGTERM to the whole group is the daemon's to obey, in its own order.  Ours, from the kernel
+    # at the daemon's death, only wakes us to look.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
+        signal.signal(number, lambda *_: None)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    arm_parent_death(signal.SIGTERM)
+    return wakeups
+
+
+def _serve(channel: socket.socket, wakeups: int, daemon: int, started: dict[int, int]) -> None:
+    """`started` maps each process to the pipe that takes its status."""
+    poll = select.poll()
+    poll.register(channel, select.POLLIN)
+    poll.register(wakeups, select.POLLIN)
+    while os.getppid() == daemon:
+        ready = {descriptor for descriptor, _ in poll.poll()}
+        if wakeups in ready:
+            with contextlib.suppress(BlockingIOError):
+                os.read(wakeups, 4096)
+        _reap(started)
+        if channel.fileno() in ready and not _answer_one(channel, started):
+            return
+
+
+def _answer_one(channel: socket.socket, started: dict[int, int]) -> bool:
+    """Take one request and answer it; False when the daemon is gone."""
+    message, passed, _, _ = socket.recv_fds(channel, 64, MAX_PASSED, socket.MSG_CMSG_CLOEXEC)
+    if not message:
+        return False
+    answered: list[int] = []
+    try:
+        try:
+            pid, status = _start(passed, started)
+            answered = [os.pidfd_open(pid), status]
+            reply: dict[str, object] = {"pid": pid}
+        except (OSError, ValueError, KeyError) as cause:
+            reply = {"error": f"{type(cause).__name__}: {cause}"[:500]}
+        try:
+            socket.send_fds(channel, [json.dumps(reply).encode()], answered)
+        except OSError:
+            return False
+    finally:
+        for descriptor in (*passed, *answered):
+            os.close(descriptor)
+    return True
+
+
+def _start(passed: Sequence[int], started: dict[int, int]) -> tuple[int, int]:
+    """Fork and execute; the new process and the pipe its status will come through."""
+    body, *descriptors = passed
+    with os.fdopen(os.dup(body), "rb") as file:
+        data = file.read(MAX_REQUEST + 1)
+    if len(data) > MAX_REQUEST:
+        raise ValueError("the request is too large")
+    request = json.loads(data)
+    status, told = os.pipe2(os.O_CLOEXEC)
+    supervisor = os.getpid()
+    try:
+        pid = os.fork()
+    except OSError:
+        os.close(status)
+        os.close(told)
+        raise
+    if pid == 0:
+        _become(request, descriptors, supervisor)
+    started[pid] = told
+    return pid, status
+
+
+def _become(request: dict[str, Any], descriptors: Sequence[int], supervisor: int) -> NoReturn:
+    """In the child: turn into the requested program, with exactly these descriptors and nothing else of ours."""
+    try:
+        os.setpgid(0, 0)  # so that a half-built sandbox can be killed as a group
+        arm_parent_death(signal.SIGKILL)
+        if os.getppid() != supervisor:
+            os._exit(CANNOT_START)
+        signal.set_wakeup_fd(-1)
+        for sort in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+            signal.signal(sort, signal.SIG_DFL)  # Python ignores SIGPIPE, and exec would keep that
+        above = [fcntl.fcntl(descriptor, fcntl.F_DUPFD, MAX_PASSED) for descriptor in descriptors]
+        for number, descriptor in enumerate(above):
+            os.dup2(descriptor, number)
+        _close_all_but(set(range(len(descriptors))))
+        for kind, limit in request["rlimits"]:
+            hard = resource.getrlimit(kind)[1]
+            resource.setrlimit(kind, (_at_most(limit, hard), _at_most(limit, hard)))
+        os.umask(0o022)
+        os.chdir("/")
+        os.execve(request["argv"][0], request["argv"], request["env"])  # noqa: S606 - a list, and no shell
+    except BaseException as cause:  # noqa: BLE001 - nothing may run on in a forked copy of the supervisor
+        os.write(2, f"{request['argv'][0]}: {cause}\n".encode(errors="replace"))
+    finally:
+        os._exit(CANNOT_START)
+
+
+def _reap(started: dict[int, int]) -> None:
+    """Collect the dead and pass their status on; kill whatever a dead sandbox left to us."""
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+        if (told := started.pop(pid, None)) is None:
+            continue
+        with contextlib.suppress(OSError):  # nobody waits for it any more
+            os.write(told, STATUS.pack(status))
+        os.close(told)
+        # A child we did not start was adopted: the rest of a sandbox whose outer process died.
+        for orphan in _children() - set(started):
+            _kill(orphan)
+
+
+def _end_everything(started: dict[int, int]) -> None:
+    while True:
+        for pid in _children() | set(started):
+            _kill(pid)
+        try:
+            pid, _ = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            time.sleep(KILL_PAUSE)
+        else:
+            started.pop(pid, None)
+
+
+def _children() -> set[int]:
+    """Our direct children, by the kernel's own list; where it keeps none, only those we started are known."""
+    try:
+        with open(f"/proc/self/task/{os.getpid()}/children", "rb") as file:
+            return {int(word) for word in file.read().split()}
+    except OSError:
+        return set()
+
+
+def _kill(child: int) -> None:
+    """Our own child's number is not given away before we reap it."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(child, signal.SIGKILL)
+
+
+def _close_all_but(kept: set[int]) -> None:
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) not in kept:
+            with contextlib.suppress(OSError):  # the descriptor of the listing itself
+                os.close(int(name))
+
+
+def _at_most(limit: int, hard: int) -> int:
+    return limit if hard == resource.RLIM_INFINITY else min(limit, hard)
