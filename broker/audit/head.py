@@ -1,8 +1,8 @@
 """The checkpoint of the chain: how far it went, vouched for with the integrity key.
 
-A hash chain alone does not notice when its end is cut off, or when all of it is written anew; the head does.  It has
-two slots of fixed width, written in turn and only after the entries they vouch for are on the disk, so a crash never
-leaves less than one good slot, and a good slot never promises more than the disk holds.
+A hash chain alone does not notice when its end is cut off, or when all of it is written anew; the head does.  It
+stands twice, each time in one sector of the disk: a power cut may spoil one, and spoiling one on purpose brings back no
+older one.  It is written only after the entries it vouches for are on the disk, so it never promises too much.
 What it does not notice: the whole folder put back as it was at an earlier time, head included.
 """
 
@@ -20,7 +20,7 @@ from broker.errors import AuditError, ConfigError
 from broker.files import read_bounded
 
 NAME: Final = "head"
-_SLOT: Final = 512
+_SLOT: Final = 512  # a disk writes a sector whole or not at all
 _CONTEXT: Final = b"bulkhead audit head 1\n"
 """Keeps a MAC made for one purpose from being used for another; the key serves several."""
 
@@ -57,9 +57,13 @@ def read_head(folder: Path, key: bytes) -> Head | None:
     Raises:
         AuditError: there is one, and the key vouches for neither slot.
     """
-    heads = _slots(folder, key)
-    if not heads:
+    try:
+        data = read_bounded(folder / NAME, 2 * _SLOT)
+    except FileNotFoundError:
         return None
+    except ConfigError as cause:
+        raise AuditError(str(cause), hint="see what changed it; bulkhead audit verify") from cause
+    heads = [decode_slot(data[at : at + _SLOT], key) for at in (0, _SLOT)]
     good = [head for head in heads if head is not None]
     if not good:
         raise AuditError("the checkpoint of the audit log was changed, or was made with another key",
@@ -67,33 +71,19 @@ def read_head(folder: Path, key: bytes) -> Head | None:
     return max(good, key=lambda head: head.seq)
 
 
-def _slots(folder: Path, key: bytes) -> list[Head | None]:
-    """Both slots, or nothing where there is no file."""
-    try:
-        data = read_bounded(folder / NAME, 2 * _SLOT)
-    except FileNotFoundError:
-        return []
-    except ConfigError as cause:
-        raise AuditError(str(cause), hint="see what changed it; bulkhead audit verify") from cause
-    return [decode_slot(data[at : at + _SLOT], key) for at in (0, _SLOT)]
-
-
 class HeadFile:
     """The open checkpoint.  One writer, any thread, one call at a time."""
 
     def __init__(self, folder: Path, key: bytes) -> None:
         self._key = key
-        first, second = [head.seq if head else -1 for head in _slots(folder, key)] or (-1, -1)
-        self._turn = 0 if first <= second else 1  # the older one is written first
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         self._descriptor = os.open(folder / NAME, flags, 0o600)
 
     def write(self, head: Head) -> None:
-        """Put `head` in place of the older slot."""
-        slot = encode_slot(head, self._key)
-        if os.pwrite(self._descriptor, slot, self._turn * _SLOT) != _SLOT:
+        """Put `head` in place of the one before."""
+        slots = 2 * encode_slot(head, self._key)
+        if os.pwrite(self._descriptor, slots, 0) != len(slots):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        self._turn = 1 - self._turn
 
     def sync(self) -> None:
         os.fsync(self._descriptor)
