@@ -5,11 +5,36 @@ test reads off a list.  Nothing here blocks, reads a clock or touches the world.
 """
 
 from collections.abc import Callable
+from typing import assert_never
 
+from broker.errors import ProtocolError
 from broker.model import Call, ClientName, Decision, Era, ServerName, SessionId
+from broker.protocol import replies
+from broker.protocol.calls import Names
 from broker.protocol.catalog import Catalog
-from broker.protocol.effects import Effect
-from broker.protocol.events import Event
+from broker.protocol.client_side import ClientSide
+from broker.protocol.dispatch import MAX_WAITING, MAX_WAITING_BYTES, Dispatcher
+from broker.protocol.effects import Effect, End
+from broker.protocol.envelope import Request, read
+from broker.protocol.events import (
+    AdmissionDelayed,
+    Admitted,
+    Answered,
+    DriftAccepted,
+    Event,
+    FromClient,
+    FromServer,
+    Garbled,
+    NotStarted,
+    ServerGone,
+    Started,
+)
+from broker.protocol.frames import encode
+from broker.protocol.instance import Instance
+from broker.protocol.lifecycle import ANSWERS, Admission, Phase
+from broker.protocol.link import Link
+from broker.protocol.requests import Place
+from broker.protocol.server_side import ServerSide
 
 
 class Conversation:
@@ -23,18 +48,125 @@ class Conversation:
         catalog: Catalog,
         judge: Callable[[Call], Decision],
         admitted: bool,
-    ) -> None: ...
+    ) -> None:
+        self._link = Link(Names(client, server, session), catalog, judge, admitted)
+        self._dispatcher = Dispatcher(self._link)
+        self._instance = Instance(self._link, self._dispatcher)
+        self._client = ClientSide(self._link, self._dispatcher, self._instance)
+        self._server = ServerSide(self._link, self._dispatcher, self._instance)
+        self._waiting: list[FromClient] = []
 
     def receive(self, event: Event) -> list[Effect]:
-        """What to do about `event`, in order."""
-        raise NotImplementedError
+        """What to do about `event`, in order.  After `End` nothing is done any more."""
+        if not self._link.ended:
+            self._happen(event)
+        return _until_end(self._link.take_effects())
+
+    def still_waiting(self, question: int) -> list[Effect]:
+        """Progress for the client whose call waits for `question`, if it asked for progress.  Call it now and then."""
+        if not self._link.ended:
+            self._dispatcher.still_waiting(question)
+        return _until_end(self._link.take_effects())
 
     @property
     def era(self) -> Era | None:
         """The protocol era the client opened in; None before."""
-        raise NotImplementedError
+        return self._link.era
 
     @property
     def starting(self) -> bool:
-        """True from `Started` until the live catalog was compared.  The relay bounds this wait (then `ServerGone`)."""
-        raise NotImplementedError
+        """The server owes us its opening or its lists, and calls wait for them.
+
+        True from `Started` until the live catalog was compared, and again while changed lists are read; the relay
+        bounds this wait (then `ServerGone`).
+        """
+        return self._link.phase in (Phase.OPENING, Phase.COMPARING)
+
+    @property
+    def awaiting(self) -> bool:
+        """The client waits for an answer: of a person, of the server, or to its first messages."""
+        places = (Place.QUESTION, Place.PARKED, Place.PEER, Place.RESULT)
+        return bool(self._waiting) or bool(self._link.from_client.at(*places))
+
+    def _happen(self, event: Event) -> None:
+        match event:
+            case FromClient():
+                self._from_client(event)
+            case FromServer(message, size):
+                self._server.receive(message, size or len(encode(message)))
+            case Garbled(who, what, reply, size):
+                self._link.garbled(who, what, reply, size)
+            case Answered(question, decision):
+                answered = self._dispatcher.answered(question, decision)
+                if answered is not None:
+                    self._server.allowed(answered)
+            case Admitted(allowed):
+                self._admit(Admission.ADMITTED if allowed else Admission.REFUSED)
+            case AdmissionDelayed():
+                if self._link.admission is Admission.UNDECIDED:
+                    self._admit(Admission.DELAYED)
+            case Started():
+                self._started()
+            case NotStarted(reason) | ServerGone(reason):
+                self._instance.gone(reason)
+            case DriftAccepted(live):
+                self._instance.accepted(live)
+            case _:
+                assert_never(event)
+
+    def _from_client(self, event: FromClient) -> None:
+        sized = FromClient(event.message, event.size or len(encode(event.message)))
+        if self._link.admission is Admission.UNDECIDED and not self._at_once(sized):
+            self._waiting.append(sized)
+        elif self._link.admission is not Admission.UNDECIDED:
+            self._client.receive(sized.message, sized.size)
+
+    def _at_once(self, event: FromClient) -> bool:
+        """Before anybody decided, everything waits in its order but what grants nothing; true when it was handled."""
+        try:
+            envelope = read("client", event.message)
+        except ProtocolError as problem:
+            self._client.malformed(event.message, str(problem), event.size)
+            return True
+        if isinstance(envelope, Request) and envelope.method == "ping":
+            self._client.receive(event.message, event.size)
+            return True
+        held = sum(each.size for each in self._waiting)
+        if len(self._waiting) < MAX_WAITING and held + event.size <= MAX_WAITING_BYTES:
+            return False
+        text = "refused by Bulkhead (bounds): too much waits for a person to admit this client"
+        if isinstance(envelope, Request):
+            self._link.heard("client", envelope, envelope.method, event.size)
+            self._link.reply(envelope, replies.error(envelope.id, replies.BUSY, text))
+        else:
+            self._link.fault("client", text, size=event.size)
+        return True
+
+    def _admit(self, answer: Admission) -> None:
+        link = self._link
+        before = link.admission
+        if answer is before:
+            return
+        if answer not in ANSWERS[before]:
+            link.end(f"{link.names.client} may not use {link.names.server} any more")
+            return
+        link.admission = answer
+        waiting, self._waiting = self._waiting, []
+        for event in waiting:
+            if not link.ended:
+                self._client.receive(event.message, event.size)
+        if before is not Admission.UNDECIDED and answer is Admission.ADMITTED:
+            self._instance.announce(["tools", "prompts", "resources"])
+
+    def _started(self) -> None:
+        if self._link.phase is not Phase.LAUNCHING:
+            self._link.end("an instance was started that nobody asked for")
+            return
+        self._instance.started()
+
+
+def _until_end(effects: list[Effect]) -> list[Effect]:
+    for index, effect in enumerate(effects):
+        if isinstance(effect, End):
+            return effects[: index + 1]
+    return effects

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from broker.model import Decision, JsonObject, Side
+from broker.protocol.catalog import Catalog
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +43,6 @@ class Answered:
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
-    """The question is still open.  Sent now and then, so that the waiting client can be shown progress."""
-
-    question: int
-
-
-@dataclass(frozen=True, slots=True)
 class Admitted:
     """Somebody answered whether this client may use this server at all."""
 
@@ -82,7 +76,13 @@ class ServerGone:
 
 @dataclass(frozen=True, slots=True)
 class DriftAccepted:
-    """A person agreed to the live catalog; from now on it counts as the pinned one."""
+    """A person agreed to `live`, as a `Drift` showed it; from now on it counts as the pinned one.
+
+    What the server shows by now may be something else again: then that is what is held.  Without `live` it is the
+    catalog of the latest `Drift`, which is right only where no other can have come since the person looked.
+    """
+
+    live: Catalog | None = None
 
 
 Event: TypeAlias = (
@@ -90,7 +90,6 @@ Event: TypeAlias = (
     | FromServer
     | Garbled
     | Answered
-    | Waiting
     | Admitted
     | AdmissionDelayed
     | Started

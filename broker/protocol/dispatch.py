@@ -1,0 +1,241 @@
+"""May it go on, and where does it wait: judging, asking, parking, sending.
+
+A call is judged when it comes and again when it leaves, because what the session has read may have grown in between.
+A person's yes covers the rule and the evidence it was given for, and nothing else.
+"""
+
+from typing import Final
+
+from broker.model import Decision, Fact, JsonObject, Side, Verdict
+from broker.protocol import replies
+from broker.protocol.calls import argument_fault
+from broker.protocol.effects import Ask, Launch, Read, Withdraw
+from broker.protocol.lifecycle import Phase
+from broker.protocol.link import Link
+from broker.protocol.requests import OpenRequest, Place
+
+MAX_WAITING: Final = 64  # requests that wait for a person or for the server
+MAX_WAITING_BYTES: Final = 16 * 1024 * 1024  # four of the largest messages
+MAX_QUESTIONS: Final = 3  # about one call; after that its circumstances change faster than a person can answer
+MAX_FAILURES: Final = 5  # launches in a row without one answer; then the link says so instead of trying again
+PROGRESS_STEP: Final = 1e-6  # our progress must stay below the server's own, which often starts at 0 or 1
+
+_POLICY: Final = "change the policy (bulkhead policy use FILE)"
+_PENDING: Final = "call again and answer yes in bulkhead or with bulkhead approve"
+
+
+class Dispatcher:
+    """Moves open requests between their places."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._questions = 0
+        self._failures = 0
+
+    def objection(self, method: str, target: str, request: replies.RequestId, params: JsonObject) -> JsonObject | None:
+        """Why the agreed catalog does not have this; None when it does, or when it does not list such things."""
+        link = self._link
+        assert link.era is not None and link.shown is not None
+        if link.wrong_version:
+            return self._drifted(method, request, "speaks another protocol version than was agreed to")
+        if method not in ("tools/call", "prompts/get"):
+            return None
+        what = "tool" if method == "tools/call" else "prompt"
+        if change := link.held.get((what, target)):
+            news = "is new" if change.kind == "added" else f"has changed ({', '.join(change.fields)})"
+            return self._drifted(method, request, f"has a {what} {replies.quoted(target)} that {news}")
+        shown = link.shown.tools if what == "tool" else link.shown.prompts
+        found = next((item for item in shown if item["name"] == target), None)
+        if found is None:
+            text = f"{link.names.server} has no {what} called {replies.quoted(target)}"
+            return replies.error(request, replies.INVALID_PARAMS, text)
+        if what == "tool" and (fault := argument_fault(found, params.get("arguments", {}))):
+            text = f"refused by Bulkhead (schema): {replies.quoted(target)} cannot be called so: {fault}"
+            return replies.error(request, replies.INVALID_PARAMS, text)
+        return None
+
+    def decide(self, side: Side, request: OpenRequest) -> None:
+        """Judge a call now: send it on, park it, ask, or refuse."""
+        link = self._link
+        assert request.call is not None
+        decision = link.judge(request.call)
+        if decision.verdict is Verdict.ASK and request.consent and _same_question(request.asked, decision):
+            decision = request.consent
+        elif decision.verdict is Verdict.ASK and request.questions >= MAX_QUESTIONS:
+            reason = f"it was asked about {MAX_QUESTIONS} times, and each time something else was read meanwhile"
+            decision = Decision(Verdict.DENY, decision.rule, reason, decision.evidence)
+        self._record(side, request, decision)
+        if decision.verdict is Verdict.ALLOW:
+            self.go(side, request)
+        elif decision.verdict is Verdict.DENY:
+            self.refuse(side, request, replies.denied(decision, _POLICY))
+        elif not self._room(side, request):
+            self.refuse(side, request, "refused by Bulkhead (bounds): too much is waiting for an answer already")
+        else:
+            self.ask(side, request, decision, Place.QUESTION)
+
+    def ask(self, side: Side, request: OpenRequest, decision: Decision, place: Place) -> None:
+        """Put a request (or, in `Place.RESULT`, what its answer asks for) to a person."""
+        call = request.inputs[0] if place is Place.RESULT else request.call
+        assert call is not None
+        self._questions += 1
+        request.place, request.question, request.asked = place, self._questions, decision
+        request.questions += 1
+        self._link.questions[self._questions] = (side, request.id)
+        self._link.effects.append(Ask(self._questions, call, decision))
+
+    def answered(self, question: int, decision: Decision) -> OpenRequest | None:
+        """A person answered, or the deadline did.
+
+        Returns the request when the yes was about its answer (`Place.RESULT`), which is not ours to carry on.
+        """
+        link = self._link
+        side, identifier = link.questions.pop(question, ("client", ""))
+        request = link.requests_of(side).get(identifier)
+        if request is None or request.question != question:
+            return None  # withdrawn: a late yes forwards nothing
+        call = request.inputs[0] if request.place is Place.RESULT else request.call
+        assert call is not None
+        fact = Fact("answer", "person", call.method, call.target, request.id, decision, 0, call.digest, durable=True)
+        link.record(fact)
+        if decision.verdict is not Verdict.ALLOW:
+            self.refuse(side, request, replies.denied(decision, _PENDING))
+            return None
+        if request.place is Place.RESULT:
+            return request
+        request.place, request.consent = Place.PARKED, decision
+        if not self._gone_meanwhile(side, request):
+            self.decide(side, request)
+        return None
+
+    def go(self, side: Side, request: OpenRequest) -> None:
+        """To the other side now, or to the waiting room and the launch that will empty it."""
+        link = self._link
+        if side == "server" or link.phase is Phase.READY:
+            self._pass_on(side, request)
+            return
+        request.place = Place.PARKED
+        if not self._room(side, request):
+            text = f"refused by Bulkhead (bounds): too much waits for {link.names.server} to start"
+            link.settle(side, request, replies.error(request.id, replies.BUSY, text))
+            return
+        if link.phase is Phase.ABSENT:
+            self.launch()
+
+    def launch(self) -> None:
+        """Ask for an instance, unless this server keeps failing."""
+        link = self._link
+        if self._failures >= MAX_FAILURES:
+            text = (
+                f"{link.names.server} failed {self._failures} times in a row; see bulkhead audit tail, then reconnect"
+            )
+            link.fail_open(text, Place.PARKED)
+            return
+        link.move(Phase.LAUNCHING)
+        link.record(Fact("launch", "broker", target=link.names.server, durable=True))
+        link.effects.append(Launch())
+
+    def ready(self) -> None:
+        """The server is ready: everything parked is judged again, in the order it came."""
+        for request in self._link.from_client.at(Place.PARKED):
+            if self._link.ended:
+                return
+            if self._gone_meanwhile("client", request):
+                continue
+            if request.call is not None:
+                self.decide("client", request)
+                continue
+            fact = Fact("request", "client", request.method, request.target, request.id, size=request.size)
+            self._link.record(fact)
+            self._pass_on("client", request)
+
+    def worked(self) -> None:
+        self._failures = 0
+
+    def failed(self, text: str) -> None:
+        """The instance is gone or never came; nothing that went to it or waits for it will be answered."""
+        self._failures += 1
+        self._link.fail_open(text, Place.PARKED, Place.PEER, Place.RESULT)
+        self._link.from_client.forget_abandoned()
+
+    def refuse(self, side: Side, request: OpenRequest, text: str) -> None:
+        link = self._link
+        assert link.era is not None
+        answer = replies.refusal(link.era, request.method, request.id, text)
+        link.settle(side, request, answer)
+
+    def withdraw(self, side: Side, request: OpenRequest) -> None:
+        """Its sender does not want it any more and nobody else knows of it."""
+        if self._link.questions.pop(request.question, None) is not None:
+            self._link.effects.append(Withdraw(request.question))
+        self._link.requests_of(side).close(request)
+
+    def still_waiting(self, question: int) -> None:
+        """Tell a client that asked for progress that a person has not answered yet."""
+        link = self._link
+        side, identifier = link.questions.get(question, ("server", ""))
+        request = link.requests_of(side).get(identifier)
+        if side != "client" or request is None or request.token is None:
+            return
+        request.progress += 1
+        params = {
+            "progressToken": request.token,
+            "progress": request.progress * PROGRESS_STEP,
+            "message": "Bulkhead waits for a person's answer: open bulkhead, or run bulkhead pending",
+        }
+        message = replies.notification("notifications/progress", params)
+        link.send("client", message, Fact("notification", "broker", "notifications/progress", request=request.id))
+
+    def _pass_on(self, side: Side, request: OpenRequest) -> None:
+        """To the other side.  The judged object goes out itself, and is not kept; its record was just made."""
+        message, request.message, request.place = request.message, {}, Place.PEER
+        if side == "client":
+            self._link.forward("server", message)
+        elif request.call is None:
+            self._link.forward("client", message)
+        else:  # the words of a prompt or a form are read by the client's model or person
+            self._link.forward("client", message, Read(request.method, request.target, request.call.arguments))
+
+    def _record(self, side: Side, request: OpenRequest, decision: Decision) -> None:
+        assert request.call is not None
+        fact = Fact(
+            "decision",
+            side,
+            request.method,
+            request.target,
+            request.id,
+            decision,
+            request.size,
+            request.call.digest,
+            body=request.message.get("params"),
+            durable=decision.verdict is Verdict.DENY,
+        )
+        self._link.record(fact)
+
+    def _gone_meanwhile(self, side: Side, request: OpenRequest) -> bool:
+        """The catalog may have changed while it waited; then it is answered here."""
+        if side == "server":
+            return False
+        params = request.message.get("params", {})
+        objection = self.objection(request.method, request.target, request.id, params)
+        if objection is not None:
+            self._link.settle(side, request, objection)
+        return objection is not None
+
+    def _room(self, side: Side, request: OpenRequest) -> bool:
+        others = self._link.requests_of(side).at(Place.QUESTION, Place.PARKED, Place.RESULT)
+        size = sum(each.size for each in others if each is not request)
+        count = sum(each is not request for each in others)
+        return count < MAX_WAITING and size + request.size <= MAX_WAITING_BYTES
+
+    def _drifted(self, method: str, request: replies.RequestId, what: str) -> JsonObject:
+        server, era = self._link.names.server, self._link.era
+        assert era is not None
+        text = (
+            f"refused by Bulkhead (drift): {server} {what} since you agreed to it; to allow: bulkhead review {server}"
+        )
+        return replies.refusal(era, method, request, text)
+
+
+def _same_question(asked: Decision | None, decision: Decision) -> bool:
+    return asked is not None and (asked.rule, asked.evidence) == (decision.rule, decision.evidence)
