@@ -10,9 +10,12 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 import pytest
+
+from broker.api.schema import ROUTES
+from broker.api.server import Handlers, Premises
 
 PROJECT: Final = Path(__file__).resolve().parents[1]
 PACKAGES: Final = ("broker", "ui", "policies")
@@ -93,6 +96,10 @@ def test_a_value_that_carries_a_proof_has_one_maker(proof: str) -> None:
         if isinstance(node, ast.Call) and called(node) == proof
     }
     assert makers == {MAKERS[proof]}
+
+
+def test_every_route_of_the_desk_has_a_handler_and_no_handler_is_without_a_route() -> None:
+    assert Handlers(cast(Premises, None)).table().keys() == ROUTES.keys()
 
 
 def called(node: ast.Call) -> str:
