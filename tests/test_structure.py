@@ -82,6 +82,34 @@ def test_every_module_says_what_it_is_for(path: Path) -> None:
         assert first.rstrip().endswith((".", "?")), f"{name_of(path)} has no sentence that says its purpose"
 
 
+def contract(name: str) -> dict[str, list[str]]:
+    """One import contract of `pyproject.toml`."""
+    contracts = tomllib.loads((PROJECT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    (found,) = (contract for contract in contracts if contract["name"] == name)
+    return cast(dict[str, list[str]], found)
+
+
+def covered(path: Path, listed: set[str]) -> bool:
+    """Whether a module, or a package it lies in, is in a list."""
+    parts = path.relative_to(PROJECT).with_suffix("").parts
+    return any(".".join(parts[:length]) in listed for length in range(2, len(parts) + 1))
+
+
+def test_every_module_of_the_broker_has_its_place_in_the_order_of_rooms() -> None:
+    layers = {module for layer in contract("Rooms only look down")["layers"] for module in layer.split(" : ")}
+    alone = {"broker.shim"}  # it has a contract of its own
+    outside = [path for path in modules("broker") if not covered(path, layers | alone) and path.name != "__init__.py"]
+    assert list(map(name_of, outside)) == []
+
+
+def test_every_module_that_decides_is_kept_from_acting() -> None:
+    kept = set(contract("What decides does not act")["source_modules"])
+    stores = {"broker.flow.store", "broker.policy.store"}
+    rooms = (PROJECT / "broker" / room for room in ("protocol", "policy", "flow"))
+    free = [path for room in rooms for path in room.rglob("*.py") if not covered(path, kept | stores)]
+    assert [name_of(path) for path in free if path.name != "__init__.py"] == []
+
+
 def test_no_module_has_outgrown_its_noun() -> None:
     lines = {name_of(path): len(path.read_text().splitlines()) for path in modules() if name_of(path) not in TABLES}
     assert {name: count for name, count in lines.items() if count > MAX_LINES} == {}
