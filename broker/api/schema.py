@@ -218,6 +218,30 @@ class Accept(Words):
     digest: str
 
 
+class Connect(Words):
+    """A person's yes to a client using a server.  The program behind the client is bound at its first link."""
+
+    client: str
+    server: str
+
+
+class Verify(Words):
+    """Servers to check against their pins; none means all."""
+
+    names: list[str] = []
+
+
+class Check(Words):
+    """One server checked.  `problem` is empty when every byte is as pinned."""
+
+    name: str
+    problem: str = ""
+
+
+class Checks(Words):
+    checks: list[Check]
+
+
 class GrantPaths(Words):
     """Folders or files of the user for a server, beside those it has."""
 
@@ -373,6 +397,7 @@ AGREE: Final = Route("server.agree", Agree, Agreed, "loosen")
 REMOVE: Final = Route("server.remove", Name, Nothing, "tighten")
 ENABLE: Final = Route("server.enable", Name, Nothing, "loosen")
 DISABLE: Final = Route("server.disable", Name, Nothing, "tighten")
+VERIFY: Final = Route("server.verify", Verify, Checks, "read")
 GRANT_PATHS: Final = Route("server.grant", GrantPaths, Nothing, "loosen")
 REVIEW: Final = Route("review", Nothing, Review, "read")
 ACCEPT: Final = Route("review.accept", Accept, Nothing, "loosen")
@@ -381,6 +406,7 @@ SESSION_END: Final = Route("session.end", Name, Nothing, "tighten")
 CLIENTS: Final = Route("clients", Nothing, Clients, "read")
 CLIENT_ADD: Final = Route("client.add", Name, Nothing, "loosen")
 CLIENT_REMOVE: Final = Route("client.remove", Name, Nothing, "tighten")
+CONNECT: Final = Route("grant.connect", Connect, Nothing, "loosen")
 GRANTS: Final = Route("grants", Nothing, GrantList, "read")
 REVOKE: Final = Route("grant.revoke", Name, Nothing, "tighten")
 POLICY_USE: Final = Route("policy.use", PolicyUse, Nothing, "loosen")
@@ -389,7 +415,8 @@ AUDIT: Final = Route("audit", Search, Receipts, "read")
 ROUTES: Final[dict[str, Route]] = {
     route.method: route
     for route in (
-        STATUS, WATCH, STOP, PENDING, APPROVE, DENY, SERVERS, PREPARE, AGREE, REMOVE, ENABLE, DISABLE, GRANT_PATHS,
-        REVIEW, ACCEPT, SESSIONS, SESSION_END, CLIENTS, CLIENT_ADD, CLIENT_REMOVE, GRANTS, REVOKE, POLICY_USE, AUDIT,
+        STATUS, WATCH, STOP, PENDING, APPROVE, DENY, SERVERS, PREPARE, AGREE, REMOVE, ENABLE, DISABLE, VERIFY,
+        GRANT_PATHS, REVIEW, ACCEPT, SESSIONS, SESSION_END, CLIENTS, CLIENT_ADD, CLIENT_REMOVE, CONNECT, GRANTS,
+        REVOKE, POLICY_USE, AUDIT,
     )
 }  # fmt: skip

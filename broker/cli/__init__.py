@@ -1,0 +1,46 @@
+"""The command line: arguments -> one command -> print.  The only place with exit codes.
+
+0 done; 1 the answer is no (denied, not verified, drift, findings); 2 wrong usage; 3 the daemon cannot be reached or
+refused to start; 4 this machine cannot enforce what was asked.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    import asyncio  # here, so that importing the package costs a client's start nothing
+
+    from broker.cli import output
+    from broker.cli.arguments import parser
+    from broker.cli.context import CANNOT_ENFORCE, NO, UNREACHABLE, Context
+    from broker.config import paths_of
+    from broker.errors import BulkheadError, DaemonUnreachable, DeskError, MachineError
+
+    args = parser().parse_args(argv)
+    context = Context(paths_of(os.environ), os.environ)
+    try:
+        if args.command_name is None:
+            from broker.cli.screen import screen
+
+            return screen(context)
+        return int(asyncio.run(args.run(args, context)))
+    except DaemonUnreachable as error:
+        output.complain(error)
+        return UNREACHABLE
+    except MachineError as error:
+        output.complain(error)
+        return CANNOT_ENFORCE
+    except DeskError as error:
+        output.complain(error)
+        return CANNOT_ENFORCE if error.code == "machine" else NO
+    except BulkheadError as error:
+        output.complain(error)
+        return NO
+    except KeyboardInterrupt:
+        return NO
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output left; there is nobody to tell
+        return NO

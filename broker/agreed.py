@@ -1,0 +1,155 @@
+"""Documents that count only as a person last agreed to them.
+
+Policy, pins, servers and grants are readable files that anybody who can write to the home can edit.  An edit takes
+effect only after a yes: until then the last agreed copy is used and the difference is shown as drift.  What was agreed
+to is a table of digests under a MAC whose key the file system alone does not give away.
+"""
+
+import difflib
+import hashlib
+import hmac
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from broker.errors import ConfigError
+from broker.files import private_folder, read_bounded, sha256_hex, write_private
+
+TABLE = "agreed.json"
+MAX_DIFF_LINES = 200  # a person reads no more; the file itself is there
+
+
+@dataclass(frozen=True, slots=True)
+class Drifted:
+    """A document that differs from what was agreed to.  `digest` is empty if the file is gone."""
+
+    path: Path
+    digest: str
+    diff: tuple[str, ...]
+
+
+class Agreed:
+    """The agreed documents under one folder.  Names are paths relative to it."""
+
+    def __init__(self, root: Path, copies: Path, key: bytes) -> None:
+        self._root = root
+        self._copies = copies
+        self._key = key
+        self.distrusted = False
+        """True when the table of digests itself was changed by somebody else: then nothing counts as agreed."""
+        self._digests = self._read_table()
+
+    def load(self, name: str) -> bytes | None:
+        """The agreed text of `name`: the file if it is as agreed, else the last agreed copy; None if never agreed."""
+        digest = self._digests.get(name)
+        if digest is None:
+            return None
+        for path in (self._root / name, self._copy(digest)):
+            try:
+                data = read_bounded(path)
+            except (FileNotFoundError, ConfigError):
+                continue
+            if sha256_hex(data) == digest:
+                return data
+        raise ConfigError(
+            f"{self._root / name} was changed and the copy that was agreed to is gone",
+            hint="look at the file, then agree to it with: bulkhead review",
+        )
+
+    def names(self, folder: str) -> list[str]:
+        """The agreed documents directly in `folder`, sorted."""
+        prefix = f"{folder}/"
+        return sorted(name for name in self._digests if name.startswith(prefix) and "/" not in name[len(prefix) :])
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a document that a person agreed to.  Disk first: the copy, the file, then the table."""
+        digest = sha256_hex(data)
+        write_private(self._copy(digest), data)
+        write_private(self._root / name, data)
+        self._set(name, digest)
+
+    def remove(self, name: str) -> None:
+        """Forget a document and delete its file."""
+        if name in self._digests:
+            self._set(name, None)
+        (self._root / name).unlink(missing_ok=True)
+
+    def accept(self, name: str, digest: str) -> bytes | None:
+        """Agree to the file as it is now, provided it is still the one that was shown.
+
+        Returns the accepted bytes, or None when a missing file was agreed to.
+
+        Raises:
+            ConfigError: the file is no longer the one with this digest.
+        """
+        data = self._current(name)
+        if (sha256_hex(data) if data is not None else "") != digest:
+            raise ConfigError(f"{self._root / name} changed while you looked at it", hint="look again: bulkhead review")
+        if data is None:
+            self._set(name, None)
+            return None
+        write_private(self._copy(digest), data)
+        self._set(name, digest)
+        return data
+
+    def drifted(self) -> list[Drifted]:
+        """Documents that were edited, added or removed without a yes."""
+        found = []
+        for name in sorted(self._present() | set(self._digests)):
+            data = self._current(name)
+            digest = sha256_hex(data) if data is not None else ""
+            if digest != self._digests.get(name, ""):
+                found.append(Drifted(Path(name), digest, self._diff(name, data)))
+        return found
+
+    def _present(self) -> set[str]:
+        names = {
+            str(path.relative_to(self._root))
+            for pattern in ("servers/*.toml", "pins/*.toml", "pins/*.json", "clients/*.toml")
+            for path in self._root.glob(pattern)
+        }
+        return names | {name for name in ("policy.toml", "grants.toml") if (self._root / name).exists()}
+
+    def _current(self, name: str) -> bytes | None:
+        try:
+            return read_bounded(self._root / name)
+        except FileNotFoundError:
+            return None
+
+    def _diff(self, name: str, data: bytes | None) -> tuple[str, ...]:
+        try:
+            before = (self.load(name) or b"").decode("utf-8", "replace").splitlines()
+        except ConfigError:
+            before = ["(the copy that was agreed to is gone)"]
+        after = (data or b"").decode("utf-8", "replace").splitlines()
+        lines = list(difflib.unified_diff(before, after, "agreed", "now", lineterm="", n=1))
+        return tuple(lines[:MAX_DIFF_LINES])
+
+    def _copy(self, digest: str) -> Path:
+        return self._copies / digest
+
+    def _set(self, name: str, digest: str | None) -> None:
+        digests = {key: value for key, value in self._digests.items() if key != name}
+        if digest is not None:
+            digests[name] = digest
+        body = json.dumps(digests, sort_keys=True)
+        table = json.dumps({"agreed": digests, "mac": self._mac(body)}, indent=1, sort_keys=True)
+        write_private(private_folder(self._copies) / TABLE, table.encode())
+        self._digests = digests
+
+    def _read_table(self) -> dict[str, str]:
+        try:
+            table = json.loads(read_bounded(self._copies / TABLE))
+            digests = {str(name): str(digest) for name, digest in table["agreed"].items()}
+            genuine = hmac.compare_digest(str(table["mac"]), self._mac(json.dumps(digests, sort_keys=True)))
+        except FileNotFoundError:
+            return {}
+        except (ValueError, KeyError, AttributeError, TypeError, ConfigError):
+            genuine, digests = False, {}
+        if not genuine:
+            self.distrusted = True
+            return {}
+        return digests
+
+    def _mac(self, body: str) -> str:
+        return hmac.new(self._key, b"agreed-documents\n" + body.encode(), hashlib.sha256).hexdigest()

@@ -1,0 +1,131 @@
+"""From the daemon's values to the desk's words."""
+
+from collections.abc import Iterable
+
+from broker.api import schema
+from broker.links import Link
+from broker.model import Question
+from broker.policy.grants import Grant
+from broker.protocol.catalog import Catalog, Change, View
+from broker.registry import Registry, Server
+from broker.sessions import Session
+
+SHORT_ID = 12
+
+
+def question_view(question: Question) -> schema.QuestionView:
+    return schema.QuestionView(
+        id=question.id,
+        kind=question.kind,
+        client=question.client,
+        server=question.server,
+        session=question.session,
+        what=question.what,
+        why=question.why,
+        digest=question.digest,
+        asked=question.asked,
+        deadline=question.deadline,
+        evidence=list(question.evidence),
+        detail=question.detail,
+    )
+
+
+def session_view(session: Session, reads: Iterable[str]) -> schema.SessionView:
+    return schema.SessionView(
+        id=session.id[:SHORT_ID],
+        client=session.client,
+        workspace=session.peer.cwd,
+        root_pid=session.peer.root_pid,
+        root_executable=session.peer.root_executable,
+        started=session.started,
+        links=[link_view(link) for link in session.links.values()],
+        reads=list(reads),
+    )
+
+
+def link_view(link: Link) -> schema.LinkView:
+    return schema.LinkView(
+        id=link.id,
+        server=link.server.name,
+        state=link.state,
+        tier=link.tier,
+        pid=link.pid,
+        calls=link.calls,
+        opened=link.opened,
+    )
+
+
+def server_view(registry: Registry, server: Server, drift: tuple[Change, ...], drift_digest: str) -> schema.ServerView:
+    """A server with its pin and what it advertises; `drift` is what its live catalog changed."""
+    pin = registry.pin(server.name)
+    if pin is None:
+        return schema.ServerView(name=server.name, enabled=server.enabled, state="not pinned", argv=list(server.argv))
+    artifact = pin.artifact
+    view = widest(registry.catalog(server.name))
+    interpreter = artifact.interpreter
+    return schema.ServerView(
+        name=server.name,
+        enabled=server.enabled,
+        state="drift" if drift else "pinned",
+        argv=list(server.argv),
+        kind=artifact.kind,
+        artifact=artifact.name,
+        version=artifact.version,
+        tree=artifact.tree or next((digest for _, digest in artifact.files), ""),
+        packages=len(artifact.packages),
+        catalog=pin.catalog,
+        pinned=pin.created,
+        interpreter=f"{interpreter.path} {interpreter.version}" if interpreter else "",
+        findings=list(artifact.findings),
+        tools=_tools(view, drift),
+        prompts=[str(prompt.get("name", "")) for prompt in view.prompts],
+        resources=[str(resource.get("uri", "")) for resource in view.resources],
+        read=[str(path) for path in server.grants.read],
+        write=[str(path) for path in server.grants.write],
+        env=list(server.env),
+        changes=[change_line(change) for change in drift],
+        drift_digest=drift_digest,
+    )
+
+
+def widest(catalog: Catalog) -> View:
+    """The view a person is shown: that of the client with the most abilities."""
+    for key in ("modern/full", "legacy/full", "modern/empty", "legacy/empty"):
+        view = catalog.views.get(key)
+        if view is not None and view.refusal is None:
+            return view
+    return View("legacy")
+
+
+def change_line(change: Change) -> str:
+    fields = f" ({', '.join(change.fields)})" if change.fields else ""
+    return f"{change.what} {change.name} {change.kind}{fields}"
+
+
+def grant_view(grant: Grant) -> schema.GrantView:
+    return schema.GrantView(
+        id=grant.id,
+        kind=grant.kind,
+        client=grant.client,
+        server=grant.server,
+        rule=grant.rule,
+        method=grant.method,
+        target=grant.target,
+        lifetime="session" if grant.lifetime == "session" else "always",
+        session=grant.session[:SHORT_ID],
+        created=str(int(grant.created)),
+    )
+
+
+def _tools(view: View, drift: tuple[Change, ...]) -> list[schema.ToolView]:
+    states = {change.name: change.kind for change in drift if change.what == "tool"}
+    tools = [
+        schema.ToolView(
+            name=str(tool.get("name", "")),
+            title=str(tool.get("title", "")),
+            description=str(tool.get("description", "")),
+            state=states.pop(str(tool.get("name", "")), "agreed"),
+        )
+        for tool in view.tools
+    ]
+    return tools + [schema.ToolView(name=name, state=state) for name, state in states.items()]

@@ -1,0 +1,104 @@
+"""`pending`, `approve`, `deny`, `grants`, `revoke`, `sessions`: consent without the screen."""
+
+import time
+from argparse import Namespace
+
+from broker.api import schema
+from broker.cli import output
+from broker.cli.context import DONE, Context
+from broker.errors import DeskError
+
+
+async def pending(args: Namespace, context: Context) -> int:
+    """Open questions."""
+    async with context.desk() as desk:
+        found = (await desk.ask(schema.PENDING, schema.Nothing(), schema.Questions)).questions
+    if args.json:
+        output.show_json([question.model_dump(mode="json") for question in found])
+        return DONE
+    if not found:
+        output.show("nobody waits for an answer")
+    for question in found:
+        left = question.deadline - time.time()
+        output.show(f"{question.id}  {question.what}")
+        output.show(f"    client {question.client}, server {question.server}, {left:.0f} s left")
+        output.show(f"    why: {question.why}")
+        for line in question.evidence:
+            output.show(f"    > {output.plain(line, 300)}")
+        if question.detail:
+            output.show("    in full:")
+            for line in output.plain(question.detail).splitlines():
+                output.show(f"    > {line}")
+    return DONE
+
+
+async def approve(args: Namespace, context: Context) -> int:
+    return await _answer(args.id, True, args.lifetime, context)
+
+
+async def deny(args: Namespace, context: Context) -> int:
+    return await _answer(args.id, False, "once", context)
+
+
+async def _answer(wanted: str, allow: bool, lifetime: str, context: Context) -> int:
+    """Answer the question as it stands now; the digest makes sure that it is that one."""
+    async with context.desk() as desk:
+        found = (await desk.ask(schema.PENDING, schema.Nothing(), schema.Questions)).questions
+        matching = [question for question in found if question.id == wanted]
+        if not matching:
+            raise DeskError(f"there is no open question {wanted}", hint="bulkhead pending", code="unknown")
+        question = matching[0]
+        answer = schema.Answered.model_validate(
+            {"id": question.id, "digest": question.digest, "allow": allow, "lifetime": lifetime}
+        )
+        await desk.ask(schema.APPROVE if allow else schema.DENY, answer, schema.Nothing)
+    output.show(f"{'allowed' if allow else 'denied'}: {question.what}")
+    return DONE
+
+
+async def grants(args: Namespace, context: Context) -> int:
+    """What was allowed for longer than once."""
+    async with context.desk() as desk:
+        found = (await desk.ask(schema.GRANTS, schema.Nothing(), schema.GrantList)).grants
+    if args.json:
+        output.show_json([grant.model_dump(mode="json") for grant in found])
+        return DONE
+    rows = [
+        (g.id, g.kind, g.client, g.server, g.target or "-", g.rule or "-", g.lifetime, g.executable or "-")
+        for g in found
+    ]
+    output.show_table(("ID", "KIND", "CLIENT", "SERVER", "TARGET", "RULE", "FOR", "PROGRAM"), rows)
+    return DONE
+
+
+async def revoke(args: Namespace, context: Context) -> int:
+    async with context.desk() as desk:
+        await desk.ask(schema.REVOKE, schema.Name(name=args.id), schema.Nothing)
+    output.show(f"revoked {args.id}")
+    return DONE
+
+
+async def sessions(args: Namespace, context: Context) -> int:
+    """Live sessions, their links and what they have read."""
+    async with context.desk() as desk:
+        found = (await desk.ask(schema.SESSIONS, schema.Nothing(), schema.Sessions)).sessions
+    if args.json:
+        output.show_json([session.model_dump(mode="json") for session in found])
+        return DONE
+    if not found:
+        output.show("no client is connected")
+    for session in found:
+        output.show(f"{session.id}  {session.client}  {session.root_executable} (pid {session.root_pid})")
+        for link in session.links:
+            output.show(f"    {link.server}: {link.state}, {link.calls} calls, tier {link.tier or '-'}")
+        for read in session.reads:
+            output.show(f"    read {read}")
+    return DONE
+
+
+async def session(args: Namespace, context: Context) -> int:
+    """End a session: every link of it closes, and what was allowed for it is forgotten."""
+    async with context.desk() as desk:
+        await desk.ask(schema.SESSION_END, schema.Name(name=args.end), schema.Nothing)
+    output.show(f"ended {args.end}")
+    return DONE

@@ -1,0 +1,131 @@
+"""The grammar of the command line, as one table a reader can hold against the contract."""
+
+import argparse
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
+
+from broker import __version__
+from broker.cli import answers, audit, clients, daemon, demo, policy, servers, verify
+from broker.cli.context import Context
+
+Command: TypeAlias = Callable[[argparse.Namespace, Context], Awaitable[int]]
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    top = argparse.ArgumentParser(
+        prog="bulkhead", description="The broker that makes MCP servers safe to use on your own machine."
+    )
+    top.add_argument("--version", action="version", version=f"bulkhead {__version__}")
+    commands = top.add_subparsers(dest="command_name", metavar="COMMAND")
+
+    def command(name: str, run: Command, help: str, *, json: bool = False) -> argparse.ArgumentParser:
+        made = commands.add_parser(name, help=help, description=help)
+        made.set_defaults(run=run)
+        if json:
+            _json(made)
+        return made
+
+    up = command("up", daemon.up, "start the daemon", json=True)
+    up.add_argument("--foreground", action="store_true", help="stay in this terminal and log there")
+    up.add_argument(
+        "--unsafe-no-presence",
+        action="store_true",
+        help="let answers come without a person (tests and automation; needs BULKHEAD_HOME)",
+    )
+    command("down", daemon.down, "stop the daemon and every server")
+    command("status", daemon.status, "the daemon in one look", json=True)
+    command("demo", demo.demo, "the main job on real servers, in a throw-away home", json=True)
+
+    command(
+        "clients", clients.found, "AI applications found, and which of their servers go through Bulkhead", json=True
+    )
+    bring = command("import", clients.bring, "move a client's servers into Bulkhead")
+    bring.add_argument(
+        "clients", nargs="*", metavar="CLIENT", help="claude-desktop, claude-code, cursor, vscode; default: all found"
+    )
+    bring.add_argument("--dry-run", action="store_true", help="show the difference and change nothing")
+    bring.add_argument("--yes", action="store_true", help="answer this command's own questions with yes")
+    undo = command("undo", clients.undo, "give a client's configuration back as it was")
+    undo.add_argument("clients", nargs="*", metavar="CLIENT")
+    client = command("client", clients.client, "register, list or remove a client by hand", json=True)
+    client.add_argument("action", choices=["add", "list", "remove"])
+    client.add_argument("name", nargs="?", default="")
+
+    add = command("add", servers.add, "register a server: resolve, verify, show, ask, pin", json=True)
+    add.add_argument("name", metavar="NAME")
+    add.add_argument("--env", action="append", default=[], metavar="KEY=VALUE", help="a variable for the server")
+    add.add_argument("--read", action="append", default=[], metavar="PATH", help="let it read a file or folder")
+    add.add_argument("--write", action="append", default=[], metavar="PATH", help="let it change a file or folder")
+    add.add_argument("--yes", action="store_true", help="answer this command's own questions with yes")
+    add.add_argument("command", nargs="+", metavar="COMMAND", help="after --, the line a client would run")
+    command("servers", servers.servers, "registered servers", json=True)
+    show = command("show", servers.show, "one server: its pin, grants and catalog", json=True)
+    show.add_argument("name")
+    for name, run, text in (
+        ("remove", servers.remove, "forget a server"),
+        ("enable", servers.enable, "switch a server or tool on: NAME or NAME/TOOL"),
+        ("disable", servers.disable, "switch a server or tool off: NAME or NAME/TOOL"),
+    ):
+        command(name, run, text).add_argument("name")
+    grant = command("grant", servers.grant, "let a server see more of your files")
+    grant.add_argument("name")
+    grant.add_argument("--read", action="append", default=[], metavar="PATH")
+    grant.add_argument("--write", action="append", default=[], metavar="PATH")
+    check = command("verify", verify.verify, "check the store against the pins now", json=True)
+    check.add_argument("names", nargs="*", metavar="NAME")
+    pin = command("pin", servers.pin, "show a pin, or move it with --update", json=True)
+    pin.add_argument("name")
+    pin.add_argument("--update", action="store_true", help="resolve the line anew and ask")
+    pin.add_argument("--yes", action="store_true")
+    review = command("review", servers.review, "go through what changed without a yes", json=True)
+    review.add_argument("name", nargs="?", default="")
+    review.add_argument("--yes", action="store_true")
+
+    connect = command("connect", clients.connect, "what a client runs: stdio here, the daemon there")
+    connect.add_argument("name")
+    connect.add_argument("--client", default="local")
+
+    command("pending", answers.pending, "open questions", json=True)
+    approve = command("approve", answers.approve, "answer a question with yes")
+    approve.add_argument("id")
+    approve.add_argument("--for", dest="lifetime", choices=["once", "session", "always"], default="once")
+    command("deny", answers.deny, "answer a question with no").add_argument("id")
+    command("grants", answers.grants, "what was allowed for longer than once", json=True)
+    command("revoke", answers.revoke, "take a grant back").add_argument("id")
+    command("sessions", answers.sessions, "live sessions and their links", json=True)
+    session = command("session", answers.session, "end a session")
+    session.add_argument("action", choices=["end"])
+    session.add_argument("end", metavar="ID")
+
+    rules = command("policy", policy.policy, "use or check a policy", json=True)
+    rules.add_argument("action", choices=["use", "check", "show"])
+    rules.add_argument("name", nargs="?", default="", help="strict, balanced, observe, or a file")
+
+    _audit(commands)
+    return top
+
+
+def _audit(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    book = commands.add_parser("audit", help="what happened")
+    pages = book.add_subparsers(dest="page", required=True, metavar="tail|search|show|verify")
+    tail = pages.add_parser("tail", help="the last receipts")
+    tail.add_argument("-n", dest="number", type=int, default=20)
+    tail.add_argument("--follow", action="store_true")
+    tail.set_defaults(run=audit.tail)
+    search = pages.add_parser("search", help="receipts that match")
+    for name in ("client", "server", "session", "tool", "kind", "rule", "text"):
+        search.add_argument(f"--{name}", default="")
+    search.add_argument("-n", dest="number", type=int, default=100)
+    search.set_defaults(run=audit.search)
+    show = pages.add_parser("show", help="one receipt, whole")
+    show.add_argument("id")
+    show.set_defaults(run=audit.show)
+    verify = pages.add_parser("verify", help="check the whole chain")
+    verify.set_defaults(run=audit.verify)
+    for page in (tail, search, show, verify):
+        _json(page)
+
+
+def _json(made: argparse.ArgumentParser) -> None:
+    made.add_argument("--json", action="store_true", help="print JSON")

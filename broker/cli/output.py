@@ -1,0 +1,69 @@
+"""Print: the only door from values to the terminal.
+
+Text from outside loses its control characters here.  Results go to standard output, progress and errors to standard
+error, so that a pipe receives results only.
+"""
+
+import json
+import sys
+import unicodedata
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from broker.errors import BulkheadError
+
+PLAIN_LIMIT = 4000
+
+
+def plain(text: str, limit: int = PLAIN_LIMIT) -> str:
+    """Text somebody else wrote, made harmless for a terminal: no control, format or surrogate characters, bounded."""
+    kept = (char if char in "\n\t" or _harmless(char) else "\ufffd" for char in text[:limit])
+    return "".join(kept) + ("…" if len(text) > limit else "")
+
+
+def _harmless(char: str) -> bool:
+    return unicodedata.category(char) not in {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+
+
+def show(text: str = "") -> None:
+    sys.stdout.write(plain(text, 1 << 20) + "\n")
+    sys.stdout.flush()
+
+
+def show_json(value: Any) -> None:
+    sys.stdout.write(json.dumps(value, ensure_ascii=True, indent=2 if sys.stdout.isatty() else None) + "\n")
+    sys.stdout.flush()
+
+
+def show_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Columns as wide as they need to be; nothing is cut, because what is cut may be what matters."""
+    table = [tuple(head), *(tuple(plain(cell).replace("\n", " ") for cell in row) for row in rows)]
+    widths = [max(len(row[column]) for row in table) for column in range(len(head))]
+    for row in table:
+        show("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def progress(text: str) -> None:
+    """Say that long work goes on, to a person only."""
+    if sys.stderr.isatty():
+        sys.stderr.write(f"  {plain(text, 300)}\n")
+        sys.stderr.flush()
+
+
+def complain(error: BulkheadError) -> None:
+    """One sentence and, where there is one, the line that says what to do."""
+    sys.stderr.write(f"bulkhead: {plain(str(error))}\n")
+    if error.hint:
+        sys.stderr.write(f"try: {plain(error.hint)}\n")
+    sys.stderr.flush()
+
+
+def ask(question: str, answers: str = "yn") -> str:
+    """One clear question; anything but an offered letter counts as the last one, and so does no terminal."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return answers[-1]
+    letters = "/".join([*answers[:-1], answers[-1].upper()])
+    sys.stderr.write(f"{question} [{letters}] ")
+    sys.stderr.flush()
+    said = sys.stdin.readline().strip().lower()[:1]
+    return said if said and said in answers else answers[-1]

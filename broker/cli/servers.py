@@ -1,0 +1,238 @@
+"""`add`, `servers`, `show`, `remove`, `enable`, `disable`, `grant`, `pin`, `review`."""
+
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from broker.api import schema
+from broker.api.client import DeskClient
+from broker.cli import output
+from broker.cli.context import DONE, NO, USAGE, Context
+from broker.cli.environment import caller_environment
+from broker.errors import DeskError
+
+
+async def add(args: Namespace, context: Context) -> int:
+    """Register, resolve, verify, show exactly what will run, ask, pin, start once to pin the catalog."""
+    try:
+        env = dict(_pair(text) for text in args.env)
+    except ValueError:
+        output.complain(DeskError("--env takes NAME=VALUE", hint="bulkhead add NAME --env KEY=VALUE -- COMMAND"))
+        return USAGE
+    async with context.desk() as desk:
+        agreed = await add_server(
+            desk,
+            args.name,
+            args.command,
+            context.environment,
+            env=env,
+            read=[absolute(path) for path in args.read],
+            write=[absolute(path) for path in args.write],
+            yes=args.yes,
+        )
+    if agreed is None:
+        return NO
+    if args.json:
+        output.show_json(agreed.model_dump(mode="json"))
+    else:
+        _show_agreed(agreed)
+        output.show(f"connect a client with: bulkhead connect {args.name}")
+    return DONE
+
+
+async def add_server(
+    desk: DeskClient,
+    name: str,
+    argv: Sequence[str],
+    environment: Mapping[str, str],
+    *,
+    env: Mapping[str, str],
+    read: Sequence[str],
+    write: Sequence[str],
+    yes: bool,
+    connect: Sequence[str] = (),
+    quiet: bool = False,
+) -> schema.Agreed | None:
+    """The whole way of one server; None if the person said no.  `quiet` shows nothing (a program reads the output)."""
+    show = _nothing if quiet else output.show
+    prepare = schema.Prepare(name=name, argv=list(argv), environment=caller_environment(environment))
+    proposal = await desk.ask(schema.PREPARE, prepare, schema.Proposal, progress=output.progress)
+    for line in proposal.lines:
+        show(line)
+    for warning in proposal.warnings:
+        show(f"note: {warning}")
+    if env:
+        show(f"it will be given these variables: {', '.join(sorted(env))}")
+    reads, writes = list(read), list(write)
+    for path in proposal.paths:
+        if path in reads or path in writes or not _exists(path):
+            continue
+        answer = "r" if yes else output.ask(f"may it see {path}? r = read, w = read and write, n = no", "rwn")
+        if answer != "n":
+            (reads if answer == "r" else writes).append(path)
+    for path in reads:
+        show(f"it will see {path} (read only)")
+    for path in writes:
+        show(f"it will see and change {path}")
+    if not yes and output.ask(f"run this as {name}?") != "y":
+        show("not added")
+        return None
+    agree = schema.Agree(
+        id=proposal.id, digest=proposal.digest, read=reads, write=writes, env=dict(env), connect=list(connect)
+    )
+    return await desk.ask(schema.AGREE, agree, schema.Agreed, progress=output.progress)
+
+
+async def servers(args: Namespace, context: Context) -> int:
+    async with context.desk() as desk:
+        found = (await desk.ask(schema.SERVERS, schema.Nothing(), schema.Servers)).servers
+    if args.json:
+        output.show_json([server.model_dump(mode="json") for server in found])
+        return DONE
+    rows = [
+        (
+            s.name,
+            s.state if s.enabled else "disabled",
+            s.artifact or "-",
+            s.version or "-",
+            s.tree[:12] or "-",
+            str(len(s.tools)),
+        )
+        for s in found
+    ]
+    output.show_table(("NAME", "STATE", "PACKAGE", "VERSION", "TREE", "TOOLS"), rows)
+    return DONE
+
+
+async def show(args: Namespace, context: Context) -> int:
+    """One server: its pin, its grants, everything it advertises."""
+    async with context.desk() as desk:
+        found = (await desk.ask(schema.SERVERS, schema.Nothing(), schema.Servers)).servers
+    matching = [server for server in found if server.name == args.name]
+    if not matching:
+        raise DeskError(f"there is no server {args.name}", hint="bulkhead servers", code="unknown")
+    server = matching[0]
+    if args.json:
+        output.show_json(server.model_dump(mode="json"))
+        return DONE
+    output.show(f"{server.name}: {server.state}{'' if server.enabled else ', disabled'}")
+    output.show(f"  line         {' '.join(server.argv)}")
+    output.show(f"  package      {server.artifact} {server.version} ({server.kind}, {server.packages} packages)")
+    output.show(f"  tree         {server.tree}")
+    output.show(f"  interpreter  {server.interpreter or '-'}")
+    output.show(f"  pinned       {server.pinned}")
+    output.show(f"  reads        {', '.join(server.read) or '-'}")
+    output.show(f"  writes       {', '.join(server.write) or '-'}")
+    output.show(f"  variables    {', '.join(server.env) or '-'}")
+    for finding in server.findings:
+        output.show(f"  finding      {finding}")
+    for change in server.changes:
+        output.show(f"  drift        {change}")
+    for tool in server.tools:
+        output.show(f"  tool {tool.name} ({tool.state}): {output.plain(tool.description, 160)}")
+    for prompt in server.prompts:
+        output.show(f"  prompt {prompt}")
+    for resource in server.resources:
+        output.show(f"  resource {resource}")
+    return DONE
+
+
+async def remove(args: Namespace, context: Context) -> int:
+    return await _named(schema.REMOVE, args.name, f"removed {args.name}", context)
+
+
+async def enable(args: Namespace, context: Context) -> int:
+    return await _named(schema.ENABLE, args.name, f"enabled {args.name}", context)
+
+
+async def disable(args: Namespace, context: Context) -> int:
+    return await _named(schema.DISABLE, args.name, f"disabled {args.name}", context)
+
+
+async def grant(args: Namespace, context: Context) -> int:
+    """Let a server see more of the user's files, from its next start on."""
+    request = schema.GrantPaths(
+        name=args.name, read=[absolute(path) for path in args.read], write=[absolute(path) for path in args.write]
+    )
+    async with context.desk() as desk:
+        await desk.ask(schema.GRANT_PATHS, request, schema.Nothing)
+    output.show(f"granted; links of {args.name} opened from now on see it")
+    return DONE
+
+
+async def pin(args: Namespace, context: Context) -> int:
+    """Show a pin, or move it deliberately to what the line means today."""
+    if not args.update:
+        return await show(args, context)
+    async with context.desk() as desk:
+        found = (await desk.ask(schema.SERVERS, schema.Nothing(), schema.Servers)).servers
+        matching = [server for server in found if server.name == args.name]
+        if not matching:
+            raise DeskError(f"there is no server {args.name}", hint="bulkhead servers", code="unknown")
+        old = matching[0]
+        agreed = await add_server(
+            desk, args.name, old.argv, context.environment, env={}, read=old.read, write=old.write, yes=args.yes
+        )
+    if agreed is None:
+        return NO
+    output.show(f"{old.artifact} {old.version} {old.tree[:12]} -> {agreed.server.version} {agreed.server.tree[:12]}")
+    _show_agreed(agreed)
+    return DONE
+
+
+async def review(args: Namespace, context: Context) -> int:
+    """Go through what changed without a yes, one at a time.  Exit code 1 while something is left."""
+    left = 0
+    async with context.desk() as desk:
+        items = (await desk.ask(schema.REVIEW, schema.Nothing(), schema.Review)).items
+        wanted = [item for item in items if not args.name or item.name == args.name]
+        if args.json:
+            output.show_json([item.model_dump(mode="json") for item in wanted])
+            return NO if wanted else DONE
+        if not wanted:
+            output.show("nothing changed without a yes")
+        for item in wanted:
+            output.show(f"{item.kind} {item.name} changed:")
+            for change in item.changes:
+                output.show(f"  {output.plain(change, 500)}")
+            if args.yes or output.ask("accept this?") == "y":
+                await desk.ask(schema.ACCEPT, schema.Accept(name=item.name, digest=item.digest), schema.Nothing)
+                output.show("accepted")
+            else:
+                left += 1
+                output.show("kept as it was agreed to")
+    return NO if left else DONE
+
+
+async def _named(route: schema.Route, name: str, said: str, context: Context) -> int:
+    async with context.desk() as desk:
+        await desk.ask(route, schema.Name(name=name), schema.Nothing)
+    output.show(said)
+    return DONE
+
+
+def _show_agreed(agreed: schema.Agreed) -> None:
+    server = agreed.server
+    output.show(f"pinned {server.artifact} {server.version}: tree {server.tree[:16]}, {len(server.tools)} tools")
+    for note in agreed.notes:
+        output.show(f"note: {note}")
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, sign, value = text.partition("=")
+    if not (name and sign):
+        raise ValueError(text)
+    return name, value
+
+
+def _nothing(_text: str) -> None:
+    """Where a person does not look."""
+
+
+def _exists(path: str) -> bool:
+    return Path(path).expanduser().exists()
+
+
+def absolute(path: str) -> str:
+    """A grant is a real place: links are followed now, once, and the result is what is agreed to."""
+    return str(Path(path).expanduser().resolve())

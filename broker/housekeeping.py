@@ -1,0 +1,197 @@
+"""Everything a running daemon consists of, in the order in which it comes up and goes down.
+
+Up: keys, documents, policy, audit, sandbox tier, then the sockets.  Down: no new callers, links, questions, audit.
+"""
+
+import asyncio
+import logging
+import os
+import secrets
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from broker import __version__
+from broker.agreed import Agreed
+from broker.api.door import Door
+from broker.api.presence import Presence
+from broker.api.server import Handlers, Premises
+from broker.api.sockets import listen
+from broker.api.wire import FrontDesk
+from broker.audit.index import Index
+from broker.audit.log import AuditLog
+from broker.audit.redact import Redactor
+from broker.clients.found import found_clients
+from broker.config import Paths, Waits
+from broker.consent import ConsentDesk
+from broker.drift import DriftBook
+from broker.flow.store import LabelBook, LedgerStore, shipped_labels
+from broker.links import House
+from broker.model import Fact, Grants, Limits, Origin, VerifiedArtifact
+from broker.pinning import Pinner
+from broker.policy.store import GrantBook, PolicyStore
+from broker.registry import Registry
+from broker.sandbox.launcher import Launcher
+from broker.sandbox.plan import plan
+from broker.sandbox.process import Instance
+from broker.sandbox.supervisor import Supervisor
+from broker.sandbox.tiers import probe
+from broker.sessions import Sessions
+from broker.trust.store import Store
+from broker.vault.keychain import integrity_key
+
+LOCAL_CLIENT = "local"  # what `bulkhead connect NAME` is without `--client`
+_log = logging.getLogger(__name__)
+
+
+async def keep_house(
+    paths: Paths, presence: Presence, supervisor: Supervisor, stop: asyncio.Event, ready: Callable[[], None]
+) -> None:
+    """Run until `stop` is set.
+
+    Raises:
+        BulkheadError: something needed for safe work is missing; nothing was let in.
+    """
+    started = time.monotonic()
+    key = await asyncio.to_thread(integrity_key, paths.state, paths.home)
+    agreed = Agreed(paths.config, paths.state / "agreed", key.key)
+    registry = Registry(agreed, paths.config)
+    redactor = Redactor()
+    for name, value in registry.secrets().items():
+        redactor.add(name, value)
+    policy = PolicyStore(agreed)
+    grants = GrantBook(agreed, time.time, lambda: secrets.token_hex(6))
+    audit = AuditLog.open(paths.audit, key.key, time.time, redactor)
+    index = Index(paths.audit)
+    consent = ConsentDesk(time.time, lambda: secrets.token_hex(4))
+    store = Store(paths.store)
+    waits = Waits()
+    tier = await asyncio.to_thread(probe)
+    launcher = Launcher(supervisor, tier, waits)
+    drifts = DriftBook(registry)
+    news = News()
+
+    async def spawn(artifact: VerifiedArtifact, wanted: Grants, env: Mapping[str, str]) -> Instance:
+        protected = await asyncio.to_thread(_protected, paths)
+        spec = plan(artifact, wanted, Limits(), env=env, home=Path.home(), protected=protected, realpath=_realpath)
+        return await launcher.spawn(spec)
+
+    house = House(
+        registry=registry,
+        audit=audit,
+        consent=consent,
+        policy=policy,
+        grants=grants,
+        ledgers=LedgerStore(paths.state / "ledgers", key.key, time.time),
+        labels=LabelBook(shipped_labels()),
+        store=store,
+        spawn=spawn,
+        waits=waits,
+        drifted=drifts.note,
+        changed=news.tell,
+        owner=os.getuid(),
+        key=key.key,
+    )
+    sessions = Sessions(house)
+    if not registry.has_client(LOCAL_CLIENT):
+        registry.put_client(LOCAL_CLIENT, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
+    redactor.add(f"client/{LOCAL_CLIENT}", registry.secrets()[f"client/{LOCAL_CLIENT}"])
+    handlers = Handlers(
+        Premises(
+            house=house,
+            sessions=sessions,
+            pinner=Pinner(registry, store, spawn),
+            drifts=drifts,
+            agreed=agreed,
+            index=index,
+            paths=paths,
+            tier=tier,
+            keychain=key.where,
+            presence=presence,
+            supervisor=supervisor.pid,
+            started=started,
+            stop=stop.set,
+            news=news,
+        )
+    )
+    door, desk = Door(sessions.open_link), FrontDesk(handlers.table(), handlers.gate)
+    audit.append(Origin(tier=tier.name), Fact("daemon", "broker", "start", body={
+        "version": __version__, "python": sys.version.split()[0], "keychain": key.where, "presence": presence,
+        "tier": tier.reason, "policy": policy.current.name,
+    }))  # fmt: skip
+    background = [asyncio.create_task(work) for work in (audit.run_sync(), sessions.tick(), _watch(consent, news))]
+    try:
+        await desk.open(listen(paths.control_socket))
+        door.open(listen(paths.connect_socket))
+        ready()
+        _log.info("ready: tier %s, keychain %s, policy %s", tier.name, key.where, policy.current.name)
+        await _until_stopped(stop, background)
+    finally:
+        _log.info("stopping")
+        for path in (paths.connect_socket, paths.control_socket):
+            path.unlink(missing_ok=True)
+        consent.close()
+        await sessions.close()
+        await door.close()
+        await desk.close()
+        for task in background:
+            task.cancel()
+        await asyncio.gather(*background, return_exceptions=True)
+        if not audit.failure:
+            audit.append(Origin(), Fact("daemon", "broker", "stop"))
+        audit.close()
+        index.close()
+        _log.info("stopped")
+
+
+class News:
+    """Something changed: whoever watches looks again.  Many changes in one breath are one."""
+
+    def __init__(self) -> None:
+        self._waiting: set[asyncio.Future[None]] = set()
+
+    def tell(self) -> None:
+        for future in self._waiting:
+            if not future.done():
+                future.set_result(None)
+        self._waiting.clear()
+
+    async def wait(self, seconds: float) -> None:
+        """Return at the next change, or after `seconds`."""
+        future = asyncio.get_running_loop().create_future()
+        self._waiting.add(future)
+        try:
+            await asyncio.wait({future}, timeout=seconds)
+        finally:
+            self._waiting.discard(future)
+
+
+async def _watch(consent: ConsentDesk, news: News) -> None:
+    while True:
+        with consent.subscribe() as watcher:
+            async for _ in watcher:
+                news.tell()
+        if not watcher.dropped:
+            return
+
+
+async def _until_stopped(stop: asyncio.Event, background: list[asyncio.Task[None]]) -> None:
+    """Wait for the word to stop; a background task that fails ends the daemon, closed, with its reason."""
+    waiting = asyncio.create_task(stop.wait())
+    done, _ = await asyncio.wait({waiting, background[0], background[1]}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    for task in done:
+        if task is not waiting:
+            task.result()
+
+
+def _protected(paths: Paths) -> list[Path]:
+    """What no server may ever be granted: our own folders and every client's configuration."""
+    ours = [paths.home, paths.config, paths.data, paths.state, paths.runtime]
+    clients = [path for found in found_clients(Path.home(), sys.platform, {}) for path in (found.path, found.target)]
+    return ours + clients
+
+
+def _realpath(path: Path) -> Path:
+    return path.resolve()

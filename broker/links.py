@@ -1,0 +1,291 @@
+"""One link: what a client and a server may do to each other here, and what happens when they need more.
+
+The link is where the rooms meet: the conversation asks, and this module answers out of policy, ledger, grants, store
+and sandbox.  Each step of a launch takes the type the step before returns, so that none can be left out.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal, TypeAlias
+
+from broker.audit.log import AuditLog
+from broker.config import Waits
+from broker.consent import ConsentDesk
+from broker.errors import ConfigError
+from broker.flow.labels import ServerLabels
+from broker.flow.ledger import hold
+from broker.flow.store import LabelBook, LedgerStore
+from broker.model import (
+    Call,
+    ClientName,
+    Decision,
+    Fact,
+    Grants,
+    LinkId,
+    Origin,
+    Pin,
+    ServerName,
+    SessionId,
+    Verdict,
+    VerifiedArtifact,
+)
+from broker.policy.evaluate import evaluate, strictest
+from broker.policy.store import GrantBook, PolicyStore
+from broker.protocol.catalog import Catalog, Change
+from broker.protocol.conversation import Conversation
+from broker.protocol.effects import Read
+from broker.protocol.events import AdmissionDelayed, Admitted, DriftAccepted
+from broker.registry import Registry, Server
+from broker.relay import Edges, Ending, Relay, Running
+from broker.sandbox.process import Instance
+from broker.trust import pins
+from broker.trust.store import Store
+
+LinkState: TypeAlias = Literal["waiting for a yes", "ready", "starting", "running", "drift", "ended"]
+Spawn: TypeAlias = Callable[[VerifiedArtifact, Grants, Mapping[str, str]], Awaitable[Instance]]
+
+VERBS: Final = {
+    "tools/call": "use the tool",
+    "resources/read": "read",
+    "resources/subscribe": "watch",
+    "prompts/get": "use the prompt",
+    "completion/complete": "complete",
+    "sampling/createMessage": "ask your model something:",
+    "elicitation/create": "ask you something:",
+    "roots/list": "see your folders:",
+}
+
+MAX_TARGET: Final = 200  # characters of a tool's name or a URI in a sentence; the whole of it is in the detail
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """What all links share.  Built once, by the daemon."""
+
+    registry: Registry
+    audit: AuditLog
+    consent: ConsentDesk
+    policy: PolicyStore
+    grants: GrantBook
+    ledgers: LedgerStore
+    labels: LabelBook
+    store: Store
+    spawn: Spawn
+    waits: Waits
+    drifted: Callable[[ServerName, tuple[Change, ...], Catalog], None]
+    changed: Callable[[], None]
+    owner: int
+    key: bytes = field(repr=False)
+
+
+class Link:
+    """A client's conversation with one server."""
+
+    def __init__(
+        self,
+        house: House,
+        id: LinkId,
+        client: ClientName,
+        session: SessionId,
+        server: Server,
+        pin: Pin,
+        catalog: Catalog,
+        descriptors: tuple[int, int],
+        admitted: bool,
+    ) -> None:
+        self.id = id
+        self.client = client
+        self.session = session
+        self.server = server
+        self.opened = time.time()
+        self.admitted = admitted
+        self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._house = house
+        self._pin = pin
+        self._pin_digest = pins.pin_digest(pin)
+        self._labels: ServerLabels = house.labels.of(pin.artifact.kind, pin.artifact.name)
+        self._instance: Instance | None = None
+        self._drift = False
+        self._conversation = Conversation(client, server.name, session, catalog, self.judge, admitted)
+        edges = Edges(
+            record=self._record,
+            record_durably=self._record_durably,
+            ask=self._ask,
+            read=self._read,
+            launch=self._launch,
+            drifted=self._drifted,
+            changed=house.changed,
+        )
+        self._relay = Relay(self._conversation, descriptors, edges, house.waits)
+
+    # --- what the owner does ---
+
+    async def run(self) -> None:
+        """Carry the link to its end, which is recorded whatever it is."""
+        ending = Ending("the daemon stops")
+        try:
+            ending = await self._relay.run()
+        finally:
+            self.ended.set_result("" if ending.blame == "client" else ending.reason)
+            self._record(Fact("link-closed", "broker", body={"reason": ending.reason, "blame": ending.blame}))
+
+    def end(self, reason: str) -> None:
+        self._relay.end(reason)
+
+    def tick(self, now: float) -> None:
+        self._relay.tick(now)
+
+    def admit(self, allowed: bool, reason: str) -> None:
+        """Somebody answered whether this client may use this server."""
+        self.admitted = allowed
+        self._relay.feed(Admitted(allowed, reason))
+
+    def admission_delayed(self) -> None:
+        """Nobody answered before the client's patience ends."""
+        self._relay.feed(AdmissionDelayed())
+
+    def drift_accepted(self, live: Catalog) -> None:
+        """A person agreed to `live`."""
+        self._drift = False
+        self._relay.feed(DriftAccepted(live))
+
+    def server_changed(self, server: Server) -> None:
+        """The server's document changed: what it allows from now on."""
+        self.server = server
+
+    def record_opening(self, fact: Fact) -> None:
+        self._record(fact)
+
+    @property
+    def state(self) -> LinkState:
+        if self.ended.done():
+            return "ended"
+        if not self.admitted:
+            return "waiting for a yes"
+        if self._drift:
+            return "drift"
+        if self._conversation.starting:
+            return "starting"
+        return "running" if self._instance is not None and self._instance.alive else "ready"
+
+    @property
+    def calls(self) -> int:
+        return self._relay.calls
+
+    @property
+    def tier(self) -> str:
+        return self._instance.tier if self._instance is not None else ""
+
+    @property
+    def pid(self) -> int:
+        return self._instance.pid if self._instance is not None and self._instance.alive else 0
+
+    @property
+    def origin(self) -> Origin:
+        """Whose receipts these are."""
+        return Origin(self.client, self.server.name, self.session, self.id, self._pin_digest, self.tier)
+
+    # --- may it happen ---
+
+    def judge(self, call: Call) -> Decision:
+        """Policy and ledger, each answered by its own grants, and the stricter of both."""
+        if call.method == "tools/call" and call.target in self.server.disabled_tools:
+            return Decision(Verdict.DENY, "disabled", "you switched this tool off")
+        grants = self._house.grants
+        by_policy = grants.settle(call, evaluate(self._house.policy.current, call))
+        held = hold(call, self._labels.of_call(call), self._house.ledgers.view(self.session))
+        return strictest(by_policy, grants.settle(call, held) if held is not None else None)
+
+    async def _ask(self, call: Call, decision: Decision) -> Decision:
+        ticket = self._house.consent.ask(
+            kind="call",
+            client=self.client,
+            server=self.server.name,
+            session=self.session,
+            what=self._sentence(call),
+            why=f"{decision.rule}: {decision.reason}",
+            digest_of={"call": call.digest, "rule": decision.rule, "evidence": list(decision.evidence)},
+            evidence=decision.evidence,
+            detail=self._house.audit.redactor.json(call.arguments),
+            wait_seconds=self._house.waits.question,
+        )
+        try:
+            answer = await ticket.answer()
+        except asyncio.CancelledError:
+            ticket.withdraw()
+            raise
+        body = {"question": ticket.question.id, "allowed": answer.allowed, "for": answer.lifetime, "by": answer.by}
+        fact = Fact("answer", "person", call.method, call.target, digest=call.digest, body=body, durable=True)
+        await self._record_durably(fact)
+        if not answer.allowed:
+            said = "nobody answered in time" if answer.by == "deadline" else "you said no"
+            return Decision(Verdict.DENY, decision.rule, f"{decision.reason}; {said}", decision.evidence)
+        self._house.grants.add("call", call, decision, answer.lifetime)
+        self._house.changed()
+        return Decision(Verdict.ALLOW, f"person:{decision.rule}", f"allowed by {answer.by}", decision.evidence)
+
+    def _sentence(self, call: Call) -> str:
+        """What will happen, as a verb and an object; `call.target` is text from outside, bounded here."""
+        verb, target = VERBS.get(call.method, "do"), call.target[:MAX_TARGET]
+        if call.origin == "client":
+            return f"{self.client} wants to {verb} {target} of {self.server.name}"
+        return f"{self.server.name} wants to {verb} {target} (through {self.client})"
+
+    # --- the world ---
+
+    async def _launch(self) -> Running:
+        """verify -> plan -> spawn.  Recorded, on the disk, before the server's first instruction."""
+        artifact = await self._house.store.verified(self._pin)
+        env = self._house.registry.env(self.server)
+        grants = self.server.grants
+        fact = Fact(
+            "launch",
+            "broker",
+            target=self.server.name,
+            digest=artifact.tree,
+            body={
+                "argv": list(artifact.argv),
+                "tree": artifact.tree,
+                "read": [str(path) for path in grants.read],
+                "write": [str(path) for path in grants.write],
+                "variables": sorted(env),
+            },
+            durable=True,
+        )
+        await self._record_durably(fact)
+        self._instance = await self._house.spawn(artifact, grants, env)
+        self._record(Fact("launch", "broker", method="started", target=self.server.name, body={"pid": self.pid}))
+        return self._instance
+
+    def _read(self, read: Read) -> None:
+        labels = self._labels.of(read.method, read.target)
+        self._house.ledgers.note(self.session, self.server.name, read.method, read.target, labels, read.text)
+        self._house.changed()
+
+    def _drifted(self, changes: tuple[Change, ...], live: Catalog) -> None:
+        self._drift = True
+        self._house.drifted(self.server.name, changes, live)
+        self._house.changed()
+
+    def _record(self, fact: Fact) -> None:
+        self._house.audit.append(self.origin, fact)
+
+    async def _record_durably(self, fact: Fact) -> None:
+        await self._house.audit.append_durable(self.origin, fact)
+
+
+def server_of(registry: Registry, name: str) -> tuple[Server, Pin, Catalog]:
+    """A server that may be linked to.
+
+    Raises:
+        ConfigError: it is not registered, switched off, or not pinned.
+    """
+    server = registry.server(name)
+    if not server.enabled:
+        raise ConfigError(f"{name} is switched off", hint=f"bulkhead enable {name}")
+    pin = registry.pin(name)
+    if pin is None:
+        raise ConfigError(f"{name} is not pinned", hint=f"bulkhead pin {name} --update")
+    return server, pin, registry.catalog(name)

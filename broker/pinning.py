@@ -1,0 +1,151 @@
+"""From a launch line to a pin: prepare (nothing runs), show, agree, start once to pin the catalog.
+
+The yes covers exactly what was shown: it repeats the digest of the proposal, and the pin is made from the proposal's
+own values, not from anything resolved anew.
+"""
+
+import hashlib
+import json
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from broker.errors import ConfigError, DeskError
+from broker.model import Grants, LaunchRequest, Pin, PinnedArtifact, ServerName, VerifiedArtifact
+from broker.registry import Registry, Server, check_name
+from broker.relay import Running
+from broker.stocktaking import take_stock
+from broker.trust import launch_spec, pins
+from broker.trust.resolve import resolve
+from broker.trust.store import Store
+
+MAX_PROPOSALS: Final = 64  # an import of many servers prepares one at a time
+PROPOSAL_SECONDS: Final = 3600.0  # somebody may read long; tomorrow it is prepared anew
+
+Spawn = Callable[[VerifiedArtifact, Grants, Mapping[str, str]], Awaitable[Running]]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Resolved, downloaded, verified; not agreed to."""
+
+    id: str
+    server: ServerName
+    launch: LaunchRequest
+    artifact: PinnedArtifact
+    env: Mapping[str, str]
+    lines: tuple[str, ...]
+    digest: str
+    expires: float
+
+    def __repr__(self) -> str:
+        return f"Prepared({self.server!r}, {self.digest[:12]})"
+
+
+class Pinner:
+    """Prepares servers and pins them."""
+
+    def __init__(self, registry: Registry, store: Store, spawn: Spawn) -> None:
+        self._registry = registry
+        self._store = store
+        self._spawn = spawn
+        self._prepared: dict[str, Prepared] = {}
+
+    async def prepare(
+        self, name: str, argv: Sequence[str], environment: Mapping[str, str], progress: Callable[[str], None]
+    ) -> Prepared:
+        """Resolve and verify; runs nothing of the server.
+
+        Raises:
+            LaunchLineError: the line is not understood.
+            TrustError: something could not be obtained or verified.
+        """
+        check_name(name)
+        launch = launch_spec.parse(argv, exists=_exists)
+        artifact = await resolve(launch, store=self._store, environment=environment, progress=progress)
+        env = dict(launch.env)
+        launch = replace(launch, env=())  # values belong in the owner-only file, the pin names no value
+        lines = tuple(pins.describe(artifact, launch))
+        digest = hashlib.sha256(json.dumps([name, list(argv), lines, sorted(env)]).encode()).hexdigest()
+        prepared = Prepared(
+            id=secrets.token_hex(8),
+            server=ServerName(name),
+            launch=launch,
+            artifact=artifact,
+            env=env,
+            lines=lines,
+            digest=digest,
+            expires=time.monotonic() + PROPOSAL_SECONDS,
+        )
+        self._forget_old()
+        self._prepared[prepared.id] = prepared
+        return prepared
+
+    async def agree(
+        self, id: str, digest: str, grants: Grants, env: Mapping[str, str], progress: Callable[[str], None]
+    ) -> Pin:
+        """A person said yes: start the server once in its sandbox, write down what it offers, pin it.
+
+        Raises:
+            DeskError: the proposal is unknown, too old, or not the one that was shown.
+            TrustError, SandboxError: it could not be started or asked; nothing is registered then.
+        """
+        self._forget_old()
+        prepared = self._prepared.get(id)
+        if prepared is None:
+            raise DeskError("there is no such proposal any more", hint="add the server again", code="unknown")
+        if prepared.digest != digest:
+            raise DeskError("this is not the proposal that was shown", hint="add the server again", code="replaced")
+        values = {**prepared.env, **env}
+        if not values and self._registry.has_server(prepared.server):
+            values = self._registry.env(self._registry.server(prepared.server))
+        pin = Pin(prepared.server, _now(), prepared.launch, prepared.artifact)
+        artifact = await self._store.verified(pin)
+
+        async def start() -> Running:
+            return await self._spawn(artifact, grants, values)
+
+        catalog = await take_stock(prepared.server, start, progress)
+        self._registry.put_env(prepared.server, values)
+        pin = self._registry.put_pin(pin, catalog)
+        self._registry.put_server(
+            Server(
+                name=prepared.server,
+                argv=prepared.launch.argv,
+                created=pin.created,
+                grants=grants,
+                env=tuple(sorted(values)),
+            )
+        )
+        del self._prepared[id]
+        return pin
+
+    def _forget_old(self) -> None:
+        now = time.monotonic()
+        self._prepared = {id: one for id, one in self._prepared.items() if one.expires > now}
+        while len(self._prepared) >= MAX_PROPOSALS:
+            del self._prepared[next(iter(self._prepared))]
+
+
+def grants_of(read: Sequence[str], write: Sequence[str]) -> Grants:
+    """Grants as a person named them.
+
+    Raises:
+        ConfigError: a path is not absolute or does not exist.
+    """
+    for path in (*read, *write):
+        if not Path(path).is_absolute() or not Path(path).exists():
+            raise ConfigError(f"{path} cannot be granted: it is not the absolute path of something that exists")
+    return Grants(tuple(map(Path, read)), tuple(map(Path, write)))
+
+
+def _exists(path: str) -> bool:
+    return Path(path).exists()
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

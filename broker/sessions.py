@@ -1,0 +1,266 @@
+"""Who is calling, which session, and whether the link may be opened.
+
+A session is one run of one client: its secret says which client, the application behind the shim which run.  The
+working directory is shown and recorded; it never opens another ledger.
+"""
+
+import asyncio
+import hashlib
+import hmac
+import logging
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from broker.errors import BulkheadError, ConfigError, DeskError
+from broker.links import House, Link, server_of
+from broker.model import ClientName, Decision, Fact, LinkId, Peer, ServerName, SessionId, Verdict
+from broker.policy.evaluate import connection
+from broker.processes import boot_id, process
+
+MAX_SESSIONS: Final = 4096
+IDLE_SECONDS: Final = 12 * 3600.0  # without a link; then the session and what was allowed for it are over
+TICK_SECONDS: Final = 1.0
+NEW_PROGRAM: Final = "new-program"
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """What a shim says.  The secret decides who the client is; `cwd` is only shown."""
+
+    server: str
+    client: str
+    secret: str
+    cwd: str
+
+    def __repr__(self) -> str:
+        return f"Hello(server={self.server!r}, client={self.client!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """An accepted link: await `ended` for the reason, with "" for the client's own goodbye; `leave` ends it early."""
+
+    link: str
+    ended: Awaitable[str]
+    leave: Callable[[], None]
+
+
+@dataclass(slots=True)
+class Session:
+    """One run of one client.  `peer` is that of its first link."""
+
+    id: SessionId
+    client: ClientName
+    peer: Peer
+    started: float
+    links: dict[LinkId, Link] = field(default_factory=dict)
+    idle_since: float = 0.0
+
+
+class Sessions:
+    """All sessions and links of this home."""
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+        self._sessions: dict[SessionId, Session] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._applications: set[tuple[int, int]] = set()
+        self._closing = False
+
+    # --- opening ---
+
+    def open_link(self, hello: Hello, peer: Peer, descriptors: tuple[int, int]) -> Visit:
+        """Let a shim in, or raise what it is told.  A link that still needs a person's yes is opened and waits.
+
+        Raises:
+            BulkheadError: who was refused, why, and what to do.
+        """
+        if self._closing:
+            raise DeskError("the daemon is stopping", hint="start the client again in a moment")
+        registry = self._house.registry
+        if not registry.is_client(hello.client, hello.secret):
+            raise ConfigError(
+                f"{hello.client!r:.80} is not a registered client, or not with this secret",
+                hint=f"bulkhead client add {hello.client:.64}",
+            )
+        client = ClientName(hello.client)
+        server, pin, catalog = server_of(registry, hello.server)
+        session = self._session_of(client, peer)
+        decision = self._admission(session, server.name, peer.root_executable)
+        if decision.verdict is Verdict.DENY:
+            raise ConfigError(
+                f"the policy lets {client} not use {server.name}: {decision.reason}", hint="bulkhead policy show"
+            )
+        link = Link(
+            self._house,
+            LinkId(secrets.token_hex(8)),
+            client,
+            session.id,
+            server,
+            pin,
+            catalog,
+            descriptors,
+            admitted=decision.verdict is Verdict.ALLOW,
+        )
+        facts = {
+            "pid": peer.pid, "uid": peer.uid, "executable": peer.executable, "cwd": peer.cwd,
+            "root_pid": peer.root_pid, "root_executable": peer.root_executable,
+        }  # fmt: skip
+        link.record_opening(Fact("link-opened", "broker", decision=decision, body=facts))
+        session.links[link.id] = link
+        self._start(self._carry(session, link))
+        if not link.admitted:
+            self._start(self._ask_admission(session, link, decision, peer))
+        self._house.changed()
+        return Visit(link.id, link.ended, lambda: link.end("the client ended its side"))
+
+    def _session_of(self, client: ClientName, peer: Peer) -> Session:
+        for session in self._sessions.values():
+            same_run = (session.peer.root_pid, session.peer.root_started) == (peer.root_pid, peer.root_started)
+            if session.client == client and same_run:
+                return session
+        if len(self._sessions) >= MAX_SESSIONS:
+            raise DeskError("there are too many sessions", hint="bulkhead sessions; bulkhead session end ID")
+        session = Session(self._id_of(client, peer), client, peer, time.time())
+        self._sessions[session.id] = session
+        self._applications.add((peer.root_pid, peer.root_started))
+        return session
+
+    def _id_of(self, client: ClientName, peer: Peer) -> SessionId:
+        """256 bits nobody can guess, and the same again for the same run after the daemon was restarted."""
+        run = f"{client}\n{peer.root_pid}\n{peer.root_started}\n{boot_id()}"
+        return SessionId(hmac.new(self._house.key, b"session\n" + run.encode(), hashlib.sha256).hexdigest())
+
+    def _admission(self, session: Session, server: ServerName, executable: str) -> Decision:
+        """Whether this client, run by this program, may use this server."""
+        grants, policy = self._house.grants, self._house.policy.current
+        decision = grants.connected(session.client, server, session.id, policy)
+        if decision.verdict is not Verdict.ALLOW:
+            return decision
+        known = self._house.registry.programs(session.client, server)
+        if not known:
+            self._house.registry.add_program(session.client, server, executable)  # the first use binds the grant
+        elif executable not in known:
+            reason = f"{session.client} is run by a program that never used {server} before: {executable or 'unknown'}"
+            return Decision(Verdict.ASK, NEW_PROGRAM, reason)
+        return decision
+
+    async def _ask_admission(self, session: Session, link: Link, decision: Decision, peer: Peer) -> None:
+        """Ask once; the handshake waits a while, then gets empty lists, and a later yes brings them."""
+        house, server = self._house, link.server
+        ticket = house.consent.ask(
+            kind="connection",
+            client=session.client,
+            server=server.name,
+            session=session.id,
+            what=f"{session.client} wants to use {server.name} for the first time",
+            why=decision.reason,
+            digest_of={"connection": [session.client, server.name, peer.root_executable], "rule": decision.rule},
+            evidence=(f"program: {peer.root_executable or 'unknown'} (process {peer.root_pid})", f"folder: {peer.cwd}"),
+            detail="",
+            wait_seconds=house.waits.question,
+        )
+        try:
+            waiting = asyncio.ensure_future(ticket.answer())
+            done, _ = await asyncio.wait({waiting}, timeout=house.waits.handshake_answer)
+            if not done:
+                link.admission_delayed()
+            answer = await waiting
+        except asyncio.CancelledError:
+            ticket.withdraw()
+            raise
+        body = {"allowed": answer.allowed, "for": answer.lifetime, "by": answer.by, "program": peer.root_executable}
+        fact = Fact("answer", "person", "connection", server.name, body=body, durable=True)
+        await house.audit.append_durable(link.origin, fact)
+        if answer.allowed:
+            call = connection(session.client, server.name, session.id)
+            if decision.rule != NEW_PROGRAM:
+                house.grants.add("connection", call, decision, answer.lifetime)
+            if answer.lifetime == "always":
+                house.registry.add_program(session.client, server.name, peer.root_executable)
+        link.admit(answer.allowed, "" if answer.allowed else "you have not allowed this client to use this server")
+        house.changed()
+
+    # --- living and ending ---
+
+    async def _carry(self, session: Session, link: Link) -> None:
+        try:
+            await link.run()
+        except BulkheadError as problem:
+            _log.error("a link of %s ended: %s", link.server.name, problem)
+        finally:
+            session.links.pop(link.id, None)
+            session.idle_since = time.time()
+            self._house.changed()
+
+    async def tick(self) -> None:
+        """Once a second, for ever: bounded waits of the links, and sessions that are over."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            for session in tuple(self._sessions.values()):
+                for link in tuple(session.links.values()):
+                    link.tick(loop.time())
+                if not session.links and self._is_over(session):
+                    self._forget(session)
+
+    def _is_over(self, session: Session) -> bool:
+        if time.time() - session.idle_since > IDLE_SECONDS:
+            return True
+        application = process(session.peer.root_pid)
+        return application is None or application.started != session.peer.root_started
+
+    def _forget(self, session: Session) -> None:
+        self._sessions.pop(session.id, None)
+        self._house.grants.end_session(session.id)
+        self._house.changed()
+
+    def end_session(self, id: str) -> None:
+        """End a session and forget what was allowed for it and what it has read.
+
+        Raises:
+            DeskError: there is none of this id, or several begin with it.
+        """
+        matching = [session for session in self._sessions.values() if session.id.startswith(id)]
+        if not id or len(matching) != 1:
+            raise DeskError(f"there is no one session {id!r:.80}", hint="bulkhead sessions", code="unknown")
+        for link in tuple(matching[0].links.values()):
+            link.end("you ended this session")
+        self._house.ledgers.end_session(matching[0].id)
+        self._forget(matching[0])
+
+    async def close(self) -> None:
+        """End every link in order: both sides closed, every server's tree gone.  Bounded by `waits.shutdown`."""
+        self._closing = True
+        for link in self.links():
+            link.end("the daemon stops")
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=self._house.waits.shutdown)
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    # --- looking ---
+
+    def all(self) -> tuple[Session, ...]:
+        return tuple(self._sessions.values())
+
+    def links(self, server: str = "") -> tuple[Link, ...]:
+        """Live links, of one server or of all."""
+        live = (link for session in self._sessions.values() for link in session.links.values())
+        return tuple(link for link in live if not server or link.server.name == server)
+
+    @property
+    def applications(self) -> frozenset[tuple[int, int]]:
+        """Every application that opened a link since the daemon started: none of their children may say yes."""
+        return frozenset(self._applications)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
