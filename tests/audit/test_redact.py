@@ -79,6 +79,7 @@ def test_a_password_in_basic_authentication_is_found() -> None:
     assert cleaned.startswith("Basic ") and "[redacted:PASSWORD]" in cleaned
 
 
+@pytest.mark.claim("C42")
 def test_nothing_of_a_secret_reaches_the_file(tmp_path: Any) -> None:
     redactor = knowing(GITHUB="gh-of-a-kind/5+5=10%")
     log = opened(tmp_path, redactor=redactor)

@@ -46,6 +46,7 @@ def backups(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("client", PATHS)
+@pytest.mark.claim("C60")
 def test_an_import_is_undone_byte_for_byte(home: Path, backups: Path, client: str) -> None:
     path = put(home, client)
     before = path.read_bytes()
@@ -294,6 +295,7 @@ def test_two_imports_of_one_file_are_both_undone(home: Path, backups: Path) -> N
     assert left_in(backups) == []
 
 
+@pytest.mark.claim("C61")
 def test_a_file_that_is_no_longer_json_is_left_and_its_backup_kept_and_named(home: Path, backups: Path) -> None:
     path = put(home, "cursor")
     moved_in(home, backups)
@@ -377,6 +379,7 @@ configs = st.fixed_dictionaries(
 
 @given(configs, configs, st.sampled_from([None, 0, 2, "\t"]))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@pytest.mark.claim("C60")
 def test_for_any_document_an_undo_restores_every_byte_and_keeps_later_values(
     tmp_path: Path, config: dict[str, Any], later: dict[str, Any], indent: int | None
 ) -> None:

@@ -246,6 +246,7 @@ def test_a_second_plan_over_an_imported_file_has_nothing_to_do(tmp_path: Path, c
     assert (again.replacements, again.diff, again.after) == ((), "", first.after)
 
 
+@pytest.mark.claim("C61")
 def test_a_file_with_a_problem_has_no_plan(tmp_path: Path) -> None:
     path = put(tmp_path, "cursor", "{")
     with pytest.raises(ConfigError, match=r"mcp\.json is not JSON its client can read, line 1, column 2: ") as caught:
