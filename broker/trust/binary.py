@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -61,7 +62,7 @@ async def _script(
             files.append((str(mark), await anyio.to_thread.run_sync(_hash, mark, False)))
             findings.append(f"the packages of the virtual environment {python.environment} are not pinned")
             # Python finds the environment only when it is started through the environment's own path
-            interpreter = type(interpreter)(runner, interpreter.version, interpreter.sha256, interpreter.prefix)
+            interpreter = replace(interpreter, path=runner)
     return PinnedArtifact(
         kind="script",
         name=script.name,

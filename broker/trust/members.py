@@ -42,7 +42,7 @@ class Unpacking:
         Raises:
             TrustError: the name is unsafe, or collides with one taken before.
         """
-        parts = _parts(name)
+        parts = parts_of(name)
         for end in range(1, len(parts)):
             folder = self._spell("/".join(parts[:end]))
             if folder in self._is_file:
@@ -50,7 +50,7 @@ class Unpacking:
         path = self._spell("/".join(parts))
         if path in self._is_file:
             raise TrustError(f"{path!a} comes twice")
-        if any(parts) and self._has_below(path):
+        if (self.root / path).is_dir():
             raise TrustError(f"{path!a} is a file and a folder at once")
         self._is_file.add(path)
         return path
@@ -84,11 +84,13 @@ class Unpacking:
             raise TrustError(f"{first!a} and {path!a} are one file on some file systems")
         return path
 
-    def _has_below(self, path: str) -> bool:
-        return (self.root / path).is_dir()
 
+def parts_of(name: str) -> list[str]:
+    """The folders and the file a member's name stands for.
 
-def _parts(name: str) -> list[str]:
+    Raises:
+        TrustError: it leads elsewhere, hides what it is, or means another file on another file system.
+    """
     for character in name:
         category = unicodedata.category(character)
         if category in {"Cc", "Cs", "Zl", "Zp"}:

@@ -14,7 +14,7 @@ from typing import Final
 
 from broker.errors import TrustError
 from broker.trust.launchers.uvx import normal
-from broker.trust.members import MAX_FILE, MAX_TREE, RATIO, SLACK, Unpacking
+from broker.trust.members import MAX_FILE, MAX_TREE, RATIO, SLACK, Unpacking, parts_of
 
 SITE = "site"
 MAX_MEMBERS = 60_000
@@ -117,6 +117,8 @@ class _Unpacker:
             raise TrustError(f"{name!a} differs from its RECORD")
 
     def _destination(self, name: str) -> str:
+        if "/".join(parts_of(name)) != name:
+            raise TrustError(f"{name!a} is spelled in two ways")
         top, _, rest = name.partition("/")
         if not top.endswith(".data") or not rest:
             return f"{SITE}/{name}"
