@@ -79,7 +79,7 @@ class _ToolText(_Strict):
 
 
 class _LabelsText(_Strict):
-    version: Literal[1]
+    version: Annotated[int, Field(ge=1, le=1)]
     ecosystem: Literal["npm", "pypi"]
     package: _Name
     source: _Sentence

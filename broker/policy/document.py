@@ -18,6 +18,7 @@ MAX_RULES: Final = 1000
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 Pattern = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+Version = Annotated[int, Field(ge=1, le=1)]  # not Literal[1], for which `true` would pass
 Sentence = Annotated[str, StringConstraints(min_length=1, max_length=500, strip_whitespace=True)]
 
 
@@ -41,7 +42,7 @@ class RuleText(_Strict):
 class PolicyText(_Strict):
     """A whole policy file.  `holds = false` switches off the cross-server hold, and every screen says so."""
 
-    version: Literal[1]
+    version: Version
     name: Name
     description: Sentence
     holds: bool = True
@@ -80,7 +81,9 @@ def parse_policy(data: bytes, source: str) -> Policy:
 
 
 def _first_problem(error: ValidationError, text: str, source: str) -> str:
-    first = error.errors(include_url=False, include_input=False)[0]
+    problems = error.errors(include_url=False, include_input=False)
+    # A misspelt key is missing and unknown at once; the unknown one is where to look.
+    first = next((problem for problem in problems if problem["type"] == "extra_forbidden"), problems[0])
     where, message = first["loc"], first["msg"]
     key = ".".join(f"{part}[{where[at + 1]}]" if at + 1 < len(where) and isinstance(where[at + 1], int) else str(part)
                    for at, part in enumerate(where) if isinstance(part, str))  # fmt: skip

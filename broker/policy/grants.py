@@ -95,7 +95,7 @@ class _GrantText(BaseModel):
 class _GrantsText(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    version: Literal[1]
+    version: Annotated[int, Field(ge=1, le=1)]
     grant: Annotated[list[_GrantText], Field(max_length=MAX_GRANTS)] = []
 
 
