@@ -57,7 +57,9 @@ class FrameDecoder:
         self._who = who
         self._max_frame = max_frame
         self._max_depth = max_depth
-        self._pieces: list[bytes] = []
+        self._line = (
+            bytearray()
+        )  # of the open line; the many small pieces of a slow sender would cost more than they say
         self._held = 0
         self._skipping = False
 
@@ -74,20 +76,19 @@ class FrameDecoder:
     def _take(self, piece: bytes, frames: list[Frame]) -> None:
         """Keep a piece of the open line, or skip it when the line is too long already."""
         self._held += len(piece)
-        if not self._skipping and self._held <= self._max_frame:
-            if piece:
-                self._pieces.append(piece)
-            return
-        self._pieces.clear()
-        while not self._skipping or self._held > self._max_frame:
-            frames.append(self._fault(self._held, INVALID_REQUEST, f"sent a line longer than {self._max_frame} bytes"))
-            self._held = max(0, self._held - self._max_frame) if self._skipping else 0
+        if self._held > self._max_frame:
             self._skipping = True
+            self._line.clear()
+        elif not self._skipping:
+            self._line += piece
+        while self._held > self._max_frame:
+            self._held -= self._max_frame
+            what = f"sent a line longer than {self._max_frame} bytes"
+            frames.append(self._fault(self._max_frame, INVALID_REQUEST, what))
 
     def _end_line(self, frames: list[Frame]) -> None:
-        line = b"".join(self._pieces)
-        skipped = self._skipping
-        self._pieces.clear()
+        line, skipped = bytes(self._line), self._skipping
+        self._line.clear()
         self._held = 0
         self._skipping = False
         if not skipped and line.strip(b" \t\r"):
