@@ -87,6 +87,7 @@ def test_a_question_added_to_what_is_allowed_never_makes_it_more_permitted(
 
 
 @given(policies, calls)
+@pytest.mark.claim("C32")
 def test_the_decision_is_that_of_the_strictest_matching_rule(given_rules: list[Rule], asked: Call) -> None:
     matching = [
         rule

@@ -174,6 +174,7 @@ WORDS = st.one_of(
 
 
 @given(st.lists(WORDS, max_size=8))
+@pytest.mark.claim("C11")
 def test_every_line_is_understood_or_refused_and_its_arguments_are_its_own_words(words: list[str]) -> None:
     try:
         request = parse(words, exists=lambda path: True)
