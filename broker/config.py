@@ -109,7 +109,7 @@ def _short_runtime(wanted: Path) -> Path:
 class Waits:
     """Every wait has a limit; seconds.  Where each number comes from stands beside it."""
 
-    handshake_answer: float = 20.0  # clients give up on `initialize` after 30
+    handshake_answer: float = 12.0  # the least patient client seen gives up on its opening after 15
     question: float = 120.0  # a person needs to read; most clients' tool time-out is 60 to 300
     launch: float = 60.0  # a cold Python server was seen to need 1.8 s; a slow disk 20 times that
     send: float = 30.0  # a peer that does not read for so long is gone

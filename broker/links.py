@@ -216,15 +216,17 @@ class Link:
         except asyncio.CancelledError:
             ticket.withdraw()
             raise
-        body = {"question": ticket.question.id, "allowed": answer.allowed, "for": answer.lifetime, "by": answer.by}
-        fact = Fact("answer", "person", call.method, call.target, digest=call.digest, body=body, durable=True)
-        await self._record_durably(fact)
         if not answer.allowed:
-            said = "nobody answered in time" if answer.by == "deadline" else "you said no"
+            said = "nobody answered in time" if answer.by == "deadline" else f"denied by {answer.by}"
             return Decision(Verdict.DENY, decision.rule, f"{decision.reason}; {said}", decision.evidence)
-        self._house.grants.add("call", call, decision, answer.lifetime)
-        self._house.changed()
-        return Decision(Verdict.ALLOW, f"person:{decision.rule}", f"allowed by {answer.by}", decision.evidence)
+        if answer.lifetime != "once":  # what lasts is on the disk before it counts; the answer itself is the relay's
+            body = {"question": ticket.question.id, "for": answer.lifetime, "by": answer.by, "rule": decision.rule}
+            fact = Fact("grant", "person", call.method, call.target, digest=call.digest, body=body, durable=True)
+            await self._record_durably(fact)
+            self._house.grants.add("call", call, decision, answer.lifetime)
+            self._house.changed()
+        reason = f"allowed by {answer.by}, {answer.lifetime}"
+        return Decision(Verdict.ALLOW, f"person:{decision.rule}", reason, decision.evidence)
 
     def _sentence(self, call: Call) -> str:
         """What will happen, as a verb and an object; `call.target` is text from outside, bounded here."""
@@ -256,7 +258,8 @@ class Link:
         )
         await self._record_durably(fact)
         self._instance = await self._house.spawn(artifact, grants, env)
-        self._record(Fact("launch", "broker", method="started", target=self.server.name, body={"pid": self.pid}))
+        started = {"pid": self._instance.pid, "warnings": list(self._instance.warnings)}
+        self._record(Fact("launch", "broker", method="started", target=self.server.name, body=started))
         return self._instance
 
     def _read(self, read: Read) -> None:

@@ -18,6 +18,7 @@ from broker.errors import ConfigError, DeskError
 from broker.model import Grants, LaunchRequest, Pin, PinnedArtifact, ServerName, VerifiedArtifact
 from broker.registry import Registry, Server, check_name
 from broker.relay import Running
+from broker.sandbox.process import Instance
 from broker.stocktaking import take_stock
 from broker.trust import launch_spec, pins
 from broker.trust.resolve import resolve
@@ -26,7 +27,7 @@ from broker.trust.store import Store
 MAX_PROPOSALS: Final = 64  # an import of many servers prepares one at a time
 PROPOSAL_SECONDS: Final = 3600.0  # somebody may read long; tomorrow it is prepared anew
 
-Spawn = Callable[[VerifiedArtifact, Grants, Mapping[str, str]], Awaitable[Running]]
+Spawn = Callable[[VerifiedArtifact, Grants, Mapping[str, str]], Awaitable[Instance]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +88,10 @@ class Pinner:
 
     async def agree(
         self, id: str, digest: str, grants: Grants, env: Mapping[str, str], progress: Callable[[str], None]
-    ) -> Pin:
+    ) -> tuple[Pin, tuple[str, ...]]:
         """A person said yes: start the server once in its sandbox, write down what it offers, pin it.
+
+        Returns the pin, and what a person should know about the grants (a folder that cannot be written, say).
 
         Raises:
             DeskError: the proposal is unknown, too old, or not the one that was shown.
@@ -106,8 +109,12 @@ class Pinner:
         pin = Pin(prepared.server, _now(), prepared.launch, prepared.artifact)
         artifact = await self._store.verified(pin)
 
+        warnings: dict[str, None] = {}
+
         async def start() -> Running:
-            return await self._spawn(artifact, grants, values)
+            instance = await self._spawn(artifact, grants, values)
+            warnings.update(dict.fromkeys(instance.warnings))
+            return instance
 
         catalog = await take_stock(prepared.server, start, progress)
         self._registry.put_env(prepared.server, values)
@@ -122,7 +129,7 @@ class Pinner:
             )
         )
         del self._prepared[id]
-        return pin
+        return pin, tuple(warnings)
 
     def _forget_old(self) -> None:
         now = time.monotonic()

@@ -270,7 +270,7 @@ def check_name(name: str) -> None:
 
 def _parse(kind: type[Document], data: bytes | None, what: str) -> Document:
     if data is None:
-        raise ConfigError(f"there is no {what}", hint="see: bulkhead servers, bulkhead client list")
+        raise ConfigError(f"there is no {what}", hint="bulkhead servers; bulkhead client list")
     try:
         return kind.model_validate(tomllib.loads(data.decode()))
     except ValidationError as cause:

@@ -235,7 +235,7 @@ class Handlers:
         grants = grants_of(params.read, params.write)
         for value_name, value in params.env.items():
             house.audit.redactor.add(value_name, value)
-        pin = await self._at.pinner.agree(params.id, params.digest, grants, params.env, caller.progress)
+        pin, notes = await self._at.pinner.agree(params.id, params.digest, grants, params.env, caller.progress)
         server = house.registry.server(pin.server)
         for value_name, value in house.registry.env(server).items():
             house.audit.redactor.add(f"{server.name}/{value_name}", value)
@@ -249,7 +249,7 @@ class Handlers:
         for link in self._at.sessions.links(server.name):
             link.end(f"{server.name} was pinned anew; connect again")
         house.changed()
-        return schema.Agreed(server=views.server_view(house.registry, server, (), ""))
+        return schema.Agreed(server=views.server_view(house.registry, server, (), ""), notes=list(notes))
 
     async def _remove(self, _caller: Caller, params: schema.Name) -> schema.Nothing:
         house = self._at.house
