@@ -8,7 +8,19 @@ from typing import Final
 
 from broker.errors import ProtocolError
 from broker.model import Fact, JsonObject, Verdict
-from broker.protocol.catalog import Catalog, Change, ListName, View, diff, endorsed, held, items, settled
+from broker.protocol.catalog import (
+    LISTS,
+    Catalog,
+    Change,
+    ListName,
+    View,
+    canonical,
+    diff,
+    endorsed,
+    held,
+    items,
+    settled,
+)
 from broker.protocol.dispatch import Dispatcher
 from broker.protocol.effects import Drift
 from broker.protocol.envelope import Response
@@ -21,6 +33,7 @@ from broker.protocol.subscriptions import CHANGES
 from broker.protocol.versions import negotiated
 
 MAX_RELISTS: Final = 8  # in a row, without one moment in which the lists stood still
+_NOTHING: Final = "[]"  # held
 
 _PARTS: Final[dict[str, tuple[ListName, ...]]] = {
     "tools": ("tools",),
@@ -40,7 +53,7 @@ class Instance:
         self._replayed = False
         self._dirty: set[str] = set()
         self._relists = 0
-        self._reported: tuple[Change, ...] = ()
+        self._reported = _NOTHING
         self._shown_drift: View | None = None
 
     @property
@@ -157,8 +170,9 @@ class Instance:
         link.held = {(change.what, change.name): change for change in holding}
         before = link.shown
         link.shown = replace(endorsed(agreed, changes), resources=live.resources)
-        if holding != self._reported:
-            self._reported = holding
+        held_now = _held_text(holding, live)
+        if held_now != self._reported:
+            self._reported = held_now
             if holding:
                 body: JsonObject = {"changes": [[change.kind, change.what, change.name] for change in holding]}
                 link.record(Fact("drift", "server", body=body, durable=True))
@@ -230,6 +244,12 @@ class Instance:
         for message in messages:
             fact = Fact("handshake", "broker", message["method"], request=message.get("id"))
             self._link.send("server", message, fact)
+
+
+def _held_text(holding: tuple[Change, ...], live: View) -> str:
+    """What is held, byte for byte: the same names with other definitions are news again."""
+    shown = {(what, item[key]): item for name, (what, key) in LISTS.items() for item in items(live, name)}
+    return canonical([[change.kind, shown.get((change.what, change.name), live.opening)] for change in holding])
 
 
 def _differ(before: View, after: View, names: tuple[ListName, ...]) -> bool:
