@@ -36,7 +36,7 @@ CLAIMS: Final[dict[str, str]] = {
     "C41": "`bulkhead audit verify` finds a receipt that was changed, removed or moved, and names the first one.",
     "C42": "Secrets are cut out of receipts by their value.",
     # bad peers
-    "C50": "A peer that breaks the rules of the wire ends its own link and no other, and the reason names it.",
+    "C50": "What breaks the rules of the wire is refused, its sender is named, and every other link goes on.",
     "C51": "An answer that nobody asked for never reaches the client.",
     "C52": "A server's words reach the screen without markup, control characters or invisible text.",
     # your applications

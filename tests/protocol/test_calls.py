@@ -23,6 +23,7 @@ from tests.protocol.stage import (
 )
 
 
+@pytest.mark.claim("C03", "C40")
 def test_an_allowed_call_is_recorded_and_then_sent_as_it_came() -> None:
     stage = Stage().running()
     message = {**call(7), "vendorField": {"kept": None}}
@@ -137,6 +138,7 @@ def test_a_prompt_nobody_agreed_to_is_refused() -> None:
     assert stage.to_client[0]["error"]["code"] == -32602
 
 
+@pytest.mark.claim("C03")
 def test_a_result_is_recorded_and_read_before_it_is_passed_on_as_it_came() -> None:
     stage = Stage().running()
     stage.client(call(1))
@@ -344,6 +346,7 @@ def test_an_id_that_looks_like_ours_is_refused() -> None:
         {"jsonrpc": "2.0", "id": [], "result": {}},
     ],
 )
+@pytest.mark.claim("C50")
 def test_what_is_no_message_is_refused_told_to_its_sender_and_the_link_lives(message: dict[str, Any]) -> None:
     stage = Stage().running()
     effects = stage.client(message)

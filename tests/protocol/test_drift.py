@@ -1,3 +1,5 @@
+import pytest
+
 from broker.protocol.catalog import Catalog, Change, View
 from broker.protocol.effects import Drift, Effect
 from broker.protocol.events import DriftAccepted, ServerGone
@@ -43,6 +45,7 @@ def test_a_live_catalog_that_is_the_pinned_one_is_no_news() -> None:
     assert [message for message in stage.to_client if "method" in message] == []
 
 
+@pytest.mark.claim("C14")
 def test_a_call_parked_for_a_tool_that_has_changed_is_refused_and_never_sent() -> None:
     stage = Stage().opened()
     stage.client(call(1), call(2, "read", a=1))
@@ -67,6 +70,7 @@ def test_drift_is_recorded_durably_before_anybody_is_told() -> None:
     assert next(fact for fact in stage.records if fact.kind == "drift").durable
 
 
+@pytest.mark.claim("C14")
 def test_a_changed_tool_disappears_a_new_one_does_not_appear_and_the_client_is_told() -> None:
     stage = Stage().opened()
     stage.client(call(1, "read", a=1))

@@ -122,6 +122,7 @@ def test_a_batch_is_refused_and_the_error_says_to_send_one_message_a_line() -> N
 
 
 @pytest.mark.parametrize("identifier", [b"null", b"1.0", b"true", b"false", b"[]", b"{}"])
+@pytest.mark.claim("C50")
 def test_an_id_that_is_neither_text_nor_a_whole_number_is_refused_and_names_its_sender(identifier: bytes) -> None:
     reply = fault(b'{"jsonrpc":"2.0","id":' + identifier + b',"method":"ping"}')
     assert reply["error"]["code"] == -32600

@@ -82,6 +82,7 @@ def test_server_discover_is_answered_from_the_pin_without_versions_nobody_here_s
 
 
 @pytest.mark.parametrize("opened", [Stage.opened, Stage.opened_modern])
+@pytest.mark.claim("C13")
 def test_all_four_lists_are_answered_whole_from_the_pin_and_start_nothing(opened: Any) -> None:
     stage = Stage()
     opened(stage)
