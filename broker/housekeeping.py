@@ -15,14 +15,15 @@ from pathlib import Path
 from broker import __version__
 from broker.agreed import Agreed
 from broker.api.door import Door
+from broker.api.premises import Premises
 from broker.api.presence import Presence
-from broker.api.server import Handlers, Premises
+from broker.api.server import Handlers
 from broker.api.sockets import listen
 from broker.api.wire import FrontDesk
 from broker.audit.index import Index
 from broker.audit.log import AuditLog
 from broker.audit.redact import Redactor
-from broker.clients.found import found_clients
+from broker.clients.found import config_paths
 from broker.config import Paths, Waits
 from broker.consent import ConsentDesk
 from broker.drift import DriftBook
@@ -189,8 +190,7 @@ async def _until_stopped(stop: asyncio.Event, background: list[asyncio.Task[None
 def _protected(paths: Paths) -> list[Path]:
     """What no server may ever be granted: our own folders and every client's configuration."""
     ours = [paths.home, paths.config, paths.data, paths.state, paths.runtime]
-    clients = [path for found in found_clients(Path.home(), sys.platform, {}) for path in (found.path, found.target)]
-    return ours + clients
+    return ours + config_paths(Path.home(), sys.platform, {})
 
 
 def _realpath(path: Path) -> Path:

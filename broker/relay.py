@@ -250,7 +250,8 @@ class Relay:
                 done, _ = await asyncio.wait({waiting}, timeout=PROGRESS_SECONDS)
                 if done:
                     break
-                self._perform(self._conversation.still_waiting(question))
+                if not self._busy and not self._ending.done():
+                    self._perform(self._conversation.still_waiting(question))
             self._questions.pop(question, None)
             self.feed(Answered(question, waiting.result()))
         except BulkheadError as problem:

@@ -12,7 +12,6 @@ from broker.api.client import DeskClient
 from broker.cli import output
 from broker.cli.context import DONE, NO, USAGE, Context
 from broker.cli.servers import add_server
-from broker.cli.start import ensure
 from broker.clients import apply as changes
 from broker.clients.configs import ClientConfig
 from broker.clients.families import family_of
@@ -21,7 +20,7 @@ from broker.clients.plan import ImportPlan, ServerLine, plan_import
 from broker.clients.rewrite import fast_form
 from broker.errors import BulkheadError, ConfigError
 from broker.files import read_bounded
-from broker.home import SHIM, shim_command, write_conf
+from broker.home import CONF, SHIM, shim_command, write_conf
 from broker.model import ServerName
 
 
@@ -164,8 +163,8 @@ async def client(args: Namespace, context: Context) -> int:
 
 async def connect(args: Namespace, context: Context) -> int:
     """Become the shim.  Nothing of this process stays but its descriptors."""
-    write_conf(context.paths, context.environment)
-    await ensure(context.paths, context.environment)
+    if not await asyncio.to_thread((context.paths.home / CONF).exists):
+        write_conf(context.paths, context.environment)
     argv = shim_command(context.paths, args.name, args.client)
     os.execve(argv[0], argv, dict(context.environment))  # noqa: S606 - no shell is the point
 

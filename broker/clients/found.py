@@ -32,6 +32,13 @@ def found_clients(home: Path, platform: str, environment: Mapping[str, str]) -> 
     ]
 
 
+def config_paths(home: Path, platform: str, environment: Mapping[str, str]) -> list[Path]:
+    """Every existing configuration file, and the real file behind it, unread: what no server may be granted."""
+    bases = base_folders(home, platform, environment)
+    files = (path for family in FAMILIES for file in family.files for path in _paths(bases[file.base], file))
+    return [place for path in files if path.exists() for place in (path, path.resolve())]
+
+
 def read_client(family: Family, label: str, path: Path, home: Path) -> ClientConfig | None:
     """One file; None when there is none."""
     try:

@@ -1,0 +1,49 @@
+"""What the desk stands on: every owner whose state it shows or changes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from broker.agreed import Agreed
+from broker.api.presence import Presence
+from broker.audit.index import Index
+from broker.config import Paths
+from broker.drift import DriftBook
+from broker.links import House
+from broker.model import Fact, FactKind, Origin
+from broker.pinning import Pinner
+from broker.sandbox.tiers import Tier
+from broker.sessions import Sessions
+
+
+class News(Protocol):
+    """Wakes whoever watches."""
+
+    async def wait(self, seconds: float) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Premises:
+    """Everything the desk looks at or acts on."""
+
+    house: House
+    sessions: Sessions
+    pinner: Pinner
+    drifts: DriftBook
+    agreed: Agreed
+    index: Index
+    paths: Paths
+    tier: Tier
+    keychain: str
+    presence: Presence
+    supervisor: int
+    started: float
+    stop: Callable[[], None]
+    news: News
+
+    async def did(
+        self, kind: FactKind, method: str, target: str, origin: Origin, body: dict[str, Any] | None = None
+    ) -> None:
+        """Put on record, on the disk, what a person does at the desk."""
+        await self.house.audit.append_durable(origin, Fact(kind, "person", method, target, body=body, durable=True))
+        self.house.changed()

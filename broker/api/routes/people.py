@@ -1,0 +1,133 @@
+"""Questions, sessions, clients and grants at the desk."""
+
+import time
+from collections.abc import Mapping
+
+from broker.api import schema, views
+from broker.api.premises import Premises
+from broker.api.wire import Caller, Handler
+from broker.errors import DeskError
+from broker.model import Origin, QuestionId
+from broker.registry import check_name
+
+
+class People:
+    """Who is asked, who is connected, and what was allowed."""
+
+    def __init__(self, premises: Premises) -> None:
+        self._at = premises
+
+    def table(self) -> Mapping[str, Handler]:
+        return {
+            schema.PENDING.method: self._pending,
+            schema.APPROVE.method: self._answer,
+            schema.DENY.method: self._deny,
+            schema.SESSIONS.method: self._sessions,
+            schema.SESSION_END.method: self._session_end,
+            schema.CLIENTS.method: self._clients,
+            schema.CLIENT_ADD.method: self._client_add,
+            schema.CLIENT_REMOVE.method: self._client_remove,
+            schema.CONNECT.method: self._connect,
+            schema.GRANTS.method: self._grants,
+            schema.REVOKE.method: self._revoke,
+        }
+
+    def questions_now(self) -> list[schema.QuestionView]:
+        return [views.question_view(question) for question in self._at.house.consent.open()]
+
+    async def _pending(self, _caller: Caller, _params: schema.Nothing) -> schema.Questions:
+        return schema.Questions(questions=self.questions_now())
+
+    async def _answer(self, caller: Caller, params: schema.Answered) -> schema.Nothing:
+        if not params.allow:
+            raise DeskError("this route says yes", hint="bulkhead deny ID", code="usage")
+        by = f"person (process {caller.peer.pid})"
+        self._at.house.consent.answer(
+            QuestionId(params.id), params.digest, allowed=True, lifetime=params.lifetime, by=by
+        )
+        return schema.Nothing()
+
+    async def _deny(self, caller: Caller, params: schema.Answered) -> schema.Nothing:
+        by = f"person (process {caller.peer.pid})"
+        self._at.house.consent.answer(QuestionId(params.id), params.digest, allowed=False, by=by)
+        return schema.Nothing()
+
+    # --- servers ---
+
+    def sessions_now(self) -> list[schema.SessionView]:
+        ledgers = self._at.house.ledgers
+        found = []
+        for session in self._at.sessions.all():
+            reads = [f"{read.server}: {read.method} {read.target[:80]}" for read in ledgers.view(session.id).reads]
+            found.append(views.session_view(session, reads))
+        return found
+
+    async def _sessions(self, _caller: Caller, _params: schema.Nothing) -> schema.Sessions:
+        return schema.Sessions(sessions=self.sessions_now())
+
+    async def _session_end(self, _caller: Caller, params: schema.Name) -> schema.Nothing:
+        self._at.sessions.end_session(params.name)
+        await self._at.did("link-closed", "session.end", params.name, Origin(session=params.name))
+        return schema.Nothing()
+
+    async def _clients(self, _caller: Caller, _params: schema.Nothing) -> schema.Clients:
+        return schema.Clients(
+            clients=[
+                schema.ClientView(
+                    name=client.name,
+                    created=client.created,
+                    executables=sorted({path for paths in client.programs.values() for path in paths}),
+                )
+                for client in self._at.house.registry.clients()
+            ]
+        )
+
+    async def _client_add(self, _caller: Caller, params: schema.Name) -> schema.Nothing:
+        self._client_now(params.name)
+        await self._at.did("grant", "client.add", params.name, Origin(client=params.name))
+        return schema.Nothing()
+
+    def _client_now(self, name: str) -> None:
+        registry = self._at.house.registry
+        check_name(name)
+        if not registry.has_client(name):
+            registry.put_client(name, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
+
+    async def _client_remove(self, _caller: Caller, params: schema.Name) -> schema.Nothing:
+        self._at.house.registry.remove_client(params.name)
+        self._at.house.grants.forget(client=params.name)
+        for link in self._at.sessions.links():
+            if link.client == params.name:
+                link.end(f"the client {params.name} was removed")
+        await self._at.did("grant", "client.remove", params.name, Origin(client=params.name))
+        return schema.Nothing()
+
+    async def _connect(self, _caller: Caller, params: schema.Connect) -> schema.Nothing:
+        self._at.house.registry.server(params.server)
+        self.connect_now(params.client, params.server)
+        await self._at.did("grant", "grant.connect", params.server, Origin(params.client, params.server))
+        return schema.Nothing()
+
+    def connect_now(self, client: str, server: str) -> None:
+        house = self._at.house
+        self._client_now(client)
+        house.grants.connect(
+            house.registry.client(client).name, house.registry.server(server).name, house.policy.current
+        )
+
+    def grants_now(self) -> list[schema.GrantView]:
+        return [views.grant_view(grant) for grant in self._at.house.grants.all()]
+
+    async def _grants(self, _caller: Caller, _params: schema.Nothing) -> schema.GrantList:
+        return schema.GrantList(grants=self.grants_now())
+
+    async def _revoke(self, _caller: Caller, params: schema.Name) -> schema.Nothing:
+        grant = self._at.house.grants.revoke(params.name)
+        if grant is None:
+            raise DeskError(f"there is no grant {params.name}", hint="bulkhead grants", code="unknown")
+        if grant.kind == "connection":
+            for link in self._at.sessions.links(grant.server):
+                if link.client == grant.client:
+                    link.end("its connection grant was revoked")
+        await self._at.did("grant", "grant.revoke", params.name, Origin(grant.client, grant.server))
+        return schema.Nothing()

@@ -1,0 +1,137 @@
+"""Servers at the desk: prepare, agree, look, switch, grant, verify."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from broker.api import schema, views
+from broker.api.premises import Premises
+from broker.api.routes.people import People
+from broker.api.wire import Caller, Handler
+from broker.errors import BulkheadError, DeskError
+from broker.model import Fact, Origin
+from broker.pinning import grants_of
+
+
+class Servers:
+    """Everything that is done to a registered server."""
+
+    def __init__(self, premises: Premises, people: People) -> None:
+        self._at = premises
+        self._people = people
+
+    def table(self) -> Mapping[str, Handler]:
+        return {
+            schema.SERVERS.method: self._servers,
+            schema.PREPARE.method: self._prepare,
+            schema.AGREE.method: self._agree,
+            schema.REMOVE.method: self._remove,
+            schema.ENABLE.method: self._enable,
+            schema.DISABLE.method: self._disable,
+            schema.VERIFY.method: self._verify,
+            schema.GRANT_PATHS.method: self._grant_paths,
+        }
+
+    def now(self) -> list[schema.ServerView]:
+        registry = self._at.house.registry
+        found = []
+        for server in registry.servers():
+            drift = self._at.drifts.of(server.name)
+            changes, digest = (drift.changes, drift.digest) if drift else ((), "")
+            found.append(views.server_view(registry, server, changes, digest))
+        return found
+
+    async def _servers(self, _caller: Caller, _params: schema.Nothing) -> schema.Servers:
+        return schema.Servers(servers=self.now())
+
+    async def _prepare(self, caller: Caller, params: schema.Prepare) -> schema.Proposal:
+        prepared = await self._at.pinner.prepare(params.name, params.argv, params.environment, caller.progress)
+        return schema.Proposal(
+            id=prepared.id,
+            name=prepared.server,
+            digest=prepared.digest,
+            lines=list(prepared.lines),
+            paths=list(prepared.launch.paths),
+            replaces=self._at.house.registry.has_server(prepared.server),
+        )
+
+    async def _agree(self, caller: Caller, params: schema.Agree) -> schema.Agreed:
+        house = self._at.house
+        grants = grants_of(params.read, params.write)
+        for value_name, value in params.env.items():
+            house.audit.redactor.add(value_name, value)
+        pin, notes = await self._at.pinner.agree(params.id, params.digest, grants, params.env, caller.progress)
+        server = house.registry.server(pin.server)
+        for value_name, value in house.registry.env(server).items():
+            house.audit.redactor.add(f"{server.name}/{value_name}", value)
+        self._at.drifts.forget(server.name)
+        for client in params.connect:
+            self._people.connect_now(client, server.name)
+        agreed = {"argv": list(server.argv), "tree": pin.artifact.tree, "catalog": pin.catalog, "by": caller.peer.pid,
+                  "read": params.read, "write": params.write, "variables": list(server.env)}  # fmt: skip
+        fact = Fact("pin", "person", target=server.name, digest=params.digest, body=agreed, durable=True)
+        await house.audit.append_durable(Origin(server=server.name), fact)
+        for link in self._at.sessions.links(server.name):
+            link.end(f"{server.name} was pinned anew; connect again")
+        house.changed()
+        return schema.Agreed(server=views.server_view(house.registry, server, (), ""), notes=list(notes))
+
+    async def _remove(self, _caller: Caller, params: schema.Name) -> schema.Nothing:
+        house = self._at.house
+        house.registry.remove_server(params.name)
+        house.grants.forget(server=params.name)
+        self._at.drifts.forget(params.name)
+        for link in self._at.sessions.links(params.name):
+            link.end(f"{params.name} was removed")
+        await self._at.did("pin", "server.remove", params.name, Origin(server=params.name))
+        return schema.Nothing()
+
+    async def _enable(self, _caller: Caller, params: schema.Name) -> schema.Nothing:
+        await self._switch(params.name, True)
+        return schema.Nothing()
+
+    async def _disable(self, _caller: Caller, params: schema.Name) -> schema.Nothing:
+        await self._switch(params.name, False)
+        return schema.Nothing()
+
+    async def _switch(self, name: str, enabled: bool) -> None:
+        name, _, tool = name.partition("/")
+        registry = self._at.house.registry
+        registry.set_enabled(name, tool, enabled)
+        server = registry.server(name)
+        for link in self._at.sessions.links(name):
+            link.server_changed(server)
+            if not server.enabled:
+                link.end(f"{name} was switched off")
+        await self._at.did(
+            "policy", "enable" if enabled else "disable", f"{name}/{tool}".rstrip("/"), Origin(server=name)
+        )
+
+    async def _verify(self, caller: Caller, params: schema.Verify) -> schema.Checks:
+        house, checks = self._at.house, []
+        for name in params.names or [server.name for server in house.registry.servers()]:
+            caller.progress(f"hashing {name}")
+            try:
+                pin = house.registry.pin(name)
+                if pin is None:
+                    raise DeskError(f"{name} is not pinned", hint="bulkhead servers", code="unknown")
+                await house.store.verified(pin)
+                checks.append(schema.Check(name=name))
+            except BulkheadError as problem:
+                checks.append(schema.Check(name=name, problem=str(problem)))
+        return schema.Checks(checks=checks)
+
+    async def _grant_paths(self, _caller: Caller, params: schema.GrantPaths) -> schema.Nothing:
+        registry = self._at.house.registry
+        server = registry.server(params.name)
+        more = grants_of(params.read, params.write)
+        grants = replace(
+            server.grants,
+            read=(*server.grants.read, *(path for path in more.read if path not in server.grants.read)),
+            write=(*server.grants.write, *(path for path in more.write if path not in server.grants.write)),
+        )
+        registry.put_server(replace(server, grants=grants))
+        body = {"read": params.read, "write": params.write}
+        await self._at.did("grant", "server.grant", params.name, Origin(server=params.name), body)
+        return schema.Nothing()
+
+    # --- what changed without a yes ---
