@@ -160,9 +160,11 @@ def _views(text: str) -> Iterator[str]:
         yield urllib.parse.unquote_plus(text)
     if "\\" in text:
         yield _ESCAPE.sub(_unescaped, text)
+        yield _UNICODE.sub(_unescaped, text)  # a backslash before the first escape shifts what the line above sees
 
 
 _ESCAPE = re.compile(r'\\u[0-9a-fA-F]{4}|\\["\\/bfnrt]')
+_UNICODE = re.compile(r"\\u[0-9a-fA-F]{4}")
 _SHORT: Final = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 
 

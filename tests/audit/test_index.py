@@ -80,10 +80,11 @@ def test_what_is_appended_after_the_index_was_built_is_found_too(tmp_path: Path)
     log.close()
 
 
-def test_a_line_that_is_still_being_written_waits_for_the_next_time(tmp_path: Path) -> None:
+@pytest.mark.parametrize("there", [50, -1])
+def test_a_line_that_is_still_being_written_waits_for_the_next_time(tmp_path: Path, there: int) -> None:
     lines = written(tmp_path, 2)
     (segment,) = segments(tmp_path)
-    segment.write_bytes(lines[0] + lines[1][:50])
+    segment.write_bytes(lines[0] + lines[1][:there])
     with Index(tmp_path) as index:
         assert seqs(index.tail(9)) == [1]
         segment.write_bytes(lines[0] + lines[1])

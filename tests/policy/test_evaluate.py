@@ -12,7 +12,7 @@ from broker.model import STRICTNESS, Call, ClientName, Decision, ServerName, Ses
 from broker.policy.evaluate import CONNECTION, MAX_REMEMBERED, Policy, Rule, connection, evaluate, strictest
 
 WORDS: Final = ("a", "b", "ab", "A", "*", "a*", "?", "[ab]", "[!a]*", "a.b/c")
-patterns = st.sampled_from(WORDS)
+patterns = st.sampled_from(("*",) * 12 + WORDS)  # mostly anything, so that several rules match one call
 names = st.sampled_from(("a", "b", "ab", "A", "a.b/c", "", "a\nb", "*"))
 rules = st.builds(
     Rule,
@@ -25,7 +25,7 @@ rules = st.builds(
     method=patterns,
     target=patterns,
 )
-policies = st.lists(rules, max_size=6, unique_by=lambda rule: rule.name)
+policies = st.lists(rules, max_size=8, unique_by=lambda rule: rule.name)
 calls = st.builds(
     Call,
     client=names.map(ClientName),
@@ -46,6 +46,13 @@ def policy_of(*given: Rule) -> Policy:
 def call(method: str = "tools/call", target: str = "read", *, client: str = "cursor", server: str = "files",
          origin: Side = "client") -> Call:  # fmt: skip
     return Call(ClientName(client), ServerName(server), SessionId("s-1"), origin, method, target, {}, "d" * 64)
+
+
+def test_a_denial_wins_over_a_question_and_a_question_over_a_yes_wherever_they_stand() -> None:
+    yes, ask, no = (Rule(verdict.value, verdict, "because") for verdict in Verdict)
+    assert evaluate(policy_of(no, ask, yes), call()) == evaluate(policy_of(yes, no, ask), call())
+    assert evaluate(policy_of(yes, no, ask), call()) == Decision(Verdict.DENY, "deny", "because")
+    assert evaluate(policy_of(ask, yes), call()) == Decision(Verdict.ASK, "ask", "because")
 
 
 def rank(decision: Decision) -> int:
