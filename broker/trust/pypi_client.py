@@ -31,7 +31,7 @@ _VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z.!+_-]{0,127}")
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?", re.IGNORECASE)
 _ABSENT = re.compile(r"(?:Because |and |: )([\w.-]+) was not found in the package registry")
 _NO_VERSION = re.compile(r"there (?:is|are) no versions? of ([\w.-]+(?:[=<>!~]=?[\w.*+!-]+)?)")
-_NO_WHEEL = re.compile(r"([\w.-]+(?:[=<>!~]=?[\w.*+!-]+)?) has no usable wheels")
+_NO_WHEEL = re.compile(r"([\w.-]+(?:[=<>!~]=?[\w.*+!-]+)?) has no (?:usable )?wheels")
 _OTHER_PYTHON = re.compile(
     r"Python>=?[\d.]+|requires-python|does not satisfy Python|current Python version", re.IGNORECASE
 )
@@ -70,6 +70,7 @@ class PypiClient:
             **settings.variables,
             "PIP_CONFIG_FILE": os.devnull,
             "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+            "UV_HTTP_RETRIES": "1",  # npm is told the same; a person waits for the answer
             "PYTHONHASHSEED": "0",  # the order of a set of constants in compiled code follows it
             "PYTHONDONTWRITEBYTECODE": "1",
         }
@@ -161,6 +162,9 @@ class PypiClient:
             return TrustError(f"{where} served other bytes than it announced", hint=hint)
         if "401" in complaint or "403" in complaint:
             return TrustError(f"{where} refuses access", hint="check the credentials in your uv configuration")
+        if "unsatisfiable" in lowered:
+            hint = "ask for other versions in the launch line"
+            return TrustError("the packages of the launch line cannot be had together in these versions", hint=hint)
         hint = "try the launch line by hand to see its words"
         return TrustError(f"{tool} found no solution (it ended with {finished.code})", hint=hint)
 

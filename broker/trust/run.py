@@ -75,6 +75,8 @@ def tool_environment(environment: Mapping[str, str], work: Path) -> dict[str, st
 async def run_command(command: Command) -> Finished:
     """The default `Run`: a process group of its own, killed whole when the wait ends for whatever reason."""
     name = Path(command.argv[0]).name
+    if not os.access(command.argv[0], os.X_OK):  # asyncio leaks a transport when it finds that out itself
+        raise TrustError(f"{name} cannot be started: it is missing or not executable", hint=f"check {command.argv[0]}")
     try:
         process = await anyio.open_process(
             command.argv,

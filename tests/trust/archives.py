@@ -36,10 +36,16 @@ def tarball(files: Files, more: Members | None = None, *, top: str = "package") 
     return gzip.compress(raw.getvalue(), mtime=0)
 
 
-def package_files(name: str, version: str, manifest: Mapping[str, Any] | None = None, **files: str) -> dict[str, str]:
+def package_files(
+    name: str, version: str, manifest: Mapping[str, Any] | None = None, files: Mapping[str, str] | None = None
+) -> dict[str, str]:
     """The files of an npm package that has one program, `index.js`."""
     about = {"name": name, "version": version, "bin": {name.rpartition("/")[2]: "index.js"}, **(manifest or {})}
-    return {"package.json": json.dumps(about), "index.js": "#!/usr/bin/env node\nconsole.log('hello')\n", **files}
+    return {
+        "package.json": json.dumps(about),
+        "index.js": "#!/usr/bin/env node\nconsole.log('hello')\n",
+        **(files or {}),
+    }
 
 
 def wheel(

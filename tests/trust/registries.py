@@ -88,12 +88,10 @@ class NpmRegistry(LoopbackServer):
         *,
         data: bytes | None = None,
         announced: bytes | None = None,
-        listed: Mapping[str, Any] | None = None,
-        **files: str,
+        files: Mapping[str, str] | None = None,
     ) -> bytes:
-        """Publish a package.  `data` replaces its tarball, `announced` the bytes its integrity speaks of, `listed`
-        what the registry says its manifest holds."""
-        contents = package_files(name, version, manifest, **files)
+        """Publish a package.  `data` replaces its tarball, `announced` the bytes its integrity speaks of."""
+        contents = package_files(name, version, manifest, files)
         data = tarball(contents) if data is None else data
         path = f"/{name}/-/{name.rpartition('/')[2]}-{version}.tgz"
         self.tarballs[path] = data
@@ -102,7 +100,6 @@ class NpmRegistry(LoopbackServer):
         document["dist-tags"]["latest"] = version
         document["versions"][version] = {
             **json.loads(contents["package.json"]),
-            **(listed or {}),
             "dist": {"tarball": self.url + path, "integrity": f"sha512-{digest}"},
         }
         return data
