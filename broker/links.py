@@ -13,6 +13,7 @@ from typing import Final, Literal, TypeAlias
 from broker.audit.log import AuditLog
 from broker.config import Waits
 from broker.consent import ConsentDesk
+from broker.edges import Edges, Ending, Running
 from broker.errors import ConfigError
 from broker.flow.labels import ServerLabels
 from broker.flow.ledger import hold
@@ -38,7 +39,7 @@ from broker.protocol.conversation import Conversation
 from broker.protocol.effects import Read
 from broker.protocol.events import AdmissionDelayed, Admitted, DriftAccepted
 from broker.registry import Registry, Server
-from broker.relay import Edges, Ending, Relay, Running
+from broker.relay import Relay
 from broker.sandbox.process import Instance
 from broker.trust import pins
 from broker.trust.store import Store

@@ -14,10 +14,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from broker.edges import Running
 from broker.errors import ConfigError, DeskError
 from broker.model import Grants, LaunchRequest, Pin, PinnedArtifact, ServerName, VerifiedArtifact
 from broker.registry import Registry, Server, check_name
-from broker.relay import Running
 from broker.sandbox.process import Instance
 from broker.stocktaking import take_stock
 from broker.trust import launch_spec, pins

@@ -7,16 +7,15 @@ reason recorded; other links go on.  Nothing that failed lets anything through.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
-from typing import Any, Final, Protocol, assert_never
+from collections.abc import Coroutine
+from typing import Any, Final, assert_never
 
 from broker.config import Waits
+from broker.edges import Edges, Ending, Running
 from broker.endpoints.stderr import LastWords
 from broker.endpoints.stdio import LineEndpoint
 from broker.errors import BulkheadError, ProtocolError
-from broker.model import Call, Decision, Fact, Side, Verdict
-from broker.protocol.catalog import Catalog, Change
+from broker.model import Call, Decision, Side, Verdict
 from broker.protocol.conversation import Conversation
 from broker.protocol.effects import Ask, Drift, Effect, End, Forward, Launch, Read, Record, Withdraw
 from broker.protocol.events import (
@@ -35,45 +34,6 @@ MAX_QUEUED: Final = 256  # events waiting behind one fdatasync; reading stops lo
 PROGRESS_SECONDS: Final = 5.0  # clients reset their own time-out on progress, the shortest seen being 10
 
 _log = logging.getLogger(__name__)
-
-
-class Ends(Protocol):
-    """The daemon's ends of a server's three streams; whoever took them closes them."""
-
-    @property
-    def stdin(self) -> int: ...
-    @property
-    def stdout(self) -> int: ...
-    @property
-    def stderr(self) -> int: ...
-
-
-class Running(Protocol):
-    """A started server instance.  `stop` returns when its whole tree is gone."""
-
-    def take_streams(self) -> Ends: ...
-    async def stop(self) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Edges:
-    """Everything a relay needs of the world, as functions.  Each may raise; then the link ends."""
-
-    record: Callable[[Fact], None]
-    record_durably: Callable[[Fact], Awaitable[None]]
-    ask: Callable[[Call, Decision], Awaitable[Decision]]
-    read: Callable[[Read], None]
-    launch: Callable[[], Awaitable[Running]]
-    drifted: Callable[[tuple[Change, ...], Catalog], None]
-    changed: Callable[[], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """Why a link ended.  `blame` is "client", "server" or nobody's ("")."""
-
-    reason: str
-    blame: str = ""
 
 
 class Relay:

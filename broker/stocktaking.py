@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from broker.edges import Running
 from broker.endpoints.stderr import LastWords
 from broker.endpoints.stdio import LineEndpoint
 from broker.errors import ProtocolError, TrustError
@@ -14,7 +15,6 @@ from broker.model import ServerName
 from broker.protocol.catalog import Catalog, View, ViewKey
 from broker.protocol.frames import FrameDecoder, encode
 from broker.protocol.survey import Survey
-from broker.relay import Running
 
 OPENING_SECONDS: Final = 20.0  # a cold Python server was seen to need 1.8 s
 WHOLE_SECONDS: Final = 60.0

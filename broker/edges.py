@@ -1,0 +1,51 @@
+"""What a relay needs of the world, as functions and two small protocols: its only seams.
+
+Whoever builds a relay passes these in; the relay never looks for its neighbours.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from broker.model import Call, Decision, Fact
+from broker.protocol.catalog import Catalog, Change
+from broker.protocol.effects import Read
+
+
+class Ends(Protocol):
+    """The daemon's ends of a server's three streams; whoever took them closes them."""
+
+    @property
+    def stdin(self) -> int: ...
+    @property
+    def stdout(self) -> int: ...
+    @property
+    def stderr(self) -> int: ...
+
+
+class Running(Protocol):
+    """A started server instance.  `stop` returns when its whole tree is gone."""
+
+    def take_streams(self) -> Ends: ...
+    async def stop(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Edges:
+    """Everything a relay needs of the world, as functions.  Each may raise; then the link ends."""
+
+    record: Callable[[Fact], None]
+    record_durably: Callable[[Fact], Awaitable[None]]
+    ask: Callable[[Call, Decision], Awaitable[Decision]]
+    read: Callable[[Read], None]
+    launch: Callable[[], Awaitable[Running]]
+    drifted: Callable[[tuple[Change, ...], Catalog], None]
+    changed: Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """Why a link ended.  `blame` is "client", "server" or nobody's ("")."""
+
+    reason: str
+    blame: str = ""
