@@ -10,9 +10,11 @@ The rooms, from the street inwards:
     api         the front desk: two sockets with two powers, what can be asked, who may ask it
     sessions    who is calling, which session, and the way of a link: admit, verify, plan, spawn, relay
     clients     the AI applications: where their configuration lives, import, byte-exact undo
+    edges       what a relay needs of the world, as functions
     relay       carries one link: feeds the conversation, performs its effects
     endpoints   lines on descriptors
     consent     asks a person; no answer is no
+    pinning     from a launch line to a pin; stocktaking asks a server for all it offers; drift keeps what changed
     registry    servers, pins and clients as documents that a person agreed to (see agreed)
     trust       is it what we agreed to: launch lines, npm, PyPI, the content-addressed store
     sandbox     run it with its hands tied
