@@ -31,6 +31,7 @@ from ui.screens.sessions import SessionsScreen
 BACKOFF: Final = (0.3, 1.0, 2.0, 5.0)  # seconds; a daemon that restarts is back within the first two
 ANSWER_SECONDS: Final = 120.0  # a yes may wait for a fingerprint or a password
 MAX_UNSEEN: Final = 64  # events waiting for their handler; beyond that the daemon waits, or drops us and we start again
+NONSENSE: Final = (ValueError, KeyError, TypeError, AttributeError)  # a line that is not of our schema
 SAID_BEATS: Final = 12  # how long the last sentence stays
 
 
@@ -93,7 +94,7 @@ class BulkheadApp(App[int]):
                         self.post_message(Seen(event))
             except BulkheadError as error:
                 what, hint = str(error), error.hint
-            except (ValueError, KeyError):
+            except NONSENSE:
                 what = "the daemon said something this program does not understand"
                 hint = "both must be of one version: bulkhead down, then bulkhead up"
             again = self._backoff[min(failures, len(self._backoff) - 1)]
@@ -111,7 +112,7 @@ class BulkheadApp(App[int]):
             self.post_message(Refused(ticket, f"the daemon did not confirm within {self._answer_seconds:g} s", hint))
         except BulkheadError as error:
             self.post_message(Refused(ticket, str(error), error.hint))
-        except (ValueError, KeyError):
+        except NONSENSE:
             self.post_message(Refused(ticket, "the daemon answered in words this program does not understand", ""))
         else:
             self.post_message(Replied(ticket, said, answer))
@@ -160,8 +161,9 @@ class BulkheadApp(App[int]):
         self._said_beats += 1
         if self.said and self._said_beats > SAID_BEATS:
             self.say("")
-        for screen in self._places():
-            screen.beat()
+        for screen in list(self.screen_stack):
+            if isinstance(screen, Place | ConfirmScreen) and screen.is_mounted:
+                screen.beat()
 
     async def action_go(self, place: str) -> None:
         await self.switch_mode(place)

@@ -36,5 +36,9 @@ class DeadTime:
         self._shown_at = self._steady()
 
     @property
+    def started(self) -> bool:
+        return self._shown_at is not None
+
+    @property
     def over(self) -> bool:
         return self._shown_at is not None and self._steady() - self._shown_at >= DEAD_SECONDS

@@ -38,7 +38,8 @@ MEANINGS: Final = MappingProxyType({
         "session": "the same question about this tool until the session ends",
         "always": (
             "From now on this question is answered yes for this client, this server and this tool, in every session "
-            "and whatever the arguments. A rule that denies still denies, and a changed server is held as before."
+            "and whatever the arguments. A rule that denies still denies, and a changed server is held as before. "
+            "A question about where data came from (R3, R4) is answered for this session only."
         ),
     }),
     "launch": MappingProxyType({"once": "exactly the command shown"}),
@@ -51,6 +52,7 @@ WHY: Final = 400
 EVIDENCE: Final = 300
 MAX_EVIDENCE: Final = 8
 CARD_DETAIL: Final = 4_000
+SHORT_ID: Final = 12  # as the list of sessions shows it
 
 
 def question_subject(question: schema.QuestionView) -> Content:
@@ -67,7 +69,10 @@ def question_facts(question: schema.QuestionView) -> tuple[tuple[str, Content], 
     """What we know ourselves, in the order a person needs it."""
     return (
         ("What", untrusted(question.what, BLOCK if question.kind == "launch" else WHAT)),
-        ("Client", Content.assemble(untrusted(question.client), "   session ", untrusted(question.session or "-"))),
+        (
+            "Client",
+            Content.assemble(untrusted(question.client), "   session ", untrusted(question.session[:SHORT_ID] or "-")),
+        ),
         ("Server", untrusted(question.server)),
         ("Why", untrusted(question.why, WHY)),
     )
@@ -131,4 +136,4 @@ def answered(question: schema.QuestionView, lifetime: Lifetime | None) -> str:
     subject = f"{untrusted(question.client).plain} on {untrusted(question.server).plain}"
     if lifetime is None:
         return f"denied: {subject}"
-    return f"allowed {MEANINGS[question.kind][lifetime] if lifetime != 'always' else 'from now on'}: {subject}"
+    return f"allowed {MEANINGS[question.kind][lifetime] if lifetime != 'always' else 'with a lasting yes'}: {subject}"

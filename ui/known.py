@@ -44,10 +44,13 @@ class Known:
     grants: tuple[schema.GrantView, ...] = ()
     receipts: list[ReceiptLine] = field(default_factory=list)
     in_flight: set[str] = field(default_factory=set)
+    events: int = 0
+    """How much was heard from the daemon; only ever grows."""
     _arrivals: int = 0
 
     def apply(self, event: schema.WatchEvent) -> None:
         self.connected, self.trouble = True, ""
+        self.events += 1
         match event:
             case schema.Snapshot():
                 self.status = event.status

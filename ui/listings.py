@@ -222,6 +222,8 @@ def warnings(known: Known) -> list[Content]:
         said.append(Content("UNSAFE-NO-PRESENCE: any program may answer in your place"))
     if not known.connected:
         said.append(Content.assemble("DAEMON AWAY: ", untrusted(known.trouble or "connecting")))
+    if status is not None and status.tier == "none":
+        said.append(Content.assemble("NO SANDBOX on this machine: ", untrusted(status.tier_note)))
     if status is not None and status.policy_problem:
         said.append(Content.assemble("policy: ", untrusted(status.policy_problem)))
     if status is not None and status.drifted_documents:

@@ -73,6 +73,10 @@ class ConfirmScreen(ModalScreen[bool]):
         if not self._still(known):
             self.dismiss(False)
 
+    def beat(self) -> None:
+        """Show whether the keys live; a second passed."""
+        self.set_class(not self._dead.over, "-dead")
+
     def action_answer(self, yes: bool) -> None:
         if not yes or self._dead.over:
             self.dismiss(yes)
@@ -87,4 +91,4 @@ class ConfirmScreen(ModalScreen[bool]):
 
     def _painted(self) -> None:
         self._dead.painted()
-        self.set_timer(DEAD_SECONDS, lambda: self.set_class(not self._dead.over, "-dead"))
+        self.set_timer(DEAD_SECONDS, self.beat)

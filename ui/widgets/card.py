@@ -43,6 +43,7 @@ class Card(Vertical):
         super().__init__()
         self._clock = clock
         self._dead = DeadTime(clock.steady)
+        self._answering = False
         self.question: schema.QuestionView | None = None
 
     def compose(self) -> ComposeResult:
@@ -88,7 +89,7 @@ class Card(Vertical):
     def changed(self) -> None:
         """What stands under the fingers is new: Deny gets the focus and keys are dead until it was read a little."""
         self._dead.stop_keys()
-        self.add_class("-dead")
+        self._show_keys()
         self.query_one("#deny", Button).focus(scroll_visible=False)
         self.call_after_refresh(self._painted)
 
@@ -96,9 +97,9 @@ class Card(Vertical):
         """Move the countdown; say when an answer is under way."""
         if self.question is None:
             return
+        self._answering = answering
         self.query_one("#countdown", Static).update(facts.countdown(self.question, now))
-        self.query_one("#answer-note", Static).update(Content("answering …" if answering else ""))
-        self.set_class(not self._dead.over, "-dead")
+        self._show_keys()
 
     def choose(self, lifetime: Lifetime | None) -> None:
         """An answer key or button was pressed; while the keys are dead nothing happens."""
@@ -116,7 +117,14 @@ class Card(Vertical):
 
     def _painted(self) -> None:
         self._dead.painted()
-        self.set_timer(DEAD_SECONDS, lambda: self.set_class(not self._dead.over, "-dead"))
+        self.set_timer(DEAD_SECONDS, self._show_keys)
+
+    def _show_keys(self) -> None:
+        """Whether the keys answer now, in colour and in words."""
+        dead = not self._dead.over
+        self.set_class(dead, "-dead")
+        note = "answering …" if self._answering else "read first …" if dead else ""
+        self.query_one("#answer-note", Static).update(Content(note))
 
 
 def _asks_the_same(one: schema.QuestionView | None, other: schema.QuestionView | None) -> bool:

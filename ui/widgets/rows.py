@@ -14,6 +14,7 @@ from textual.geometry import Region, Size
 from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
+from textual.style import Style
 from textual.visual import Visual
 
 
@@ -34,7 +35,6 @@ class Rows(ScrollView, can_focus=True):
     DEFAULT_CSS = """
     Rows { overflow-x: hidden; scrollbar-size-vertical: 1; }
     Rows > .rows--cursor { text-style: bold; }
-    Rows:focus > .rows--cursor { text-style: bold reverse; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up,k", "move(-1)", "Up", show=False),
@@ -101,6 +101,8 @@ class Rows(ScrollView, can_focus=True):
             return Strip.blank(width, self.rich_style)
         here = place == self._cursor
         style = self.get_visual_style("rows--cursor") if here else self.visual_style
+        if here and self.has_focus:
+            style += Style(reverse=True)  # a style sheet's `reverse` does not reach a visual style
         words = Content.assemble("▸ " if here else "  ", self._rows[place].draw(max(1, width - 2)))
         line = words.truncate(width, ellipsis=True, pad=True)
         return Visual.to_strips(self, line, width, 1, style)[0]

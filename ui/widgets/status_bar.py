@@ -21,7 +21,7 @@ class StatusBar(Vertical):
     StatusBar > Static { height: 1; text-wrap: nowrap; text-overflow: ellipsis; padding: 0 1; }
     StatusBar > #places { background: $panel; }
     StatusBar > #daemon { color: $text-muted; }
-    StatusBar > #warnings { height: auto; text-wrap: wrap; background: $error; color: $text; text-style: bold reverse; }
+    StatusBar > #warnings { height: auto; text-wrap: wrap; background: $error; color: $text; text-style: bold; }
     """
 
     def __init__(self, place: str) -> None:
@@ -33,18 +33,21 @@ class StatusBar(Vertical):
             yield Static(Content(""), id=name, markup=False)
 
     def show(self, known: Known) -> None:
-        self.query_one("#places", Static).update(self._places(len(known.questions)))
+        self.query_one("#places", Static).update(self._places(known))
         self.query_one("#daemon", Static).update(listings.status_line(known.status, known))
         warnings = listings.warnings(known)
         line = self.query_one("#warnings", Static)
         line.display = bool(warnings)
-        line.update(Content("\n").join(warnings))
+        line.update(Content("\n").join([Content.assemble("!! ", warning) for warning in warnings]))
 
-    def _places(self, questions: int) -> Content:
+    def _places(self, known: Known) -> Content:
+        waiting = {
+            "questions": len(known.questions),
+            "servers": sum(server.state == "drift" for server in known.servers),
+        }
         parts: list[Content] = []
         for number, (place, title) in enumerate(PLACES, 1):
-            waiting = f" ({questions})" if place == "questions" and questions else ""
-            label = Content(f" {number} {title}{waiting} ")
+            label = Content(f" {number} {title}{f' ({waiting[place]})' if waiting.get(place) else ''} ")
             parts.append(Content.assemble("▸", label.stylize("bold reverse")) if place == self._place else
                          Content.assemble(" ", label))  # fmt: skip
         return Content(" ").join(parts)
