@@ -43,6 +43,7 @@ from broker.trust.store import Store
 from broker.vault.keychain import integrity_key
 
 LOCAL_CLIENT = "local"  # what `bulkhead connect NAME` is without `--client`
+LEDGER_SECONDS = 30 * 86400.0  # a run of a client that said nothing for so long is over
 _log = logging.getLogger(__name__)
 
 
@@ -94,6 +95,7 @@ async def keep_house(
         owner=os.getuid(),
         key=key.key,
     )
+    await asyncio.to_thread(house.ledgers.prune, time.time() - LEDGER_SECONDS)
     sessions = Sessions(house)
     if not registry.has_client(LOCAL_CLIENT):
         registry.put_client(LOCAL_CLIENT, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))

@@ -194,10 +194,14 @@ class Link:
         """Policy and ledger, each answered by its own grants, and the stricter of both."""
         if call.method == "tools/call" and call.target in self.server.disabled_tools:
             return Decision(Verdict.DENY, "disabled", "you switched this tool off")
-        grants = self._house.grants
-        by_policy = grants.settle(call, evaluate(self._house.policy.current, call))
-        held = hold(call, self._labels.of_call(call), self._house.ledgers.view(self.session))
-        return strictest(by_policy, grants.settle(call, held) if held is not None else None)
+        grants, policy = self._house.grants, self._house.policy.current
+        by_policy = grants.settle(call, evaluate(policy, call))
+        held = self._held(call) if policy.holds else None
+        return _both(by_policy, grants.settle(call, held)) if held is not None else by_policy
+
+    def _held(self, call: Call) -> Decision | None:
+        """What the ledger has to say: an effect here after a read elsewhere."""
+        return hold(call, self._labels.of_call(call), self._house.ledgers.view(self.session))
 
     async def _ask(self, call: Call, decision: Decision) -> Decision:
         ticket = self._house.consent.ask(
@@ -278,6 +282,14 @@ class Link:
 
     async def _record_durably(self, fact: Fact) -> None:
         await self._house.audit.append_durable(self.origin, fact)
+
+
+def _both(by_policy: Decision, held: Decision) -> Decision:
+    """The stricter of two decisions; where both ask, one question that shows both reasons."""
+    if by_policy.verdict is held.verdict is Verdict.ASK:
+        reason = f"{held.reason}; and the policy asks ({by_policy.rule}): {by_policy.reason}"
+        return Decision(Verdict.ASK, held.rule, reason, (*held.evidence, *by_policy.evidence))
+    return strictest(held, by_policy)
 
 
 def server_of(registry: Registry, name: str) -> tuple[Server, Pin, Catalog]:
