@@ -31,8 +31,11 @@ def read_bounded(path: Path, limit: int = MAX_DOCUMENT) -> bytes:
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise ConfigError(f"{path} is not a regular file")
-    with os.fdopen(descriptor, "rb") as file:
-        data = file.read(limit + 1)
+    try:
+        with os.fdopen(descriptor, "rb") as file:
+            data = file.read(limit + 1)
+    except OSError as cause:
+        raise ConfigError(f"{path} cannot be read: {cause.strerror}") from cause
     if len(data) > limit:
         raise ConfigError(f"{path} is larger than {limit} bytes")
     return data
