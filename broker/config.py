@@ -11,6 +11,7 @@ from pathlib import Path
 
 import platformdirs
 
+from broker.errors import ConfigError
 from broker.files import private_folder
 
 APP = "bulkhead"
@@ -86,9 +87,16 @@ def paths_under(home: Path) -> Paths:
 
 
 def make_folders(paths: Paths) -> None:
-    """Make every folder, owner-only."""
+    """Make every folder, owner-only.
+
+    Raises:
+        ConfigError: one of them cannot be made.
+    """
     for folder in (paths.home, paths.config, paths.data, paths.state, paths.runtime):
-        private_folder(folder)
+        try:
+            private_folder(folder)
+        except OSError as cause:
+            raise ConfigError(f"the folder {folder} cannot be made: {cause.strerror}") from cause
 
 
 def _short_runtime(wanted: Path) -> Path:
