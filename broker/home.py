@@ -33,13 +33,13 @@ def write_conf(paths: Paths, environment: Mapping[str, str]) -> None:
     }
     if any("\n" in value for value in facts.values()):
         raise ConfigError("a path with a line break cannot be used")
-    text = "".join(f"{key}={value}\n" for key, value in facts.items())
+    text = os.fsencode("".join(f"{key}={value}\n" for key, value in facts.items()))  # a path need not be UTF-8
     try:
-        if read_bounded(paths.home / CONF) == text.encode():
+        if read_bounded(paths.home / CONF) == text:
             return
     except FileNotFoundError:
         pass
-    write_private(paths.home / CONF, text.encode())
+    write_private(paths.home / CONF, text)
 
 
 def read_conf(home: Path) -> Paths:
@@ -49,13 +49,13 @@ def read_conf(home: Path) -> Paths:
         ConfigError: the file belongs to or may be written by somebody else.
     """
     try:
-        text = read_bounded(home / CONF).decode()
+        text = os.fsdecode(read_bounded(home / CONF))
     except FileNotFoundError:
         return paths_under(home)
     facts = os.stat(home / CONF)
     if facts.st_uid != os.getuid() or facts.st_mode & 0o022:
         raise ConfigError(f"{home / CONF} may be written by others", hint=f"chmod 600 {home / CONF}")
-    conf = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+    conf = dict(line.split("=", 1) for line in text.split("\n") if "=" in line)
     try:
         return Paths(
             home=home,
