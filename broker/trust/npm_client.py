@@ -4,8 +4,11 @@ import json
 import re
 import shutil
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
+
+import anyio.to_thread
 
 from broker.errors import TrustError
 from broker.files import read_bounded
@@ -68,7 +71,8 @@ class NpmClient:
     async def download(self) -> None:
         """Let npm fill its cache with what the lock names; what it unpacks beside is not used."""
         await self._npm(("ci", "--no-bin-links"), DOWNLOADING)
-        shutil.rmtree(self._project / "node_modules", ignore_errors=True)
+        unused = self._project / "node_modules"
+        await anyio.to_thread.run_sync(partial(shutil.rmtree, unused, ignore_errors=True))
 
     async def _npm(self, words: tuple[str, ...], limit: float) -> None:
         argv = (*self._argv, *words, *self._options)

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 from collections.abc import Mapping
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
@@ -118,14 +117,17 @@ async def _collect(stream: ByteReceiveStream, output: bytearray, limit: int, nam
 async def _end(process: Process) -> None:
     """Kill what is left of the group and close our ends; a cancelled caller waits for this too."""
     with anyio.CancelScope(shield=True):
-        async with AsyncExitStack() as closing:
+        if process.returncode is None:
+            try:
+                os.killpg(process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass  # it ended between the look and the kill
+        with anyio.move_on_after(_REAP):
+            await process.wait()
             for stream in (process.stdout, process.stderr):
-                if stream is not None:
-                    closing.push_async_callback(stream.aclose)
-            if process.returncode is None:
-                try:
-                    os.killpg(process.pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    pass  # it ended between the look and the kill
-                with anyio.move_on_after(_REAP):
-                    await process.wait()
+                assert stream is not None
+                async for _ in stream:
+                    pass  # asyncio lets go of a pipe only at its end; the dead write no more than it holds
+        for stream in (process.stdout, process.stderr):
+            assert stream is not None
+            await stream.aclose()
