@@ -58,6 +58,11 @@ class ClientSide:
         reply = replies.error(identifier if known else None, INVALID_REQUEST, what)
         self._link.fault("client", what, reply, size)
 
+    def taken(self, size: int) -> None:
+        """An id used twice.  An error under that id would pass for the first request's answer."""
+        what = "the client used an id whose request is not answered yet"
+        self._link.fault("client", what, replies.error(None, INVALID_REQUEST, what), size)
+
     # --- requests ---
 
     def _request(self, request: Request, size: int) -> None:
@@ -65,9 +70,8 @@ class ClientSide:
         if isinstance(request.id, str) and request.id.startswith(OWN_PREFIX):
             what = f"the client used an id that begins with {OWN_PREFIX}, which is Bulkhead's own"
             link.fault("client", what, replies.error(request.id, INVALID_REQUEST, what), size)
-        elif request.id in link.from_client:  # an error under that id would pass for the first request's answer
-            what = "the client used an id whose request is not answered yet"
-            link.fault("client", what, replies.error(None, INVALID_REQUEST, what), size)
+        elif request.id in link.from_client:
+            self.taken(size)
         elif link.from_client.full:
             self._link.reject(request, size, replies.BUSY, "refused by Bulkhead (bounds): too many requests are open")
         elif request.method == "ping" and link.era != "modern":

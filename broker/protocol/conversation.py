@@ -33,6 +33,7 @@ from broker.protocol.frames import encode
 from broker.protocol.instance import Instance
 from broker.protocol.lifecycle import ANSWERS, Admission, Phase
 from broker.protocol.link import Link
+from broker.protocol.replies import RequestId
 from broker.protocol.requests import Place
 from broker.protocol.server_side import ServerSide
 
@@ -55,6 +56,7 @@ class Conversation:
         self._client = ClientSide(self._link, self._dispatcher, self._instance)
         self._server = ServerSide(self._link, self._dispatcher, self._instance)
         self._waiting: list[FromClient] = []
+        self._waiting_ids: set[RequestId] = set()
 
     def receive(self, event: Event) -> list[Effect]:
         """What to do about `event`, in order.  After `End` nothing is done any more."""
@@ -128,11 +130,16 @@ class Conversation:
         except ProtocolError as problem:
             self._client.malformed(event.message, str(problem), event.size)
             return True
+        if isinstance(envelope, Request) and envelope.id in self._waiting_ids:
+            self._client.taken(event.size)
+            return True
         if isinstance(envelope, Request) and envelope.method == "ping":
             self._client.receive(event.message, event.size)
             return True
         held = sum(each.size for each in self._waiting)
         if len(self._waiting) < MAX_WAITING and held + event.size <= MAX_WAITING_BYTES:
+            if isinstance(envelope, Request):
+                self._waiting_ids.add(envelope.id)
             return False
         text = "refused by Bulkhead (bounds): too much waits for a person to admit this client"
         if isinstance(envelope, Request):
@@ -152,6 +159,7 @@ class Conversation:
             return
         link.admission = answer
         waiting, self._waiting = self._waiting, []
+        self._waiting_ids.clear()
         for event in waiting:
             if not link.ended:
                 self._client.receive(event.message, event.size)

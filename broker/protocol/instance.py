@@ -248,7 +248,9 @@ class Instance:
 
 def _held_text(holding: tuple[Change, ...], live: View) -> str:
     """What is held, byte for byte: the same names with other definitions are news again."""
-    shown = {(what, item[key]): item for name, (what, key) in LISTS.items() for item in items(live, name)}
+    shown: dict[tuple[str, str], JsonObject | None] = {
+        (what, item[key]): item for name, (what, key) in LISTS.items() for item in items(live, name)
+    }
     return canonical([[change.kind, shown.get((change.what, change.name), live.opening)] for change in holding])
 
 
