@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from broker.model import Call, Decision, JsonObject, Verdict
 from broker.protocol.catalog import View
-from broker.protocol.effects import Ask, Effect, End, Forward, Launch, Record, Withdraw
+from broker.protocol.effects import Ask, Drift, Effect, End, Forward, Launch, Record, Withdraw
 from broker.protocol.events import (
     AdmissionDelayed,
     Admitted,
@@ -61,7 +61,10 @@ class World:
         self.sent_up: list[JsonObject] = []
         self.said_down: list[JsonObject] = []
         self.questions: dict[int, Call] = {}
-        self.consented: set[str] = set()
+        self.consented: list[JsonObject] = []
+        self.agreed = {str(tool["name"]): [tool] for tool in LEGACY.tools}
+        self.told: dict[str, JsonObject] = {}
+        self.drifted: Drift | None = None
         self.made = 0
 
     # --- the observer ---
@@ -86,23 +89,26 @@ class World:
                     self.questions[question] = call
                 case Withdraw(question):
                     del self.questions[question]
+                case Drift():
+                    self.drifted = effect
                 case End():
                     assert index == len(effects) - 1
                     self.ended = True
 
     def on_server(self, message: JsonObject, event: Event) -> None:
         assert self.alive, "a message for a server that does not run"
-        if str(message.get("id", "")).startswith(OWN_PREFIX):
+        if "method" in message and str(message.get("id", "")).startswith(OWN_PREFIX):
             self.own.append(message)
             return
         if message.get("method") == "tools/call":
             assert any(message is each for each in self.sent_up), "not the judged object"
             assert not [each for each in self.own if each["method"].endswith("/list")], "before the comparison"
-            shown = self.stage.live.tools if self.stage.live else ()
-            assert message["params"]["name"] != "write" or DRIFTED not in shown, "a drifted tool"
-            said = message["params"]["arguments"].get("text")
-            assert said != "no", "a denied call"
-            assert said != "ask" or message["params"]["arguments"]["text"] + str(message["id"]) in self.consented
+            name, arguments = message["params"]["name"], message["params"]["arguments"]
+            assert name in self.told, "a tool the server does not show"
+            assert self.told[name] in self.agreed.get(name, []), "a tool nobody agreed to as it is now"
+            assert arguments.get("text") != "no", "a denied call"
+            if arguments.get("text") == "ask":  # a yes is for this very call, not for another like it
+                assert any(arguments is each for each in self.consented), "a call no person allowed"
 
     def on_client(self, message: JsonObject, event: Event) -> None:
         if "vendorField" in message:
@@ -146,6 +152,8 @@ class World:
         message = self.own.pop(0)
         answer = self.stage.from_view(message)
         if answer is not None:
+            if message["method"] == "tools/list":
+                self.told = {tool["name"]: tool for tool in answer["result"]["tools"]}
             self.feed(FromServer(answer))
 
     def serve_all(self) -> None:
@@ -168,15 +176,19 @@ class World:
             self.own.clear()
             self.feed(ServerGone("gone"))
 
+    def accept(self) -> None:
+        """A person agrees to the drift that was shown last."""
+        if self.drifted is not None:
+            (view,) = self.drifted.live.views.values()
+            self.agreed = {str(tool["name"]): [tool] for tool in view.tools}
+        self.feed(DriftAccepted())
+
     def person(self, pick: int, yes: bool) -> None:
         if self.questions:
             question = sorted(self.questions)[pick % len(self.questions)]
             call = self.questions.pop(question)
             if yes:
-                # The observer knows a call by its text and id, which the stage's clients keep unique while open.
-                self.consented |= (
-                    {f"ask{each}" for each in [0, 1, "a", "open"]} if call.method == "tools/call" else set()
-                )
+                self.consented.append(call.arguments)
             verdict = Verdict.ALLOW if yes else Verdict.DENY
             self.feed(Answered(question, Decision(verdict, "rule", "said so")))
 
@@ -257,7 +269,7 @@ def act(world: World, action: tuple[Any, ...]) -> None:
         case ("person", pick, yes):
             world.person(pick, yes)
         case ("accept",):
-            world.feed(DriftAccepted())
+            world.accept()
         case ("admit", event):
             world.feed(event)
         case ("wait", question):
