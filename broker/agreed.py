@@ -17,11 +17,16 @@ from broker.files import private_folder, read_bounded, sha256_hex, write_private
 
 TABLE = "agreed.json"
 MAX_DIFF_LINES = 200  # a person reads no more; the file itself is there
+MAX_COMPARED = 500  # lines from the first difference on; comparing 20,000 was seen to take half a minute
+UNREADABLE = "unreadable"
 
 
 @dataclass(frozen=True, slots=True)
 class Drifted:
-    """A document that differs from what was agreed to.  `digest` is empty if the file is gone."""
+    """A document that differs from what was agreed to.
+
+    `digest` is empty if the file is gone, and `UNREADABLE`, which nobody can agree to, if it cannot be read.
+    """
 
     path: Path
     digest: str
@@ -96,7 +101,11 @@ class Agreed:
         """Documents that were edited, added or removed without a yes."""
         found = []
         for name in sorted(self._present() | set(self._digests)):
-            data = self._current(name)
+            try:
+                data = self._current(name)
+            except ConfigError as problem:
+                found.append(Drifted(Path(name), UNREADABLE, (str(problem),)))
+                continue
             digest = sha256_hex(data) if data is not None else ""
             if digest != self._digests.get(name, ""):
                 found.append(Drifted(Path(name), digest, self._diff(name, data)))
@@ -118,12 +127,17 @@ class Agreed:
 
     def _diff(self, name: str, data: bytes | None) -> tuple[str, ...]:
         try:
-            before = (self.load(name) or b"").decode("utf-8", "replace").splitlines()
+            before = (self.load(name) or b"").decode("utf-8", "replace").split("\n")
         except ConfigError:
             before = ["(the copy that was agreed to is gone)"]
-        after = (data or b"").decode("utf-8", "replace").splitlines()
-        lines = list(difflib.unified_diff(before, after, "agreed", "now", lineterm="", n=1))
-        return tuple(lines[:MAX_DIFF_LINES])
+        after = (data or b"").decode("utf-8", "replace").split("\n")
+        pairs = enumerate(zip(before, after, strict=False))
+        same = next((at for at, (old, new) in pairs if old != new), min(len(before), len(after)))
+        part = slice(max(0, same - 1), same + MAX_COMPARED)
+        lines = list(difflib.unified_diff(before[part], after[part], "agreed", "now", lineterm="", n=1))
+        if len(lines) > MAX_DIFF_LINES or max(len(before), len(after)) > part.stop:
+            lines = [*lines[:MAX_DIFF_LINES], "(there may be more: look at the file itself)"]
+        return tuple(lines or ["(they differ only in bytes that cannot be shown)"])
 
     def _copy(self, digest: str) -> Path:
         return self._copies / digest
@@ -144,7 +158,7 @@ class Agreed:
             genuine = hmac.compare_digest(str(table["mac"]), self._mac(json.dumps(digests, sort_keys=True)))
         except FileNotFoundError:
             return {}
-        except (ValueError, KeyError, AttributeError, TypeError, ConfigError):
+        except (ValueError, KeyError, AttributeError, TypeError, RecursionError, ConfigError):
             genuine, digests = False, {}
         if not genuine:
             self.distrusted = True
