@@ -27,6 +27,7 @@ from broker.trust import pins
 
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 SECRET_BYTES: Final = 32
+MAX_SECRET: Final = 4096  # bytes of a client's secret file; ours has 65
 MAX_EXECUTABLES: Final = 64  # a client that was started from more places than this asks each time
 
 
@@ -139,6 +140,7 @@ class Registry:
 
     def put_env(self, name: str, values: dict[str, str]) -> None:
         """Keep a server's environment values, owner-only."""
+        check_name(name)
         write_private(self._env_file(name), json.dumps(values).encode())
 
     def env(self, server: Server) -> dict[str, str]:
@@ -148,7 +150,7 @@ class Registry:
             ConfigError: a value is missing.
         """
         try:
-            values = json.loads(read_bounded(self._env_file(server.name)))
+            values = _values(self._env_file(server.name))
         except FileNotFoundError:
             values = {}
         missing = [name for name in server.env if name not in values]
@@ -157,16 +159,20 @@ class Registry:
                 f"the value of {', '.join(missing)} for {server.name} is not there",
                 hint=f"add the server again with: bulkhead add {server.name} --env NAME=VALUE ...",
             )
-        return {name: str(values[name]) for name in server.env}
+        return {name: values[name] for name in server.env}
 
     def secrets(self) -> dict[str, str]:
-        """Every kept value, by a name that may be shown: what must never be written to a receipt."""
+        """Every kept value, by a name that may be shown: what must never be written to a receipt.
+
+        Raises:
+            ConfigError: a file of values cannot be read: nobody knows then what must be kept out.
+        """
         known = {}
         for path in (self._config / "env").glob("*.json"):
-            for name, value in json.loads(read_bounded(path)).items():
-                known[f"{path.stem}/{name}"] = str(value)
+            for name, value in _values(path).items():
+                known[f"{path.stem}/{name}"] = value
         for path in (self._config / "clients").glob("*.secret"):
-            known[f"client/{path.stem}"] = read_bounded(path, 4096).decode().strip()
+            known[f"client/{path.stem}"] = read_bounded(path, MAX_SECRET).decode("utf-8", "replace").strip()
         return known
 
     # --- pins ---
@@ -191,6 +197,7 @@ class Registry:
 
     def put_pin(self, pin: Pin, catalog: Catalog) -> Pin:
         """Write a pin and its catalog, which a person agreed to; returns the pin with the catalog's digest in it."""
+        check_name(pin.server)
         pin = replace(pin, catalog=catalogs.digest(catalog))
         self._agreed.write(_catalog_file(pin.server), catalogs.to_json(catalog).encode())
         self._agreed.write(_pin_file(pin.server), pins.to_text(pin).encode())
@@ -226,7 +233,8 @@ class Registry:
     def add_program(self, client: str, server: str, executable: str) -> None:
         """Bind the program behind a client, seen first or allowed by a person."""
         known = self.client(client)
-        programs = {**known.programs, server: (*known.programs.get(server, ()), executable)[-MAX_EXECUTABLES:]}
+        others = tuple(path for path in known.programs.get(server, ()) if path != executable)
+        programs = {**known.programs, server: (*others, executable)[-MAX_EXECUTABLES:]}
         self._write_client(replace(known, programs=programs))
 
     def _write_client(self, client: Client) -> None:
@@ -243,10 +251,32 @@ class Registry:
         if NAME.fullmatch(name) is None or not self.has_client(name):
             return False
         try:
-            known = read_bounded(self._secret_file(name), 4096).decode().strip()
+            known = read_bounded(self._secret_file(name), MAX_SECRET).strip()
         except FileNotFoundError:
             return False
-        return len(known) == 2 * SECRET_BYTES and hmac.compare_digest(known.encode(), secret.encode())
+        return len(known) == 2 * SECRET_BYTES and hmac.compare_digest(known, secret.encode("utf-8", "replace"))
+
+    # --- documents somebody edited ---
+
+    def check(self, name: str, data: bytes) -> None:
+        """Refuse the text of a document that could not be read back; a name that is none of ours is left to its owner.
+
+        Raises:
+            ConfigError, TrustError: what is wrong with it.
+        """
+        folder, _, file = name.partition("/")
+        if folder == "servers":
+            _parse(_ServerDocument, data, f"server {_stem(name)}")
+        elif folder == "clients":
+            _parse(_ClientDocument, data, f"client {_stem(name)}")
+        elif folder == "pins":
+            text = data.decode("utf-8", "replace")
+            if file.endswith(".json"):
+                catalogs.from_json(text)
+            elif pins.from_text(text).server != _stem(name):
+                raise ConfigError(f"{name} is the pin of another server")
+        if file:
+            check_name(file.removesuffix(".toml").removesuffix(".catalog.json"))
 
     def _secret_file(self, name: str) -> Path:
         return private_folder(self._config / "clients") / f"{name}.secret"
@@ -268,6 +298,17 @@ def check_name(name: str) -> None:
         )
 
 
+def _values(path: Path) -> dict[str, str]:
+    """What `put_env` wrote."""
+    try:
+        values = json.loads(read_bounded(path))
+    except (ValueError, RecursionError):
+        values = None
+    if not isinstance(values, dict) or not all(isinstance(value, str) for value in values.values()):
+        raise ConfigError(f"{path} holds no environment values", hint=f"remove it and add {path.stem} again")
+    return values
+
+
 def _parse(kind: type[Document], data: bytes | None, what: str) -> Document:
     if data is None:
         raise ConfigError(f"there is no {what}", hint="bulkhead servers; bulkhead client list")
@@ -277,8 +318,8 @@ def _parse(kind: type[Document], data: bytes | None, what: str) -> Document:
         problem = cause.errors(include_input=False, include_url=False)[0]
         where = ".".join(str(part) for part in problem["loc"])
         raise ConfigError(f"the document of {what} is wrong at {where}: {problem['msg']}") from cause
-    except ValueError as cause:
-        raise ConfigError(f"the document of {what} is not TOML: {cause}") from cause
+    except (ValueError, RecursionError) as cause:
+        raise ConfigError(f"the document of {what} is not TOML: {str(cause)[:200]}") from cause
 
 
 def _stem(name: str) -> str:
