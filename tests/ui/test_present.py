@@ -19,6 +19,7 @@ def is_calm(text: str) -> bool:
 
 
 @given(texts, st.integers(1, 300))
+@pytest.mark.claim("C52")
 def test_whatever_is_shown_is_printable_unstyled_on_one_line_and_bounded(text: str, limit: int) -> None:
     shown = untrusted(text, limit)
     assert is_calm(shown.plain)
