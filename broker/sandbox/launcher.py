@@ -10,7 +10,6 @@ import itertools
 import json
 import os
 import resource
-import signal
 import socket
 import struct
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ from broker.sandbox import bubblewrap
 from broker.sandbox.bubblewrap import Command, Ends
 from broker.sandbox.process import Instance, Streams, Tree
 from broker.sandbox.supervisor import Started, Supervisor, or_discard, readable
+from broker.sandbox.sweep import sweep
 from broker.sandbox.tiers import Tier
 
 MAX_INFO: Final = 4096  # bwrap writes a few numbers
@@ -31,6 +31,7 @@ CREDENTIALS: Final = struct.Struct("3i")
 FILTERED: Final = b"\nSeccomp:\t2\n"
 ARMED_LIMIT: Final = 5.0
 ARMED_PAUSE: Final = 0.001
+SWEEP_PAUSES: Final = (0.0, 0.05, 0.5)
 
 
 class Launcher:
@@ -63,6 +64,8 @@ class Launcher:
             raise SandboxError(f"the sandbox of {spec.server} was not ready within {limit}") from cause
         finally:
             wires.close()
+            if not self._supervisor.alive:
+                await or_discard(_sweep_up(), lambda _: None)
 
     async def _build(self, spec: SandboxSpec, tier: Tier, wires: "_Wires") -> Instance:
         identity = tier.identity(next(self._uids))
@@ -73,7 +76,7 @@ class Launcher:
         try:
             tree = await self._at_the_gate(spec, started, wires, limit_processes=identity.setpriv is None)
         except BaseException:
-            self._give_up(started)
+            started.discard()
             raise
         return Instance(spec.server, tier.name, tree, wires.take_streams(), self._waits, command.warnings)
 
@@ -101,13 +104,15 @@ class Launcher:
             raise
         return Tree(started, first, server, server_pid)
 
-    def _give_up(self, started: Started) -> None:
-        started.discard()
-        if not self._supervisor.alive:
-            # With nobody left to adopt and kill it, a half-built sandbox would wait for its dead parent for ever.  It
-            # is still in the group of its outer process, whose number is not given away while the group exists.
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(started.pid, signal.SIGKILL)
+
+async def _sweep_up() -> None:
+    """Kill what the supervisor had half built when it died itself: nobody else adopts and ends it.
+
+    Its outer process may need a moment to die, and only then is the rest known for what it is.
+    """
+    for pause in SWEEP_PAUSES:
+        await asyncio.sleep(pause)
+        await asyncio.to_thread(sweep)
 
 
 class _Wires:

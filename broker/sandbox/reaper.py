@@ -128,7 +128,6 @@ def _start(passed: Sequence[int], started: dict[int, int]) -> tuple[int, int]:
 def _become(request: dict[str, Any], descriptors: Sequence[int], supervisor: int) -> NoReturn:
     """In the child: turn into the requested program, with exactly these descriptors and nothing else of ours."""
     try:
-        os.setpgid(0, 0)  # so that a half-built sandbox can be killed as a group
         arm_parent_death(signal.SIGKILL)
         if os.getppid() != supervisor:
             os._exit(CANNOT_START)

