@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -236,27 +237,32 @@ def test_a_log_that_lost_what_its_checkpoint_vouches_for_does_not_open(tmp_path:
     assert not verify(tmp_path, key).ok
 
 
-@pytest.fixture
-def small_files() -> Iterator[int]:
-    """No file of this process may grow past this size: a full disk, as far as write(2) can tell."""
-    limit = 5000
+@contextmanager
+def small_files() -> Iterator[None]:
+    """No file of this process may grow past this size: a full disk, as far as write(2) can tell.
+
+    Only around the writing itself: pytest's own report may be a file, too.
+    """
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
-    yield limit
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def fill(log: AuditLog) -> AuditError:
     """Append until the log refuses."""
-    try:
-        for _ in range(100):
-            log.append(ORIGIN, called())
-    except AuditError as error:
-        return error
+    with small_files():
+        try:
+            for _ in range(100):
+                log.append(ORIGIN, called())
+        except AuditError as error:
+            return error
     raise AssertionError("the disk took everything")
 
 
-def test_a_full_disk_closes_the_log_and_leaves_only_whole_entries(tmp_path: Path, small_files: int) -> None:
+def test_a_full_disk_closes_the_log_and_leaves_only_whole_entries(tmp_path: Path) -> None:
     log = opened(tmp_path)
     refusal = fill(log)
     assert "cannot be written" in str(refusal) and "free some space" in refusal.hint
@@ -265,12 +271,10 @@ def test_a_full_disk_closes_the_log_and_leaves_only_whole_entries(tmp_path: Path
     log.close()
 
 
-def test_after_a_full_disk_nothing_is_recorded_until_the_log_is_opened_again(tmp_path: Path, small_files: int) -> None:
+def test_after_a_full_disk_nothing_is_recorded_until_the_log_is_opened_again(tmp_path: Path) -> None:
     log = opened(tmp_path)
     fill(log)
     appended = log.seq
-    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
     with pytest.raises(AuditError, match="nothing can be recorded"):
         log.append(Origin(), called(body={}))
     log.close()
