@@ -70,6 +70,7 @@ def test_a_server_can(probed: dict[str, Any], what: str) -> None:
     assert worked, detail
 
 
+@pytest.mark.claim("C20", "C21", "C22")
 @pytest.mark.parametrize("what", ATTEMPTS)
 def test_a_server_cannot(probed: dict[str, Any], what: str) -> None:
     got_through, detail = probed["attempts"][what]

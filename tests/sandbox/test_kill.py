@@ -103,6 +103,7 @@ def all_gone(pidfds: list[int]) -> bool:
     return not left
 
 
+@pytest.mark.claim("C23")
 @pytest.mark.parametrize("victim", ["daemon", "supervisor", "both of them", "bwrap", "process 1", "server"])
 def test_after_kill_9_of(yard: Yard, held: Hold, victim: str) -> None:
     daemon, told = held(yard, {"hold": [job(TREE), job(TREE)]})
@@ -139,6 +140,7 @@ def test_a_fork_storm_is_ended_with_its_sandbox(yard: Yard, held: Hold) -> None:
         assert all_gone(pidfds)
 
 
+@pytest.mark.claim("C23")
 def test_ending_the_daemon_in_order_stops_every_server(yard: Yard, held: Hold) -> None:
     daemon, told = held(yard, {"hold": [job(TREE)], "waits": {"stop_stdin": 0.05, "stop_terminate": 0.05}})
     with watched([*descendants(told["outer"][0]), told["supervisor"]]) as pidfds:
@@ -157,6 +159,7 @@ def test_no_dead_process_is_left_uncollected(yard: Yard, held: Hold) -> None:
     assert comes_true(lambda: len(descendants(told["supervisor"])) == 7)  # itself and the one tree that is left
 
 
+@pytest.mark.claim("C23")
 @pytest.mark.parametrize("victim", ["daemon", "supervisor", "both"])
 def test_nothing_is_left_of_a_launch_during_which_kill_9_hits(yard: Yard, victim: str) -> None:
     chance = random.Random(victim)

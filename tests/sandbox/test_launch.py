@@ -55,6 +55,7 @@ def test_python_runs_its_own_processes(yard: Yard) -> None:
     assert (result["code"], result["out"]) == (0, "[1, 2]\nb'x\\n'\n"), result["err"]
 
 
+@pytest.mark.claim("C22")
 def test_the_environment_holds_what_was_planned_and_nothing_of_the_daemons(yard: Yard) -> None:
     (result,) = yard.ask(
         {"jobs": [{"argv": ["/usr/bin/env"], "env": {"API_KEY": "k", "TZ": "Asia/Tokyo"}}]}, DAEMONS_SECRET="s"

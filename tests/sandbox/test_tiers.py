@@ -34,6 +34,7 @@ def test_this_machine_has_a_tier_and_says_what_it_means() -> None:
     assert str(tier.bwrap) in tier.reason
 
 
+@pytest.mark.claim("C24")
 def test_a_bwrap_that_cannot_build_leaves_no_tier_with_its_words_and_a_fix(tmp_path: Path) -> None:
     broken = bwrap_that(tmp_path, 'echo "bwrap: setting up uid map: Permission denied" >&2; exit 1')
     tier = probe(candidates=lambda: [broken])
