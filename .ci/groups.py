@@ -30,7 +30,11 @@ def main() -> int:
     if not report.is_file():
         print(f"ci: there is no report {report.name}: pytest did not run", file=sys.stderr)
         return 1
-    ran, skipped = count(report)
+    try:
+        ran, skipped = count(report)
+    except ElementTree.ParseError:
+        print(f"ci: {report.name} is cut short: pytest did not end by itself", file=sys.stderr)
+        return 1
     failed = False
     for group in wanted:
         left_out = skipped.get(group, [])

@@ -14,8 +14,9 @@ from typing import Final, cast
 
 import pytest
 
+from broker.api.premises import Premises
 from broker.api.schema import ROUTES
-from broker.api.server import Handlers, Premises
+from broker.api.server import Handlers
 
 PROJECT: Final = Path(__file__).resolve().parents[1]
 PACKAGES: Final = ("broker", "ui", "policies")
