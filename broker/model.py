@@ -141,14 +141,53 @@ class Interpreter:
     prefix: Path | None = None
 
 
+EvidenceKind: TypeAlias = Literal["signature", "publication", "provenance"]
+EvidenceState: TypeAlias = Literal["verified", "missing", "unavailable", "invalid"]
+"""`missing`: the index says there is none; `unavailable`: it cannot say; `invalid` never turns into either of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceRecord:
+    """What speaks for a package: the registry's signature, its word on who published, or how it was built."""
+
+    kind: EvidenceKind
+    state: EvidenceState
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Publisher:
+    """Who built a package, as the certificate behind its provenance says.
+
+    The ids are the forge's own numbers and are never given to somebody else; names and addresses can be.
+    `signed_at` is seconds since the epoch, as the transparency log signed it.
+    """
+
+    issuer: str
+    subject: str
+    repository: str = ""
+    repository_id: str = ""
+    owner_id: str = ""
+    workflow: str = ""
+    ref: str = ""
+    commit: str = ""
+    runner: str = ""
+    log_index: int = 0
+    signed_at: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class PackageRef:
-    """One package of a closure: `integrity` is `sha256:<hex>` or npm's `sha512-<base64>`."""
+    """One package of a closure: `integrity` is `sha256:<hex>` or npm's `sha512-<base64>`.
+
+    `signature` is the state of the registry's own signature.
+    """
 
     name: str
     version: str
     integrity: str
     note: str = ""
+    signature: EvidenceState = "unavailable"
 
 
 ArtifactKind: TypeAlias = Literal["npm", "pypi", "script", "binary"]
@@ -160,6 +199,7 @@ class PinnedArtifact:
 
     For `npm` and `pypi`, `tree` is the tree hash of the store object and `entry` the path of the program inside it.
     For `script`, `files` names the script and its hash; for `binary`, the program and its hash.
+    `evidence` and `publisher` speak of the package that is run; `maintainers` and `released` are claims of the index.
     """
 
     kind: ArtifactKind
@@ -173,6 +213,10 @@ class PinnedArtifact:
     files: tuple[tuple[str, str], ...] = ()
     interpreter: Interpreter | None = None
     findings: tuple[str, ...] = ()
+    evidence: tuple[EvidenceRecord, ...] = ()
+    publisher: Publisher | None = None
+    maintainers: tuple[str, ...] = ()
+    released: str = ""
 
 
 @dataclass(frozen=True, slots=True)

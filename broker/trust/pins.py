@@ -17,7 +17,19 @@ from typing import Any, Final, TypeVar, cast, get_args
 import tomli_w
 
 from broker.errors import TrustError
-from broker.model import ArtifactKind, Interpreter, LaunchRequest, PackageRef, Pin, PinnedArtifact
+from broker.model import (
+    ArtifactKind,
+    EvidenceKind,
+    EvidenceRecord,
+    EvidenceState,
+    Interpreter,
+    LaunchRequest,
+    PackageRef,
+    Pin,
+    PinnedArtifact,
+    Publisher,
+)
+from broker.trust.spoken import about_publisher
 
 PACKAGE = "/opt/bulkhead/package"
 """Where every sandbox sees the store object of its server."""
@@ -101,7 +113,7 @@ def _by_tree(artifact: PinnedArtifact) -> list[str]:
         "running anything",
         f"stored: {artifact.file_count} files, {artifact.byte_count} bytes, tree sha256 {artifact.tree}; "
         "every file is hashed again at every start",
-        "not verified: who published it (no signature or provenance was checked)",
+        *about_publisher(artifact),
     ]
 
 
@@ -149,10 +161,16 @@ def _path(value: object, where: str) -> Path:
     return path
 
 
-def _kind(value: object, where: str) -> ArtifactKind:
-    if value not in get_args(ArtifactKind):
-        raise TrustError(f"{where} of the pin must be one of {', '.join(get_args(ArtifactKind))}")
-    return cast(ArtifactKind, value)
+def _one_of(words: object) -> Callable[[object, str], str]:
+    """A reader for a `Literal`."""
+    allowed = get_args(words)
+
+    def word(value: object, where: str) -> str:
+        if value not in allowed:
+            raise TrustError(f"{where} of the pin must be one of {', '.join(allowed)}")
+        return cast(str, value)
+
+    return word
 
 
 def _list_of(read: Callable[[object, str], _T]) -> Callable[[object, str], tuple[_T, ...]]:
@@ -179,13 +197,21 @@ _texts, _pairs = _list_of(_text), _list_of(_pair)
 _READERS: Final[Mapping[type, Mapping[str, Callable[[object, str], object]]]] = MappingProxyType({
     Pin: {"server": _text, "created": _text, "launch": _nested(LaunchRequest), "artifact": _nested(PinnedArtifact),
           "catalog": _text},
-    LaunchRequest: {"argv": _texts, "runner": _text, "kind": _kind, "requirement": _text, "args": _texts, "bin": _text,
+    LaunchRequest: {"argv": _texts, "runner": _text, "kind": _one_of(ArtifactKind), "requirement": _text,
+                    "args": _texts, "bin": _text,
                     "extra": _texts, "python": _text, "registry": _text, "env": _pairs, "paths": _texts,
                     "floating": _flag, "warnings": _texts},
-    PinnedArtifact: {"kind": _kind, "name": _text, "version": _text, "tree": _text, "entry": _text,
+    PinnedArtifact: {"kind": _one_of(ArtifactKind), "name": _text, "version": _text, "tree": _text, "entry": _text,
                      "file_count": _count, "byte_count": _count, "packages": _list_of(_nested(PackageRef)),
-                     "files": _pairs, "interpreter": _nested(Interpreter), "findings": _texts},
-    PackageRef: {"name": _text, "version": _text, "integrity": _text, "note": _text},
+                     "files": _pairs, "interpreter": _nested(Interpreter), "findings": _texts,
+                     "evidence": _list_of(_nested(EvidenceRecord)), "publisher": _nested(Publisher),
+                     "maintainers": _texts, "released": _text},
+    PackageRef: {"name": _text, "version": _text, "integrity": _text, "note": _text,
+                 "signature": _one_of(EvidenceState)},
+    EvidenceRecord: {"kind": _one_of(EvidenceKind), "state": _one_of(EvidenceState), "detail": _text},
+    Publisher: {"issuer": _text, "subject": _text, "repository": _text, "repository_id": _text, "owner_id": _text,
+                "workflow": _text, "ref": _text, "commit": _text, "runner": _text, "log_index": _count,
+                "signed_at": _count},
     Interpreter: {"path": _path, "version": _text, "sha256": _text, "prefix": _path},
 })  # fmt: skip
 

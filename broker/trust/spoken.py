@@ -1,0 +1,67 @@
+"""What is known about who made a package, in words; and, as plainly, what is not.
+
+Names in a certificate come from outside, so they are bounded and shown as plain ASCII.
+"""
+
+from datetime import UTC, datetime
+
+from broker.model import EvidenceRecord, PinnedArtifact, Publisher
+
+_WHAT = {
+    "signature": "the registry's signature",
+    "publication": "the registry's statement that it published these bytes",
+    "provenance": "who built it",
+}
+_NOBODY = "not verified: who published it"
+
+
+def about_publisher(artifact: PinnedArtifact) -> list[str]:
+    """The lines a person is shown about a package's evidence."""
+    publisher = artifact.publisher
+    lines = _built_by(publisher) if publisher else []
+    for record in artifact.evidence:
+        if record.kind == "provenance" and publisher:
+            continue
+        lines.append(_NOBODY + _why(record) if record.kind == "provenance" else _other(record))
+    if not publisher and not any(record.kind == "provenance" for record in artifact.evidence):
+        lines.append(f"{_NOBODY} (no signature or provenance was checked)")
+    signed = sum(package.signature == "verified" for package in artifact.packages)
+    if signed:
+        lines.append(f"verified: the registry's signature on {signed} of {len(artifact.packages)} packages")
+    if artifact.maintainers:
+        names = ", ".join(map(plain, artifact.maintainers[:8]))
+        lines.append(f"maintainers, says the index: {names}")
+    return lines
+
+
+def plain(text: str, limit: int = 160) -> str:
+    """Somebody else's text on one line."""
+    return ascii(text[:limit])[1:-1] + ("..." if len(text) > limit else "")
+
+
+def _built_by(publisher: Publisher) -> list[str]:
+    source = publisher.repository or publisher.subject
+    where = f"{plain(source)}, {plain(publisher.workflow)}" if publisher.workflow else plain(source)
+    ids = f"owner {plain(publisher.owner_id)}, repository {plain(publisher.repository_id)}"
+    when = datetime.fromtimestamp(publisher.signed_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    lines = [
+        f"verified: built by {where}, as its certificate from {publisher.issuer} says",
+        f"built: at {plain(publisher.ref) or 'no named ref'}, commit {plain(publisher.commit) or 'not named'}, on "
+        f"{plain(publisher.runner) or 'an unnamed'} runner; signed {when}, log entry {publisher.log_index}",
+    ]
+    return [lines[0] + f" ({ids})", lines[1]] if publisher.owner_id else lines
+
+
+def _other(record: EvidenceRecord) -> str:
+    verdict = "verified" if record.state == "verified" else "not verified"
+    return f"{verdict}: {_WHAT[record.kind]}{'' if record.state == 'verified' else _why(record)}"
+
+
+def _why(record: EvidenceRecord) -> str:
+    if record.state == "missing":
+        said = "there is none"
+    elif record.state == "unavailable":
+        said = "the index cannot say"
+    else:
+        said = record.state
+    return f" ({said}{': ' + plain(record.detail) if record.detail else ''})"
