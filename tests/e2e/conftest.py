@@ -1,16 +1,13 @@
 """Homes with a running daemon: a fresh one for a test, one with every toy server, and one with real servers."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
 import pytest
 
-from broker.api.schema import ServerView
-from tests.e2e.desk import Desk
 from tests.e2e.running import Running, home_of_a_stranger, with_registries
-from tests.fakes.raw_client import RawClient
 
 ADD_WITHIN: Final = 300.0  # a cold cache and a slow line
 FILE: Final = "plan.txt"
@@ -18,32 +15,17 @@ TEXT: Final = "the meeting is on thursday\n"
 
 
 @pytest.fixture
-def asleep() -> Iterator[Running]:
+def resting() -> Iterator[Running]:
     """A fresh home whose daemon does not run yet."""
     with home_of_a_stranger() as made:
         yield made
 
 
 @pytest.fixture
-def home(asleep: Running) -> Running:
+def running(resting: Running) -> Running:
     """A fresh home with a running daemon."""
-    asleep.up()
-    return asleep
-
-
-@pytest.fixture
-def desk(home: Running) -> Desk:
-    return home.desk
-
-
-@pytest.fixture
-def add(home: Running) -> Callable[..., ServerView]:
-    return home.add
-
-
-@pytest.fixture
-def connect(home: Running) -> Callable[..., RawClient]:
-    return home.connect
+    resting.up()
+    return resting
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,9 @@
-"""A server that reads everything and stops answering."""
+"""A server that reads everything and stops answering; with `--when PATH` only at a start at which PATH exists."""
 
 import argparse
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 Json = dict[str, Any]
@@ -23,8 +24,10 @@ def answer(request: Any, result: Json) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--at", choices=STAGES, default="call", help="the first message it does not answer")
+    parser.add_argument("--when", type=Path, help="behave, unless this path exists")
     arguments = parser.parse_args()
-    silent = arguments.at == "start"
+    stage = arguments.at if arguments.when is None or arguments.when.exists() else "never"
+    silent = stage == "start"
     opening = {
         "protocolVersion": "2025-11-25",
         "capabilities": {"tools": {}},
@@ -35,7 +38,7 @@ def main() -> None:
         if "id" not in message or "method" not in message:
             continue
         method = message["method"]
-        silent = silent or method == STAGES[arguments.at]
+        silent = silent or method == STAGES.get(stage)
         if silent:
             continue
         match method:
