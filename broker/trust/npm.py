@@ -11,6 +11,7 @@ from functools import partial
 import anyio.to_thread
 
 from broker.model import LaunchRequest, PackageRef, PinnedArtifact
+from broker.trust.evidence import of_npm, with_evidence
 from broker.trust.interpreters import find_node
 from broker.trust.launchers.npx import requirement
 from broker.trust.npm_client import NpmClient
@@ -19,6 +20,7 @@ from broker.trust.npm_package import build_tree, find_entry
 from broker.trust.npm_settings import npm_settings
 from broker.trust.run import Run, tool_environment
 from broker.trust.store import Store
+from broker.trust.trust_root import Roots
 
 
 async def resolve_npm(
@@ -28,8 +30,11 @@ async def resolve_npm(
     environment: Mapping[str, str],
     progress: Callable[[str], None],
     run: Run,
+    roots: Roots | None = None,
 ) -> PinnedArtifact:
     """Resolve the whole closure, download it, verify every byte, and put it into the store.
+
+    `roots` says whose signatures are believed; without it, the roots that come with this program.
 
     Raises:
         TrustError: what could not be had or is not acceptable, and what to do.
@@ -51,9 +56,11 @@ async def resolve_npm(
         entry, notes = find_entry(work / "tree", [main, *(name for name in wanted if name != main)], request.bin)
         closure = [{"path": each.path, "version": each.version, "integrity": each.integrity} for each in packages]
         (work / "tree/closure.json").write_text(json.dumps(closure, indent=1))
+        progress(f"asking {settings.registry} who published {main}")
+        evidence = await of_npm(packages, main, settings, environment, roots)
         progress("hashing every file into the store")
         stored = await anyio.to_thread.run_sync(store.admit, work / "tree")
-    return PinnedArtifact(
+    artifact = PinnedArtifact(
         kind="npm",
         name=main,
         version=next(each.version for each in packages if each.path == f"node_modules/{main}"),
@@ -65,3 +72,4 @@ async def resolve_npm(
         interpreter=node.interpreter,
         findings=(*settings.findings, *sorted(set(findings + notes))),
     )
+    return with_evidence(artifact, evidence)

@@ -13,6 +13,7 @@ import anyio.to_thread
 
 from broker.errors import TrustError
 from broker.model import Interpreter, LaunchRequest, PackageRef, PinnedArtifact
+from broker.trust.evidence import of_pypi, with_evidence
 from broker.trust.interpreters import ask_python, asking_environment, own_python
 from broker.trust.launchers.uvx import requirement
 from broker.trust.pypi_client import PypiClient, uv_program
@@ -20,6 +21,7 @@ from broker.trust.pypi_package import LAUNCHER, build_tree, find_script, launche
 from broker.trust.pypi_settings import pypi_settings
 from broker.trust.run import Command, Run, tool_environment
 from broker.trust.store import Store
+from broker.trust.trust_root import Roots
 
 _FINDING = 60.0
 
@@ -31,8 +33,11 @@ async def resolve_pypi(
     environment: Mapping[str, str],
     progress: Callable[[str], None],
     run: Run,
+    roots: Roots | None = None,
 ) -> PinnedArtifact:
     """Resolve the whole closure, download it, verify every byte, and put it into the store.
+
+    `roots` says whose signatures are believed; without it, the roots that come with this program.
 
     Raises:
         TrustError: what could not be had or is not acceptable, and what to do.
@@ -55,10 +60,12 @@ async def resolve_pypi(
         (tree / LAUNCHER).write_text(launcher(name, script))
         closure = [{"name": each.name, "version": each.version, "sha256": each.sha256} for each in built.files]
         (tree / "closure.json").write_text(json.dumps(closure, indent=1))
+        progress(f"asking {settings.shown()} who published {main}")
+        evidence = await of_pypi(next(each for each in built.files if each.name == main), settings, environment, roots)
         progress("compiling and hashing every file into the store")
         await client.compile(tree)
         stored = await anyio.to_thread.run_sync(store.admit, tree)
-    return PinnedArtifact(
+    artifact = PinnedArtifact(
         kind="pypi",
         name=main,
         version=release(packages, main),
@@ -70,6 +77,7 @@ async def resolve_pypi(
         interpreter=python,
         findings=tuple(built.findings),
     )
+    return with_evidence(artifact, evidence)
 
 
 async def _python(wanted: str | None, environment: Mapping[str, str], work: Path, run: Run) -> Interpreter:

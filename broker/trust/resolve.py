@@ -8,6 +8,7 @@ from broker.trust.npm import resolve_npm
 from broker.trust.pypi import resolve_pypi
 from broker.trust.run import Run, run_command
 from broker.trust.store import Store
+from broker.trust.trust_root import Roots
 
 
 async def resolve(
@@ -17,20 +18,26 @@ async def resolve(
     environment: Mapping[str, str],
     progress: Callable[[str], None],
     run: Run = run_command,
+    roots: Roots | None = None,
 ) -> PinnedArtifact:
     """Find, download, verify and keep what the request means now.
 
     `environment` holds the user's own variables that matter here: PATH and HOME, npm's, uv's and pip's settings,
-    certificates and proxies.  Nothing that was downloaded is run.
+    certificates and proxies.  Nothing that was downloaded is run.  `roots` says whose signatures are believed; without
+    it, the roots that come with this program.
 
     Raises:
         TrustError: what could not be had or is not acceptable, and what to do.
     """
     match request.kind:
         case "npm":
-            return await resolve_npm(request, store=store, environment=environment, progress=progress, run=run)
+            return await resolve_npm(
+                request, store=store, environment=environment, progress=progress, run=run, roots=roots
+            )
         case "pypi":
-            return await resolve_pypi(request, store=store, environment=environment, progress=progress, run=run)
+            return await resolve_pypi(
+                request, store=store, environment=environment, progress=progress, run=run, roots=roots
+            )
         case "script" | "binary":
             progress(f"hashing {request.requirement}")
             return await resolve_program(request, store=store, environment=environment, run=run)

@@ -20,8 +20,8 @@ def about_publisher(artifact: PinnedArtifact) -> list[str]:
     publisher = artifact.publisher
     lines = _built_by(publisher) if publisher else []
     for record in artifact.evidence:
-        if record.kind == "provenance" and publisher:
-            continue
+        if (record.kind == "provenance" and publisher) or (record.kind == "publication" and record.state != "verified"):
+            continue  # said already, or a lack that the line about its builder implies
         lines.append(_NOBODY + _why(record) if record.kind == "provenance" else _other(record))
     if not publisher and not any(record.kind == "provenance" for record in artifact.evidence):
         lines.append(f"{_NOBODY} (no signature or provenance was checked)")
@@ -61,7 +61,7 @@ def _why(record: EvidenceRecord) -> str:
     if record.state == "missing":
         said = "there is none"
     elif record.state == "unavailable":
-        said = "the index cannot say"
+        return f" ({plain(record.detail) or 'the index cannot say'})"
     else:
         said = record.state
     return f" ({said}{': ' + plain(record.detail) if record.detail else ''})"
