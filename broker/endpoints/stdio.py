@@ -40,8 +40,8 @@ class LineEndpoint:
         self._writing = False
         self._closed = False
         self._ending = False
-        self._ending_input = False
-        self._write_closed = False
+        self.broken = False
+        """True once the peer can take nothing any more; until then an ended peer may still read."""
         self.stuck_since: float | None = None
         """Loop time since when the peer has not taken anything although something waits for it."""
         for descriptor in (read_descriptor, write_descriptor):
@@ -70,8 +70,8 @@ class LineEndpoint:
             self._loop.add_reader(self._read_descriptor, self._readable)
 
     def send(self, data: bytes) -> None:
-        """Write now what the peer takes; the rest waits in the outbox.  A closed peer is told to `on_closed`."""
-        if self._closed:
+        """Write now what the peer takes; the rest waits in the outbox.  A peer that is gone is told to `on_closed`."""
+        if self._closed or self.broken:
             return
         if not self._outbox:
             written = self._write(data)
@@ -84,19 +84,14 @@ class LineEndpoint:
             self.stuck_since = self._loop.time()
             self._loop.add_writer(self._write_descriptor, self._writable)
 
-    def close_input(self) -> None:
-        """Tell the peer that nothing more will come, once the outbox is empty; keep reading what it still says."""
-        self._ending_input = True
-        if not self._outbox:
-            self._close_write()
-
     def close(self) -> None:
         """Close both descriptors at once.  Idempotent; `on_closed` is not called for it."""
         if self._closed:
             return
         self._closed = True
         self.pause_reading()
-        self._close_write()
+        self._stop_writing()
+        os.close(self._write_descriptor)
         os.close(self._read_descriptor)
 
     def _readable(self) -> None:
@@ -111,7 +106,11 @@ class LineEndpoint:
             return
         self._ending = True
         self.pause_reading()
-        self._on_closed()
+        self._tell_closed()
+
+    def _tell_closed(self) -> None:
+        if not self._closed:  # closed by its owner in the meantime
+            self._on_closed()
 
     def _write(self, data: bytes | bytearray) -> int:
         try:
@@ -119,12 +118,13 @@ class LineEndpoint:
         except (BlockingIOError, InterruptedError):
             return 0
         except OSError:
+            self.broken = True
             self._outbox.clear()
             self._stop_writing()
+            self.pause_reading()
             if not self._ending:
                 self._ending = True
-                self.pause_reading()
-                self._loop.call_soon(self._on_closed)
+                self._loop.call_soon(self._tell_closed)
             return -1
 
     def _writable(self) -> None:
@@ -134,8 +134,6 @@ class LineEndpoint:
             self.stuck_since = self._loop.time()
         if written >= 0 and not self._outbox:
             self._stop_writing()
-            if self._ending_input:
-                self._close_write()
             self._on_drained()
 
     def _stop_writing(self) -> None:
@@ -143,13 +141,6 @@ class LineEndpoint:
             self._writing = False
             self._loop.remove_writer(self._write_descriptor)
         self.stuck_since = None
-
-    def _close_write(self) -> None:
-        if self._write_closed:
-            return
-        self._stop_writing()
-        self._write_closed = True
-        os.close(self._write_descriptor)
 
 
 def can_be_polled(descriptor: int) -> bool:
