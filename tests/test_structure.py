@@ -150,7 +150,7 @@ HOSTS: Final = tuple(
     )
 )
 MACHINE_PATH: Final = re.compile(r"(?<![\w.])/(?:root|work|home/[a-z]\w*)/[\w.]+")
-EXAMPLE_HOMES: Final = tuple(f"/home/{name}/" for name in ("user", "me", "you", "ada", "ann", "mcp"))
+EXAMPLE_HOMES: Final = tuple(f"/home/{name}/" for name in ("user", "me", "you", "ada", "ann", "bob", "mcp"))
 
 
 def test_no_file_names_a_registry_host_or_a_path_of_one_machine() -> None:

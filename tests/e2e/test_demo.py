@@ -1,11 +1,15 @@
 """The command of the README that everybody runs first."""
 
+import contextlib
 import json
-from typing import Final
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
 
 import pytest
 
-from tests.fakes.home import Home
+from tests.fakes.home import Home, throwaway_home
 
 pytestmark = [pytest.mark.sandbox, pytest.mark.registry, pytest.mark.claim("C01")]
 
@@ -23,22 +27,45 @@ STEPS: Final = (
 )
 
 
-def test_the_demo_shows_every_step_and_leaves_no_daemon_behind(home: Home) -> None:
+@pytest.fixture
+def outside() -> Iterator[Home]:
+    """Where a person types `bulkhead demo`: no daemon runs, and temporary files have a folder of their own."""
+    with throwaway_home() as made:
+        temporary = made.paths.home / "tmp"
+        temporary.mkdir()
+        yield Home(made.paths, {**made.environment, "TMPDIR": str(temporary)})
+
+
+def demonstrated(home: Home) -> tuple[int, dict[str, Any]]:
+    """The exit code and the report of the demo."""
     done = home.bulkhead("demo", "--json", within=WITHIN)
-    assert done.returncode == 0, done.stdout + done.stderr
     report = json.loads(done.stdout)
-    assert report["ok"] is True
+    assert isinstance(report, dict), done.stderr
+    return done.returncode, report
+
+
+def left_behind(home: Home) -> tuple[list[str], list[bytes]]:
+    """Files in the temporary folder, and command lines of processes that name it."""
+    temporary = home.environment["TMPDIR"]
+    running: list[bytes] = []
+    for command in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # it may end while we look
+            running.append(command.read_bytes())
+    return os.listdir(temporary), [line for line in running if temporary.encode() in line]
+
+
+def test_the_demo_shows_every_step_and_leaves_nothing_behind(outside: Home) -> None:
+    code, report = demonstrated(outside)
     assert [step for step in report["steps"] if not step["ok"]] == []
+    assert (code, report["ok"]) == (0, True)
     shown = "\n".join(step["step"] for step in report["steps"])
     assert [step for step in STEPS if step not in shown] == []
-    assert not home.paths.control_socket.exists(), "the demo has a home of its own"
+    assert left_behind(outside) == ([], [])
 
 
-def test_the_demo_does_not_end_with_0_when_a_step_fails(home: Home) -> None:
+def test_the_demo_does_not_end_with_0_when_a_step_fails(outside: Home) -> None:
     unreachable = {"npm_config_registry": NOWHERE, "npm_config_fetch_retries": "0"}
-    cut_off = Home(home.paths, {**home.environment, **unreachable})
-    done = cut_off.bulkhead("demo", "--json", within=WITHIN)
-    assert done.returncode == 1, done.stdout + done.stderr
-    report = json.loads(done.stdout)
-    assert report["ok"] is False
-    assert [step["ok"] for step in report["steps"]][-1] is False
+    code, report = demonstrated(Home(outside.paths, {**outside.environment, **unreachable}))
+    assert (code, report["ok"]) == (1, False)
+    assert "npm" in report["steps"][-1]["saw"] or NOWHERE in report["steps"][-1]["saw"], report["steps"][-1]
+    assert left_behind(outside) == ([], [])
