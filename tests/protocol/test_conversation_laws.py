@@ -84,8 +84,9 @@ class World:
                 case Launch():
                     assert not self.launching and not self.alive
                     self.launching = True
-                case Ask(question, call, _):
+                case Ask(question, call, decision):
                     assert question not in self.questions
+                    assert decision.verdict is Verdict.ASK, "a person is asked about what was decided"
                     self.questions[question] = call
                 case Withdraw(question):
                     del self.questions[question]
