@@ -124,7 +124,7 @@ def _without_user(url: str) -> tuple[str, dict[str, str]]:
 
 
 def basic(user: str, password: str) -> dict[str, str]:
-    return {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
+    return {"authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
 
 
 def segment(text: str) -> str:

@@ -210,9 +210,9 @@ def _credential(url: str, lines: list[tuple[str, str]]) -> dict[str, str]:
     while place.count("/") > 2 and origin(url):
         for key in (place, place.rstrip("/")):
             if token := values.get(f"{key}:_authToken"):
-                return {"Authorization": f"Bearer {token}"}
+                return {"authorization": f"Bearer {token}"}
             if pair := values.get(f"{key}:_auth"):
-                return {"Authorization": f"Basic {pair}"}
+                return {"authorization": f"Basic {pair}"}
             if (user := values.get(f"{key}:username")) and (password := values.get(f"{key}:_password")):
                 return basic(user, _unpacked(password))
         place = place.rstrip("/").rpartition("/")[0] + "/"
