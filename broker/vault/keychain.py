@@ -88,6 +88,8 @@ def _file_key(path: Path) -> bytes:
     except FileNotFoundError:
         key = secrets.token_bytes(KEY_BYTES)
         write_private(path, key.hex().encode() + b"\n")
+    except ValueError:
+        key = b""
     if len(key) != KEY_BYTES:
         raise ConfigError(f"{path} holds no key of {KEY_BYTES} bytes", hint="restore it from a backup")
     return key
