@@ -23,6 +23,8 @@ from broker.home import read_conf
 from broker.sandbox.supervisor import Supervisor
 
 LOG_BYTES = 1 << 20
+OTHER_SECONDS = 18.0  # for a daemon that stops, whose own bound is 15; a shim waits 20 for this one
+OTHER_STEP = 0.05
 _log = logging.getLogger("broker")
 
 
@@ -49,6 +51,10 @@ def main(argv: list[str] | None = None) -> int:
     except BulkheadError as error:
         ready.refuse(error)
         return 3
+    except OSError as cause:
+        what = f"{cause.filename or args.home} cannot be used: {cause.strerror}"
+        ready.refuse(ConfigError(what, hint=f"look at the permissions and the free space of {args.home}"))
+        return 3
     return 0
 
 
@@ -58,6 +64,11 @@ class _Ready:
     def __init__(self, descriptor: int, foreground: bool) -> None:
         self._descriptor = descriptor
         self._foreground = foreground
+
+    @property
+    def is_unheard(self) -> bool:
+        """Nobody waits for a word."""
+        return self._descriptor < 0
 
     def say(self) -> None:
         self._write("ready\n")
@@ -82,20 +93,26 @@ class _Ready:
 
 
 async def _run(paths: Paths, presence: Presence, supervisor: Supervisor, ready: _Ready) -> None:
-    from broker.api.sockets import AlreadyRunning, the_only_daemon  # after the fork: the supervisor stays small
+    from broker.api.sockets import AlreadyRunning, is_answered, take_lock  # after the fork: the supervisor stays small
     from broker.housekeeping import keep_house
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, stop.set)
-    try:
-        with the_only_daemon(paths.state / "daemon.lock"):
-            await keep_house(paths, presence, supervisor, stop, ready.say)
-    except AlreadyRunning:
-        if ready._descriptor < 0:
-            raise
-        ready.say()  # two shims started a daemon at once; the other one's is as good
+    deadline = loop.time() + OTHER_SECONDS
+    while True:
+        try:
+            take_lock(paths.state / "daemon.lock")
+            break
+        except AlreadyRunning:
+            if ready.is_unheard or loop.time() > deadline:
+                raise
+            if is_answered(paths.connect_socket):
+                ready.say()  # two shims started a daemon at once; the other one's is as good
+                return
+        await asyncio.sleep(OTHER_STEP)  # the other one is on its way up, or down and then this one is wanted
+    await keep_house(paths, presence, supervisor, stop, ready.say)
 
 
 def _presence(paths: Paths, unsafe: bool) -> Presence:

@@ -8,7 +8,6 @@ import fcntl
 import os
 import socket
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 from broker.errors import ConfigError, DaemonUnreachable
@@ -40,6 +39,19 @@ def listen(path: Path) -> socket.socket:
     return listener
 
 
+def is_answered(path: Path) -> bool:
+    """Whether somebody listens on this socket file now."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as caller:
+        caller.setblocking(False)
+        try:
+            caller.connect(str(path))
+        except BlockingIOError:
+            return True  # its queue is full: somebody listens, and has much to do
+        except OSError:
+            return False
+        return True
+
+
 def require_own_folder(folder: Path) -> None:
     """Make the folder, and refuse one that another user owns or may enter.
 
@@ -56,9 +68,11 @@ class AlreadyRunning(DaemonUnreachable):
     """Another daemon holds this home."""
 
 
-@contextlib.contextmanager
-def the_only_daemon(lock: Path) -> Iterator[None]:
-    """Hold the home's lock.  The kernel drops it with the process, so a killed daemon leaves none behind.
+def take_lock(lock: Path) -> int:
+    """Take the home's lock, and return the descriptor that holds it.
+
+    A daemon leaves it open: the kernel drops the lock with the process, so whoever gets it next finds nobody, and a
+    killed daemon leaves none behind.
 
     Raises:
         AlreadyRunning: somebody else holds it.
@@ -66,12 +80,17 @@ def the_only_daemon(lock: Path) -> Iterator[None]:
     private_folder(lock.parent)
     descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as cause:
-            raise AlreadyRunning(
-                "a daemon already runs for this home", hint="look at it with: bulkhead status"
-            ) from cause
-        yield
-    finally:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as cause:
         os.close(descriptor)
+        raise AlreadyRunning("a daemon already runs for this home", hint="look at it with: bulkhead status") from cause
+    return descriptor
+
+
+def is_running(lock: Path) -> bool:
+    """Whether a daemon's process is there: from before its sockets are until after its last server is gone."""
+    try:
+        os.close(take_lock(lock))
+    except AlreadyRunning:
+        return True
+    return False

@@ -5,6 +5,7 @@ import os
 from argparse import Namespace
 
 from broker.api import schema
+from broker.api.sockets import is_running
 from broker.cli import output
 from broker.cli.context import DONE, NO, Context
 from broker.cli.start import daemon_argv, daemon_environment, reachable, start
@@ -45,7 +46,7 @@ async def down(_args: Namespace, context: Context) -> int:
         await desk.ask(schema.STOP, schema.Nothing(), schema.Nothing)
     try:
         async with asyncio.timeout(STOP_SECONDS):
-            while await reachable(context.paths):  # noqa: ASYNC110 - the event is in another process
+            while is_running(context.paths.state / "daemon.lock"):  # noqa: ASYNC110 - it is in another process
                 await asyncio.sleep(0.05)
     except TimeoutError:
         raise DaemonUnreachable(

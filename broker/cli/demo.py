@@ -18,6 +18,7 @@ from typing import Any
 
 from broker.api import schema
 from broker.api.client import DeskClient
+from broker.api.sockets import is_running
 from broker.audit.verify import verify
 from broker.cli import output
 from broker.cli.context import DONE, NO, Context
@@ -229,7 +230,7 @@ async def _stop(context: Context) -> None:
     async with context.desk(start=False) as desk:
         await desk.ask(schema.STOP, schema.Nothing(), schema.Nothing)
     async with asyncio.timeout(STEP_SECONDS):
-        while await reachable(context.paths):  # noqa: ASYNC110 - the event is in another process
+        while is_running(context.paths.state / "daemon.lock"):  # noqa: ASYNC110 - it is in another process
             await asyncio.sleep(0.05)
 
 

@@ -9,6 +9,7 @@ from broker.api import schema
 from broker.api.client import DeskClient
 
 WITHIN: Final = 10.0
+SHOWN: Final = 2000  # characters of the last event in a failure
 
 Answer = TypeVar("Answer", bound=schema.Words)
 T = TypeVar("T")
@@ -37,12 +38,13 @@ class Desk:
         Raises:
             NothingSeen: there was none in time.
         """
-        last: list[schema.WatchEvent] = []
+        shown = ""
 
         async def watch() -> T:
+            nonlocal shown
             async with asyncio.timeout(within), DeskClient(self._path) as desk:
                 async for event in desk.watch():
-                    last[:] = [*last[-3:], event]
+                    shown = str(event)[:SHOWN]
                     found = seen(event)
                     if found is not None:
                         return found
@@ -51,7 +53,7 @@ class Desk:
         try:
             return asyncio.run(watch())
         except TimeoutError:
-            raise NothingSeen(f"no {what} within {within} s; the last events: {last}") from None
+            raise NothingSeen(f"no {what} within {within} s; last: {shown}") from None
 
     # --- looking --------------------------------------------------------------------------------------------------
 
