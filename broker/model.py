@@ -101,10 +101,14 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Grants:
-    """Folders and files of the user a server may see.  Real paths, absolute, no links in them."""
+    """Folders and files of the user a server may see, and hosts it may reach.
+
+    Paths are real and absolute, no links in them; hosts are written as `sandbox.hosts.parse_rule` reads them.
+    """
 
     read: tuple[Path, ...] = ()
     write: tuple[Path, ...] = ()
+    hosts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +194,7 @@ class PackageRef:
     signature: EvidenceState = "unavailable"
 
 
-ArtifactKind: TypeAlias = Literal["npm", "pypi", "script", "binary"]
+ArtifactKind: TypeAlias = Literal["npm", "pypi", "script", "binary", "project"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +203,10 @@ class PinnedArtifact:
 
     For `npm` and `pypi`, `tree` is the tree hash of the store object and `entry` the path of the program inside it.
     For `script`, `files` names the script and its hash; for `binary`, the program and its hash.
+    For `project`, `folders` names folders of this machine and the hash of all that is in them (empty for a development
+    folder, which is not verified), `program` is what the interpreter is given before the server's own arguments,
+    `tree`, if any, the store object of the project's dependencies, and `until` the time (ISO 8601) at which the trust
+    in a development folder ends.
     `evidence` and `publisher` speak of the package that is run; `maintainers` and `released` are claims of the index.
     """
 
@@ -211,6 +219,9 @@ class PinnedArtifact:
     byte_count: int = 0
     packages: tuple[PackageRef, ...] = ()
     files: tuple[tuple[str, str], ...] = ()
+    folders: tuple[tuple[str, str], ...] = ()
+    program: tuple[str, ...] = ()
+    until: str = ""
     interpreter: Interpreter | None = None
     findings: tuple[str, ...] = ()
     evidence: tuple[EvidenceRecord, ...] = ()
@@ -225,7 +236,8 @@ class LaunchRequest:
 
     `requirement` is what the ecosystem resolves (`name@range`, `name==1`), `args` what the server itself receives,
     `paths` the arguments that name existing or absolute paths (proposed as grants), `floating` whether the
-    requirement may mean other bytes tomorrow.
+    requirement may mean other bytes tomorrow.  `module` is run in place of a program; `cwd` is the folder the line
+    starts the server in.  `dev` trusts a local project as it is on each day, for a while.
     """
 
     argv: tuple[str, ...]
@@ -241,6 +253,9 @@ class LaunchRequest:
     paths: tuple[str, ...] = ()
     floating: bool = False
     warnings: tuple[str, ...] = ()
+    module: str | None = None
+    cwd: str | None = None
+    dev: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,7 +274,7 @@ class VerifiedArtifact:
     """Bytes that match their pin, checked just now.  Only `trust.store.verified` makes one.
 
     `argv` is absolute as seen inside the sandbox; `mounts` are all read-only; `env` holds only names the
-    ecosystem needs (no user secrets).
+    ecosystem needs (no user secrets).  `cwd` lies in one of the mounts.
     """
 
     server: ServerName
@@ -268,6 +283,7 @@ class VerifiedArtifact:
     argv: tuple[str, ...]
     mounts: tuple[Mount, ...]
     env: Mapping[str, str] = field(default_factory=dict)
+    cwd: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,6 +297,7 @@ class SandboxSpec:
     mounts: tuple[Mount, ...]
     limits: Limits
     unix_sockets: bool = False
+    hosts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,7 +316,7 @@ class Peer:
 
 FactKind: TypeAlias = Literal[
     "link-opened", "link-closed", "handshake", "request", "notification", "result", "decision", "question",
-    "answer", "launch", "exit", "drift", "violation", "pin", "grant", "policy", "daemon",
+    "answer", "launch", "exit", "drift", "violation", "pin", "grant", "policy", "daemon", "egress",
 ]  # fmt: skip
 
 

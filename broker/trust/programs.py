@@ -31,14 +31,23 @@ def fingerprint(path: Path, *, executable: bool) -> str:
         raise TrustError(f"{path} cannot be read: {reason}", hint="check that it is there and readable") from cause
     if executable and not status.st_mode & 0o111:
         raise TrustError(f"{path} is not executable", hint=f"chmod u+x {path}")
-    if _open_to_others(status):
+    if open_to_others(status):
         raise TrustError(f"{real} can be changed by other users", hint=f"chmod go-w {real}")
+    check_parents(real, path.name)
+    return sha256
+
+
+def check_parents(real: Path, name: str) -> None:
+    """Refuse a place whose name somebody else can give to another file or folder.
+
+    Raises:
+        TrustError: a folder above it can be changed by other users.
+    """
     for folder in real.parents:
         found = folder.stat()
-        if _open_to_others(found) and not found.st_mode & _STICKY_OPEN:
-            raise TrustError(f"{folder}, which holds {path.name}, can be changed by other users",
+        if open_to_others(found) and not found.st_mode & _STICKY_OPEN:
+            raise TrustError(f"{folder}, which holds {name}, can be changed by other users",
                              hint=f"chmod go-w {folder}")  # fmt: skip
-    return sha256
 
 
 def in_system(path: Path) -> bool:
@@ -56,7 +65,7 @@ def runtime_prefix(path: Path, claimed: Path | None, homes: Iterable[str]) -> Pa
     return prefix
 
 
-def _open_to_others(status: os.stat_result) -> bool:
+def open_to_others(status: os.stat_result) -> bool:
     """Group-writable is fine for root's group and for a private group, which has the number of its only member."""
     if status.st_uid not in {0, os.getuid()} or status.st_mode & 0o002:
         return True

@@ -13,11 +13,15 @@ import anyio.to_thread
 
 from broker.errors import TrustError
 from broker.model import Interpreter, LaunchRequest, PackageRef, PinnedArtifact
+from broker.trust.entry import entry_of_packages
 from broker.trust.evidence import of_pypi, with_evidence
 from broker.trust.interpreters import ask_python, asking_environment, own_python
+from broker.trust.launchers.uv import scripts_among
 from broker.trust.launchers.uvx import requirement
+from broker.trust.pins import LAUNCHER
+from broker.trust.programs import fingerprint
 from broker.trust.pypi_client import PypiClient, uv_program
-from broker.trust.pypi_package import LAUNCHER, build_tree, find_script, launcher, release
+from broker.trust.pypi_package import build_tree, release
 from broker.trust.pypi_settings import pypi_settings
 from broker.trust.run import Command, Run, tool_environment
 from broker.trust.store import Store
@@ -45,7 +49,7 @@ async def resolve_pypi(
     main = requirement(request.requirement)[0]
     own_pip = (sys.executable, "-m", "pip")
     with store.staging() as work:
-        python = await _python(request.python, environment, work, run)
+        python = await find_python(request.python, environment, work, run)
         settings = await pypi_settings(own_pip, environment, work, run)
         client = PypiClient(python, own_pip, settings, tool_environment(environment, work), work, run)
         progress(f"asking {settings.shown()} for {main} and everything it needs")
@@ -56,8 +60,7 @@ async def resolve_pypi(
         tree = work / "tree"
         built = await anyio.to_thread.run_sync(partial(build_tree, packages, wheels, tree))
         wanted = [main, *(requirement(each)[0] for each in request.extra)]
-        name, script = find_script(built.scripts, wanted, request.bin)
-        (tree / LAUNCHER).write_text(launcher(name, script))
+        (tree / LAUNCHER).write_text(entry_of_packages(request, built.scripts, wanted))
         closure = [{"name": each.name, "version": each.version, "sha256": each.sha256} for each in built.files]
         (tree / "closure.json").write_text(json.dumps(closure, indent=1))
         progress(f"asking {settings.shown()} who published {main}")
@@ -74,14 +77,24 @@ async def resolve_pypi(
         file_count=stored.file_count,
         byte_count=stored.byte_count,
         packages=tuple(PackageRef(each.name, each.version, f"sha256:{each.sha256}", each.file) for each in built.files),
+        files=await anyio.to_thread.run_sync(_scripts, request),
         interpreter=python,
         findings=tuple(built.findings),
     )
     return with_evidence(artifact, evidence)
 
 
-async def _python(wanted: str | None, environment: Mapping[str, str], work: Path, run: Run) -> Interpreter:
-    """The interpreter the line asks for, found as uv finds it; else the one this program runs on."""
+def _scripts(request: LaunchRequest) -> tuple[tuple[str, str], ...]:
+    """Scripts of this machine that `uv run --with PACKAGE` is given: their content is pinned beside the packages."""
+    return tuple((path, fingerprint(Path(path), executable=False)) for path in scripts_among(request))
+
+
+async def find_python(wanted: str | None, environment: Mapping[str, str], work: Path, run: Run) -> Interpreter:
+    """The interpreter the line asks for, found as uv finds it; else the one this program runs on.
+
+    Raises:
+        TrustError: it is not on this machine.
+    """
     if wanted is None:
         return (await ask_python(own_python(), environment, work, run)).interpreter
     argv = (uv_program(), "python", "find", "--no-config", "--no-python-downloads", "--no-project", wanted)

@@ -23,6 +23,7 @@ from broker.trust.wheel import SITE
 
 RESOLVING = 180.0  # seconds; 1.0 is usual
 DOWNLOADING = 900.0  # seconds; a closure of 424 MB on a slow line
+EXPORTING = 60.0  # seconds; 0.1 is usual
 COMPILING = 300.0  # seconds; 1.8 is usual
 MAX_LOCK = 32 * 1024 * 1024
 MAX_PACKAGES = 2000
@@ -100,6 +101,24 @@ class PypiClient:
         except (FileNotFoundError, ConfigError, ValueError, RecursionError) as cause:
             raise TrustError("uv wrote no lock file that can be read", hint="update uv") from cause
         return read_lock(lock, self._settings)
+
+    async def export(self, project: Path) -> str:
+        """What the `uv.lock` in a folder says, for every platform; nothing is fetched or built.
+
+        Raises:
+            TrustError: lock and project do not belong together.
+        """
+        argv = (
+            uv_program(), "export", "--frozen", "--format", "requirements.txt", "--no-emit-project", "--no-dev",
+            "--no-header", "--no-annotate", "--no-progress", "--quiet", "--no-python-downloads", "--offline",
+            "--config-file", str(self._config), "--cache-dir", str(self._work / "cache"),
+            "--python", str(self._python.path), "--project", str(project),
+        )  # fmt: skip
+        finished = await self._run(Command(argv, self._work, project, self._env, timeout=EXPORTING, limit=MAX_LOCK))
+        if finished.code != 0:
+            raise TrustError(f"uv cannot read the project's uv.lock (it ended with {finished.code})",
+                             hint="try by hand in the project: uv lock --check")  # fmt: skip
+        return finished.stdout.decode("utf-8", "replace")
 
     async def download(self, packages: list[Release]) -> dict[Path, str]:
         """Fetch one wheel for each release; pip may only bring files with a locked hash.  Each with its SHA-256."""

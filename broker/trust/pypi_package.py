@@ -5,29 +5,17 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from broker.errors import TrustError
 from broker.trust.members import Unpacking
 from broker.trust.pypi_client import Release
 from broker.trust.wheel import SITE, unpack_wheel
 
-LAUNCHER: Final = "launch.py"
 _SCRIPT = re.compile(
     r"([A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*)\s*:\s*"
     r"([A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*)\s*(?:\[[\w\s,.-]*\])?"
 )
 _SCRIPT_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
-_LAUNCHER_TEXT: Final = """\
-import sys
-
-sys.path.append(__file__.rpartition("/")[0] + "/{site}")
-if __name__ == "__main__":
-    sys.argv[0] = {name!r}
-    from {module} import {top} as program
-
-    sys.exit(program{rest}())
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +96,6 @@ def find_script(
     if match is None or not _SCRIPT_NAME.fullmatch(name):
         raise TrustError(f"the program {name[:80]!a} of {main} is {target[:120]!a}, which is no function of a module")
     return name, (match[1], match[2])
-
-
-def launcher(name: str, script: tuple[str, str]) -> str:
-    """The file Python starts with: it adds the package's own folder to the path and calls one function."""
-    top, dot, rest = script[1].partition(".")
-    return _LAUNCHER_TEXT.format(site=SITE, name=name, module=script[0], top=top, rest=dot + rest)
 
 
 def _console_scripts(text: str) -> Mapping[str, str]:

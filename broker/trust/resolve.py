@@ -2,13 +2,16 @@
 
 from collections.abc import Callable, Mapping
 
+from broker.errors import TrustError
 from broker.model import LaunchRequest, PinnedArtifact
 from broker.trust.binary import resolve_program
 from broker.trust.npm import resolve_npm
+from broker.trust.project import node_project, resolve_project
 from broker.trust.pypi import resolve_pypi
 from broker.trust.run import Run, run_command
 from broker.trust.store import Store
 from broker.trust.trust_root import Roots
+from broker.trust.uv_project import resolve_uv_project
 
 
 async def resolve(
@@ -31,13 +34,24 @@ async def resolve(
     """
     match request.kind:
         case "npm":
-            return await resolve_npm(
+            artifact = await resolve_npm(
                 request, store=store, environment=environment, progress=progress, run=run, roots=roots
             )
         case "pypi":
-            return await resolve_pypi(
+            artifact = await resolve_pypi(
                 request, store=store, environment=environment, progress=progress, run=run, roots=roots
             )
         case "script" | "binary":
             progress(f"hashing {request.requirement}")
-            return await resolve_program(request, store=store, environment=environment, run=run)
+            artifact = await resolve_program(request, store=store, environment=environment, run=run)
+            if artifact.kind == "script":
+                artifact = await node_project(
+                    request, artifact, store=store, environment=environment, progress=progress
+                )
+        case "project":
+            resolver = resolve_uv_project if request.runner == "uv run" else resolve_project
+            artifact = await resolver(request, store=store, environment=environment, progress=progress, run=run)
+    if request.dev and not artifact.until:
+        raise TrustError(f"{artifact.name} is no project in a folder, so there is nothing to develop",
+                         hint="leave --dev out")  # fmt: skip
+    return artifact

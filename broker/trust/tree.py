@@ -8,26 +8,31 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from types import MappingProxyType
+from typing import Final, Literal
 
 from broker.errors import TrustError
 
 HEADER = b"mcp-pin-tree-v1\n"
 MAX_DEPTH = 64  # folders; above any closure seen in the field (17)
 _EPOCH = 315532800  # 1980-01-01, the oldest time every archive format can hold
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # a FIFO in a file's place must not hang us
+FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # a FIFO in a file's place must not hang us
+_KINDS: Final[Mapping[str, Literal["f", "d", "l"]]] = MappingProxyType({"f": "f", "d": "d", "l": "l"})
 _CHUNK = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One file or folder of a tree.  `sha256` is empty for folders."""
+    """One file or folder of a tree.  `sha256` is empty for folders.
 
-    kind: Literal["f", "d"]
+    In a project's tree there may be links; `sha256` is then where they lead.  A store object has none.
+    """
+
+    kind: Literal["f", "d", "l"]
     executable: bool
     path: str
     sha256: str = ""
@@ -67,9 +72,9 @@ def read_listing(text: bytes) -> Listing:
     entries = []
     for line in text[len(HEADER) :].decode("utf-8", "strict").split("\n")[:-1]:
         kind, executable, path, sha256 = line.split("\0")
-        if kind not in {"f", "d"}:
+        if kind not in _KINDS:
             raise TrustError("the list of files in the store is not one of ours")
-        entries.append(Entry("f" if kind == "f" else "d", executable == "x", path, sha256))
+        entries.append(Entry(_KINDS[kind], executable == "x", path, sha256))
     return Listing(tuple(entries))
 
 
@@ -106,7 +111,7 @@ def check(root: Path, listing: Listing) -> None:
     """
     expected = _by_folder(listing)
     try:
-        descriptor = os.open(root, _FOLDER)
+        descriptor = os.open(root, FOLDER)
     except OSError as cause:
         raise TrustError(f"the store object {root.name[:12]} is missing or was replaced: {cause.strerror}") from cause
     try:
@@ -127,7 +132,7 @@ def sha256_of(path: Path) -> tuple[str, os.stat_result]:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise TrustError(f"{path} is not a plain file")
-        return _digest(descriptor, status.st_size).hex(), status
+        return digest(descriptor, status.st_size).hex(), status
     finally:
         os.close(descriptor)
 
@@ -182,7 +187,7 @@ def _check_folder(descriptor: int, path: str, expected: dict[str, _Folder], uid:
     for name in sorted(names):
         is_file = name in here.files
         try:
-            child = os.open(name, _FILE if is_file else _FOLDER, dir_fd=descriptor)
+            child = os.open(name, FILE if is_file else FOLDER, dir_fd=descriptor)
         except OSError as cause:
             raise TrustError(f"{inside}{name} was replaced or cannot be read: {cause.strerror}") from cause
         try:
@@ -201,24 +206,24 @@ def _check_file(descriptor: int, entry: Entry, uid: int) -> None:
         raise TrustError(f"{entry.path} is no longer a plain file")
     if status.st_nlink != 1 or status.st_uid != uid or mode & 0o7222 or bool(mode & 0o111) != entry.executable:
         raise TrustError(f"{entry.path} changed its mode, owner or number of names")
-    if _digest(descriptor, status.st_size).hex() != entry.sha256:
+    if digest(descriptor, status.st_size).hex() != entry.sha256:
         raise TrustError(f"{entry.path} was changed")
 
 
-def _digest(descriptor: int, size: int) -> bytes:
+def digest(descriptor: int, size: int) -> bytes:
     """One read of the expected size is three times as fast as many small ones."""
-    digest = hashlib.sha256()
+    sha256 = hashlib.sha256()
     block = os.read(descriptor, min(size + 1, _CHUNK))
     while block:
-        digest.update(block)
+        sha256.update(block)
         block = os.read(descriptor, _CHUNK)
-    return digest.digest()
+    return sha256.digest()
 
 
 def _sha256_of(path: Path) -> str:
-    descriptor = os.open(path, _FILE)
+    descriptor = os.open(path, FILE)
     try:
-        return _digest(descriptor, os.fstat(descriptor).st_size).hex()
+        return digest(descriptor, os.fstat(descriptor).st_size).hex()
     finally:
         os.close(descriptor)
 
@@ -230,7 +235,7 @@ def _walk(root: Path, inside: str = "", depth: int = 0) -> Iterator[tuple[str, o
         found = sorted(scan, key=lambda entry: entry.name)
     for entry in found:
         path = inside + entry.name
-        if any(character in path for character in "\0\n") or not _is_text(path):
+        if any(character in path for character in "\0\n") or not is_text(path):
             raise TrustError(f"the file name {path!a} cannot be stored")
         status = entry.stat(follow_symlinks=False)
         yield path, status, Path(entry.path)
@@ -238,7 +243,7 @@ def _walk(root: Path, inside: str = "", depth: int = 0) -> Iterator[tuple[str, o
             yield from _walk(Path(entry.path), f"{path}/", depth + 1)
 
 
-def _is_text(name: str) -> bool:
+def is_text(name: str) -> bool:
     try:
         name.encode("utf-8")
     except UnicodeEncodeError:

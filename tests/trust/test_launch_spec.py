@@ -56,7 +56,7 @@ UNDERSTOOD: Mapping[str, dict[str, Any]] = {
 REFUSED = {
     "npx --frobnicate pkg": "--frobnicate",
     "npx -c echo": "-c",
-    "npx --registry=http://127.0.0.1:9 pkg": "--registry",
+    "npx --registry=http://registry.test pkg": "http://registry.test",
     "npx --node-options=--require=/e.js pkg": "--node-options",
     "npx -y": "no package",
     "npx -p": "-p",
@@ -83,14 +83,8 @@ REFUSED = {
     "uvx --python 3.12 --python 3.13 pkg": "--python",
     "uvx --frobnicate pkg": "--frobnicate",
     "uvx -m pkg": "-m",
-    "uv run server.py": "run server.py",
+    "uv run server.py": "search a project",
     "uv pip install x": "pip install",
-    "sh -c ls": "sh",
-    "/bin/bash -lc x": "bash",
-    "docker run -i image": "docker",
-    "deno run npm:x": "deno",
-    "bunx pkg": "bunx",
-    "pnpm dlx pkg": "pnpm",
     "sudo npx pkg": "sudo",
     "env npx -y": "no package",
     "env -i npx pkg": "-i",
@@ -137,7 +131,8 @@ def test_a_line_that_is_not_understood_is_refused_naming_the_word(line: str) -> 
 
 
 def test_a_refusal_says_what_to_do_instead() -> None:
-    for line in ("npx --frobnicate pkg", "sh -c ls", "docker run x", "python3 -m x", "npm exec pkg --flag", "uv run x"):
+    lines = ("npx --frobnicate pkg", "sh script", "docker run x", "python3 -m x", "npm exec pkg --flag", "uv run x")
+    for line in lines:
         with pytest.raises(LaunchLineError) as refused:
             read(line)
         assert refused.value.hint
@@ -155,9 +150,7 @@ def test_a_word_that_hides_what_it_is_is_refused(word: str) -> None:
         parse(["npx", "pkg", word], exists=lambda path: True)
 
 
-def test_a_whole_command_in_one_word_is_refused() -> None:
-    with pytest.raises(LaunchLineError, match="one word"):
-        parse(["npx -y pkg"], exists=lambda path: True)
+def test_an_empty_or_endless_line_is_refused() -> None:
     with pytest.raises(LaunchLineError, match="empty"):
         parse([], exists=lambda path: True)
     with pytest.raises(LaunchLineError, match="more than"):
@@ -181,7 +174,8 @@ def test_every_line_is_understood_or_refused_and_its_arguments_are_its_own_words
     except LaunchLineError:
         return
     assert request.argv == tuple(words)
-    assert request.args == tuple(words[len(words) - len(request.args) :]) or "--" in words
+    wrapped = {"sh", "--"} & set(words) or any(" " in word for word in words)
+    assert request.args == tuple(words[len(words) - len(request.args) :]) or wrapped
     assert not request.requirement.startswith(("-", ".", "git+"))
 
 

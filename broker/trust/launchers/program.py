@@ -10,9 +10,9 @@ from typing import Final
 
 from broker.errors import LaunchLineError
 from broker.model import LaunchRequest
+from broker.trust.launchers.uvx import MODULE, PYTHON
 from broker.trust.launchers.words import Line, paths_among
 
-PYTHON = re.compile(r"python(?:3(?:\.\d{1,2})?)?")
 NODE = re.compile(r"node(?:js)?")
 
 _PYTHON_FLAGS: Final = frozenset({"-u", "-B", "-I", "-E", "-s", "-S", "-P", "-O", "-OO", "-q"})
@@ -25,7 +25,7 @@ _CODE: Final = MappingProxyType(
         "-e": _INLINE,
         "--eval": _INLINE,
         "-p": _INLINE,
-        "-m": "the module would be searched for at every start; use uvx, or the script's absolute path",
+        "-m": "the module would be searched for at every start; use uvx, or the python of a virtual environment",
         "-r": _LOADS,
         "--require": _LOADS,
         "--import": _LOADS,
@@ -34,21 +34,21 @@ _CODE: Final = MappingProxyType(
 )
 
 _SHELL = "a shell runs whatever its line says; give the server's own command"
-_CONTAINER = "containers cannot be pinned yet"
+_CONTAINER = "containers cannot be run in a sandbox yet"
 _RUNNER = "this launcher is not understood yet; use npx, uvx, or the absolute path of the server's program"
 _WRAPPER = "it runs another program that would not be pinned; give the server's own command"
 _LANGUAGE = "this interpreter is not understood yet; only python and node run scripts"
 
 _HINTS: Final = (
     (_SHELL, "sh bash dash zsh fish ksh csh tcsh busybox toybox pwsh powershell powershell.exe cmd cmd.exe"),
-    (_CONTAINER, "docker podman nerdctl kubectl lxc machinectl"),
-    (_RUNNER, "deno bun bunx pnpm pnpx yarn corepack tsx ts-node pipx pip pip3 poetry pdm hatch rye pixi conda mamba"),
+    (_CONTAINER, "kubectl lxc machinectl"),
+    (_RUNNER, "corepack tsx ts-node pip pip3 poetry pdm hatch rye pixi conda mamba"),
     (_RUNNER, "micromamba mise asdf volta fnm nvm cargo go make just nix nix-shell brew git"),
     (_WRAPPER, "env sudo doas su runuser setpriv chroot nice ionice chrt taskset nohup setsid timeout time stdbuf"),
     (_WRAPPER, "script xargs find parallel watch exec command eval ssh wsl wsl.exe systemd-run unshare nsenter bwrap"),
     (_WRAPPER, "firejail strace ltrace gdb valgrind flatpak snap dbus-run-session xvfb-run socat nc ncat curl wget"),
     (_WRAPPER, "direnv dotenv op doppler infisical"),
-    (_LANGUAGE, "ruby perl php java dotnet lua Rscript julia pypy pypy3 awk gawk tclsh guile osascript"),
+    (_LANGUAGE, "ruby perl php lua Rscript julia pypy pypy3 awk gawk tclsh guile osascript"),
 )
 REFUSED: Final = MappingProxyType({name: hint for hint, names in _HINTS for name in names.split()})
 _LOADER = re.compile(r"ld(?:-linux|-musl|\.so).*")
@@ -63,6 +63,8 @@ def parse(line: Line) -> LaunchRequest:
         raise LaunchLineError(f"{name!r} is refused as a launcher", hint=reason)
     _there(line, word)
     if PYTHON.fullmatch(name):
+        if (environment := _environment(line)) and "-m" in line.words[1:3]:
+            return _module(line, environment)
         return _script(line, "python", _PYTHON_FLAGS)
     if NODE.fullmatch(name):
         return _script(line, "node", _NODE_FLAGS)
@@ -96,6 +98,38 @@ def _script(line: Line, runner: str, known: frozenset[str]) -> LaunchRequest:
         extra=tuple(flags),
         env=line.variables,
         paths=paths_among(rest[1:]),
+    )
+
+
+def _environment(line: Line) -> str:
+    """The virtual environment whose python the line names; empty if it is another's."""
+    folder, _, _ = line.words[0].rpartition("/bin/")
+    return (
+        folder
+        if folder.startswith("/") and ".." not in folder.split("/") and line.exists(f"{folder}/pyvenv.cfg")
+        else ""
+    )
+
+
+def _module(line: Line, environment: str) -> LaunchRequest:
+    """`/ENVIRONMENT/bin/python [-u] -m MODULE [ARGUMENT...]`: what is pinned is the whole environment."""
+    at = line.words.index("-m")
+    flags, rest = line.words[1:at], line.words[at + 1 :]
+    if flags and flags[0] not in _PYTHON_FLAGS:
+        raise LaunchLineError(f"python option {flags[0]!r} is refused", hint="remove it if the server does not need it")
+    if not rest or not MODULE.fullmatch(rest[0]):
+        raise LaunchLineError(f"{(rest or ('nothing',))[0]!r} is not the name of a module", hint="use -m PACKAGE")
+    return LaunchRequest(
+        argv=line.argv,
+        runner="python",
+        kind="project",
+        requirement=environment,
+        args=rest[1:],
+        bin=line.words[0],
+        extra=flags,
+        env=line.variables,
+        paths=paths_among(rest[1:]),
+        module=rest[0],
     )
 
 

@@ -1,4 +1,4 @@
-"""uvx and uv tool run: which Python package a line names, and what its program receives.
+"""uvx: which Python package a line names, and what its program receives.
 
 Only packages by name from an index, for the reason `npx` gives.
 """
@@ -21,9 +21,11 @@ _AT = re.compile(rf"({_NAME})({_EXTRAS})?@({_VERSION})")
 _EXACT = re.compile(r"={2,3}\s*[^*,]+")
 _PYTHON = re.compile(r"(?:python|cpython@?)?3(?:\.\d{1,3}){0,2}|/[^\s]+")
 _BIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+PYTHON = re.compile(r"python(?:3(?:\.\d{1,2})?)?")
+MODULE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*")
 MAX_NAME = 128
 
-_SWITCHES: Final = frozenset({"-q", "--quiet"})
+_SWITCHES: Final = frozenset({"-q", "--quiet", "-n", "--no-cache", "--isolated", "--no-progress"})
 _VALUED: Final = {"--from": "from", "--with": "with", "-w": "with", "--python": "python", "-p": "python"}
 _SOURCE = "choose the index in your uv configuration, where every tool of yours sees it"
 _REFUSED: Final = {
@@ -43,20 +45,10 @@ _REFUSED: Final = {
 
 def parse_uvx(line: Line) -> LaunchRequest:
     """`uvx [--from PACKAGE] [--with PACKAGE] [--python VERSION] PACKAGE-OR-PROGRAM [ARGUMENT...]`"""
-    return _request(line, "uvx", _read("uvx", line.words[1:]))
+    return uvx_request(line, "uvx", read_uvx("uvx", line.words[1:]))
 
 
-def parse_uv(line: Line) -> LaunchRequest:
-    """`uv tool run`, which is uvx."""
-    if line.words[1:3] != ("tool", "run"):
-        words = " ".join(line.words[1:3])
-        raise LaunchLineError(
-            f"uv {words!r} is not a launch that can be pinned", hint="use `uvx PACKAGE` or `uv tool run PACKAGE`"
-        )
-    return _request(line, "uv tool run", _read("uv tool run", line.words[3:]))
-
-
-LAUNCHERS: Final[Mapping[str, Callable[[Line], LaunchRequest]]] = MappingProxyType({"uvx": parse_uvx, "uv": parse_uv})
+LAUNCHERS: Final[Mapping[str, Callable[[Line], LaunchRequest]]] = MappingProxyType({"uvx": parse_uvx})
 
 
 def normal(name: str) -> str:
@@ -96,31 +88,59 @@ def split_with(text: str) -> list[str]:
     return [package.strip() for package in packages if package.strip()]
 
 
-def _read(launcher: str, words: tuple[str, ...]) -> Options:
+def read_uvx(launcher: str, words: tuple[str, ...]) -> Options:
+    """Options as uvx reads them.
+
+    Raises:
+        LaunchLineError: one is not understood, or refused.
+    """
     return read_options(launcher, words, switches=_SWITCHES, valued=_VALUED, refused=_REFUSED)
 
 
-def _once(options: Options, name: str) -> str | None:
-    values = options.values(name)
-    if len(values) > 1:
-        raise LaunchLineError(f"--{name} is given twice")
-    return values[0] if values else None
+def extras(options: Options) -> list[tuple[str, str, bool]]:
+    """Every package of `--with`, as `requirement` reads it."""
+    return [requirement(piece) for text in options.values("with") for piece in split_with(text)]
 
 
-def _request(line: Line, runner: str, options: Options) -> LaunchRequest:
-    if not options.rest:
-        raise LaunchLineError(f"{runner} is given no package", hint=f"for example: {runner} PACKAGE@VERSION")
-    source, python = _once(options, "from"), _once(options, "python")
+def python_of(options: Options) -> str | None:
+    """The Python a line asks for.
+
+    Raises:
+        LaunchLineError: it is no version, and no path.
+    """
+    python = options.once("python")
     if python is not None and not _PYTHON.fullmatch(python):
         raise LaunchLineError(f"--python {python!r} is not understood", hint="use a version like 3.12")
-    program: str | None = None
+    return python
+
+
+def program_of(words: tuple[str, ...], package: str) -> tuple[str | None, str | None, tuple[str, ...]]:
+    """The program a line names behind its packages: (its name, or the module of `python -m`; its arguments).
+
+    Raises:
+        LaunchLineError: it is neither.
+    """
+    name = words[0]
+    if PYTHON.fullmatch(name):
+        if len(words) < 3 or words[1] != "-m" or not MODULE.fullmatch(words[2]):
+            hint = "only `python -m MODULE` can be run out of a package"
+            raise LaunchLineError(f"{name} without a module of {package!r} would run something else", hint=hint)
+        return None, words[2], words[3:]
+    if not _BIN.fullmatch(name):
+        raise LaunchLineError(f"{name!r} is not the name of a program of {package!r}")
+    return name, None, words[1:]
+
+
+def uvx_request(line: Line, runner: str, options: Options) -> LaunchRequest:
+    """A package, or `--from PACKAGE PROGRAM`."""
+    if not options.rest:
+        raise LaunchLineError(f"{runner} is given no package", hint=f"for example: {runner} PACKAGE")
+    source, python = options.once("from"), python_of(options)
+    program, module, args = None, None, options.rest[1:]
     if source is not None:
-        program = options.rest[0]
-        if not _BIN.fullmatch(program):
-            raise LaunchLineError(f"{program!r} is not the name of a program of {source!r}")
+        program, module, args = program_of(options.rest, source)
     _, wanted, exact = requirement(source if source is not None else options.rest[0])
-    extra = [requirement(piece) for text in options.values("with") for piece in split_with(text)]
-    args = options.rest[1:]
+    extra = extras(options)
     return LaunchRequest(
         argv=line.argv,
         runner=runner,
@@ -133,4 +153,5 @@ def _request(line: Line, runner: str, options: Options) -> LaunchRequest:
         env=line.variables,
         paths=paths_among(args),
         floating=not (exact and all(each for _, _, each in extra)),
+        module=module,
     )

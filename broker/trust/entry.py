@@ -1,0 +1,102 @@
+"""The file Python starts with: it says which program of which packages runs, and where modules may come from.
+
+It is written when the packages are stored and hashed with them.  Of a local project only sources are read: a cache
+beside them was not hashed.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from broker.model import LaunchRequest
+from broker.trust.pypi_package import find_script
+from broker.trust.wheel import SITE
+
+_PACKAGES: Final = """\
+import sys
+
+sys.path.append(__file__.rpartition("/")[0] + "/{site}")
+"""
+_PROJECT: Final = """\
+import os
+import sys
+from importlib import machinery
+
+ROOT = {root!r}
+
+
+class FreshLoader(machinery.SourceFileLoader):
+    def path_stats(self, path):
+        raise OSError("a cache beside the source is not read")
+
+
+def finder(path):
+    if path != ROOT and not path.startswith(ROOT + "/") or not os.path.isdir(path):
+        raise ImportError(path)
+    return machinery.FileFinder(
+        path,
+        (machinery.ExtensionFileLoader, machinery.EXTENSION_SUFFIXES),
+        (FreshLoader, machinery.SOURCE_SUFFIXES),
+        (machinery.SourcelessFileLoader, machinery.BYTECODE_SUFFIXES),
+    )
+
+
+sys.path_hooks.insert(0, finder)
+sys.path[:0] = {first!r}
+sys.path.append(__file__.rpartition("/")[0] + "/{site}")
+sys.path += {last!r}
+"""
+_FUNCTION: Final = """\
+if __name__ == "__main__":
+    sys.argv[0] = {name!r}
+    from {module} import {top} as program
+
+    sys.exit(program{rest}())
+"""
+_MODULE: Final = """\
+if __name__ == "__main__":
+    import runpy
+
+    runpy.run_module({module!r}, run_name="__main__", alter_sys=True)
+"""
+_SCRIPT: Final = """\
+if __name__ == "__main__":
+    import runpy
+
+    sys.argv[0] = {script!r}
+    runpy.run_path({script!r}, run_name="__main__")
+"""
+
+
+def entry_of_packages(request: LaunchRequest, scripts: Mapping[str, Mapping[str, str]], packages: list[str]) -> str:
+    """For a line that names packages: their program, a module of theirs, or a script that is pinned beside them.
+
+    Raises:
+        TrustError: the packages have no such program.
+    """
+    return _PACKAGES.format(site=SITE) + _what(request, scripts, packages)
+
+
+def entry_of_project(request: LaunchRequest, scripts: Mapping[str, Mapping[str, str]], packages: list[str]) -> str:
+    """For a line that names a uv project; its sources are found as after `uv sync`.
+
+    Raises:
+        TrustError: neither the project nor what it depends on has the program.
+    """
+    root = request.requirement
+    first = [request.cwd] if request.module is not None and request.cwd is not None else []
+    if request.module is None and request.bin is not None and request.bin.endswith(".py"):
+        first = [request.bin.rpartition("/")[0]]
+    last = [f"{root}/src"] if Path(root, "src").is_dir() else [root]
+    setting = _PROJECT.format(root=root, first=first, last=last, site=SITE)
+    return setting + _what(request, scripts, packages)
+
+
+def _what(request: LaunchRequest, scripts: Mapping[str, Mapping[str, str]], packages: list[str]) -> str:
+    if request.module is not None:
+        return _MODULE.format(module=request.module)
+    if request.bin is not None and request.bin.endswith(".py"):
+        return _SCRIPT.format(script=request.bin)
+    name, (module, attribute) = find_script(scripts, packages, request.bin)
+    top, dot, rest = attribute.partition(".")
+    return _FUNCTION.format(name=name, module=module, top=top, rest=dot + rest)
