@@ -117,7 +117,8 @@ class Agreed:
             for pattern in ("servers/*.toml", "pins/*.toml", "pins/*.json", "clients/*.toml")
             for path in self._root.glob(pattern)
         }
-        return names | {name for name in ("policy.toml", "grants.toml") if (self._root / name).exists()}
+        single = ("policy.toml", "grants.toml", "advisories.toml")
+        return names | {name for name in single if (self._root / name).exists()}
 
     def _current(self, name: str) -> bytes | None:
         try:

@@ -44,6 +44,10 @@ class Paths:
         return self.data / "store"
 
     @property
+    def advisories(self) -> Path:
+        return self.data / "advisories"
+
+    @property
     def audit(self) -> Path:
         return self.state / "audit"
 

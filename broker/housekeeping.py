@@ -39,7 +39,9 @@ from broker.sandbox.process import Instance
 from broker.sandbox.supervisor import Supervisor
 from broker.sandbox.tiers import probe
 from broker.sessions import Sessions
+from broker.trust.advisories import Advisories
 from broker.trust.store import Store
+from broker.upkeep import Sources, Upkeep
 from broker.vault.keychain import integrity_key
 
 LOCAL_CLIENT = "local"  # what `bulkhead connect NAME` is without `--client`
@@ -68,6 +70,7 @@ async def keep_house(
     index = Index(paths.audit)
     consent = ConsentDesk(time.time, lambda: secrets.token_hex(4))
     store = Store(paths.store)
+    advisories = Advisories(paths.advisories)
     waits = Waits()
     tier = await asyncio.to_thread(probe)
     launcher = Launcher(supervisor, tier, waits)
@@ -88,6 +91,7 @@ async def keep_house(
         ledgers=LedgerStore(paths.state / "ledgers", key.key, time.time),
         labels=LabelBook(shipped_labels()),
         store=store,
+        advisories=advisories,
         spawn=spawn,
         waits=waits,
         drifted=drifts.note,
@@ -97,6 +101,7 @@ async def keep_house(
     )
     await asyncio.to_thread(house.ledgers.prune, time.time() - LEDGER_SECONDS)
     sessions = Sessions(house)
+    upkeep = Upkeep(registry, Sources(agreed), advisories, audit, lambda name: list(sessions.links(name)))
     if not registry.has_client(LOCAL_CLIENT):
         registry.put_client(LOCAL_CLIENT, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
     redactor.add(f"client/{LOCAL_CLIENT}", registry.secrets()[f"client/{LOCAL_CLIENT}"])
@@ -104,7 +109,8 @@ async def keep_house(
         Premises(
             house=house,
             sessions=sessions,
-            pinner=Pinner(registry, store, spawn),
+            pinner=Pinner(registry, store, advisories, spawn),
+            upkeep=upkeep,
             drifts=drifts,
             agreed=agreed,
             index=index,
@@ -123,7 +129,8 @@ async def keep_house(
         "version": __version__, "python": sys.version.split()[0], "keychain": key.where, "presence": presence,
         "tier": tier.reason, "policy": policy.current.name,
     }))  # fmt: skip
-    background = [asyncio.create_task(work) for work in (audit.run_sync(), sessions.tick(), _watch(consent, news))]
+    works = (audit.run_sync(), sessions.tick(), _watch(consent, news), upkeep.run())
+    background = [asyncio.create_task(work) for work in works]
     try:
         await desk.open(listen(paths.control_socket))
         door.open(listen(paths.connect_socket))

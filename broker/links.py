@@ -14,7 +14,7 @@ from broker.audit.log import AuditLog
 from broker.config import Waits
 from broker.consent import ConsentDesk
 from broker.edges import Edges, Ending, Running
-from broker.errors import ConfigError
+from broker.errors import ConfigError, TrustError
 from broker.flow.labels import ServerLabels
 from broker.flow.ledger import hold
 from broker.flow.store import LabelBook, LedgerStore
@@ -24,6 +24,7 @@ from broker.model import (
     Decision,
     Fact,
     Grants,
+    Lifetime,
     LinkId,
     Origin,
     Pin,
@@ -42,6 +43,8 @@ from broker.registry import Registry, Server
 from broker.relay import Relay
 from broker.sandbox.process import Instance
 from broker.trust import pins
+from broker.trust.advisories import Advisories
+from broker.trust.garbage import trees_of
 from broker.trust.store import Store
 
 LinkState: TypeAlias = Literal["waiting for a yes", "ready", "starting", "running", "drift", "ended"]
@@ -73,6 +76,7 @@ class House:
     ledgers: LedgerStore
     labels: LabelBook
     store: Store
+    advisories: Advisories
     spawn: Spawn
     waits: Waits
     drifted: Callable[[ServerName, tuple[Change, ...], Catalog], None]
@@ -109,6 +113,7 @@ class Link:
         self._labels: ServerLabels = house.labels.of(pin.artifact.kind, pin.artifact.name)
         self._instance: Instance | None = None
         self._drift = False
+        self._hashing: asyncio.Task[None] | None = None
         self._conversation = Conversation(client, server.name, session, catalog, self.judge, admitted)
         edges = Edges(
             record=self._record,
@@ -129,6 +134,8 @@ class Link:
         try:
             ending = await self._relay.run()
         finally:
+            if self._hashing is not None:
+                self._hashing.cancel()
             self.ended.set_result("" if ending.blame == "client" else ending.reason)
             self._record(Fact("link-closed", "broker", body={"reason": ending.reason, "blame": ending.blame}))
 
@@ -176,6 +183,11 @@ class Link:
         return self._relay.calls
 
     @property
+    def trees(self) -> frozenset[str]:
+        """What this link keeps in the store."""
+        return trees_of(self._pin.artifact)
+
+    @property
     def tier(self) -> str:
         return self._instance.tier if self._instance is not None else ""
 
@@ -187,6 +199,16 @@ class Link:
     def origin(self) -> Origin:
         """Whose receipts these are."""
         return Origin(self.client, self.server.name, self.session, self.id, self._pin_digest, self.tier)
+
+    @property
+    def caveat(self) -> str:
+        """What every question about a server that is not verified says too."""
+        said = pins.development(self._pin.artifact)
+        return f"; {self.server.name} is a {said}" if said else ""
+
+    def lasting(self, lifetime: Lifetime) -> Lifetime:
+        """How long a yes lasts here: code that changes from day to day gets no standing one."""
+        return "session" if self._pin.launch.dev and lifetime == "always" else lifetime
 
     # --- may it happen ---
 
@@ -210,7 +232,7 @@ class Link:
             server=self.server.name,
             session=self.session,
             what=self._sentence(call),
-            why=f"{decision.rule}: {decision.reason}",
+            why=f"{decision.rule}: {decision.reason}{self.caveat}",
             digest_of={"call": call.digest, "rule": decision.rule, "evidence": list(decision.evidence)},
             evidence=decision.evidence,
             detail=self._house.audit.redactor.json(call.arguments),
@@ -221,16 +243,17 @@ class Link:
         except asyncio.CancelledError:
             ticket.withdraw()
             raise
+        lifetime = self.lasting(answer.lifetime)
         if not answer.allowed:
             said = "nobody answered in time" if answer.by == "deadline" else f"denied by {answer.by}"
             return Decision(Verdict.DENY, decision.rule, f"{decision.reason}; {said}", decision.evidence)
-        if answer.lifetime != "once":  # what lasts is on the disk before it counts; the answer itself is the relay's
-            body = {"question": ticket.question.id, "for": answer.lifetime, "by": answer.by, "rule": decision.rule}
+        if lifetime != "once":  # what lasts is on the disk before it counts; the answer itself is the relay's
+            body = {"question": ticket.question.id, "for": lifetime, "by": answer.by, "rule": decision.rule}
             fact = Fact("grant", "person", call.method, call.target, digest=call.digest, body=body, durable=True)
             await self._record_durably(fact)
-            self._house.grants.add("call", call, decision, answer.lifetime)
+            self._house.grants.add("call", call, decision, lifetime)
             self._house.changed()
-        reason = f"allowed by {answer.by}, {answer.lifetime}"
+        reason = f"allowed by {answer.by}, {lifetime}"
         return Decision(Verdict.ALLOW, f"person:{decision.rule}", reason, decision.evidence)
 
     def _sentence(self, call: Call) -> str:
@@ -244,6 +267,7 @@ class Link:
 
     async def _launch(self) -> Running:
         """verify -> plan -> spawn.  Recorded, on the disk, before the server's first instruction."""
+        self._house.advisories.refuse_malware(self.server.name, self._pin.artifact)
         artifact = await self._house.store.verified(self._pin)
         env = self._house.registry.env(self.server)
         grants = self.server.grants
@@ -265,7 +289,17 @@ class Link:
         self._instance = await self._house.spawn(artifact, grants, env)
         started = {"pid": self._instance.pid, "warnings": list(self._instance.warnings)}
         self._record(Fact("launch", "broker", method="started", target=self.server.name, body=started))
+        if self._house.store.owes_whole(self._pin):
+            self._hashing = asyncio.create_task(self._hash_whole())
         return self._instance
+
+    async def _hash_whole(self) -> None:
+        """What was only looked at before the start is hashed beside it; a difference ends the server."""
+        try:
+            await self._house.store.verified(self._pin, whole=True)
+        except TrustError as problem:
+            self._record(Fact("violation", "broker", "store", self.server.name, body={"problem": str(problem)}))
+            self.end(str(problem))
 
     def _read(self, read: Read) -> None:
         labels = self._labels.of(read.method, read.target)

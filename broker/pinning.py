@@ -15,14 +15,18 @@ from pathlib import Path
 from typing import Final
 
 from broker.edges import Running
-from broker.errors import ConfigError, DeskError
+from broker.errors import ConfigError, DeskError, TrustError
 from broker.model import Grants, LaunchRequest, Pin, PinnedArtifact, ServerName, VerifiedArtifact
 from broker.registry import Registry, Server, check_name
 from broker.sandbox.process import Instance
 from broker.stocktaking import take_stock
-from broker.trust import launch_spec, pins
+from broker.trust import launch_spec, pins, typosquat
+from broker.trust.advisories import Advisories
+from broker.trust.continuity import compare, refusals
+from broker.trust.garbage import trees_of
 from broker.trust.resolve import resolve
 from broker.trust.store import Store
+from broker.trust.trust_root import Roots
 
 MAX_PROPOSALS: Final = 64  # an import of many servers prepares one at a time
 PROPOSAL_SECONDS: Final = 3600.0  # somebody may read long; tomorrow it is prepared anew
@@ -40,6 +44,7 @@ class Prepared:
     artifact: PinnedArtifact
     env: Mapping[str, str]
     lines: tuple[str, ...]
+    warnings: tuple[str, ...]
     digest: str
     expires: float
 
@@ -50,28 +55,42 @@ class Prepared:
 class Pinner:
     """Prepares servers and pins them."""
 
-    def __init__(self, registry: Registry, store: Store, spawn: Spawn) -> None:
+    def __init__(
+        self, registry: Registry, store: Store, advisories: Advisories, spawn: Spawn, *, roots: Roots | None = None
+    ) -> None:
         self._registry = registry
         self._store = store
+        self._advisories = advisories
+        self._look_alikes = typosquat.shipped()
         self._spawn = spawn
+        self._roots = roots
         self._prepared: dict[str, Prepared] = {}
 
     async def prepare(
-        self, name: str, argv: Sequence[str], environment: Mapping[str, str], progress: Callable[[str], None]
+        self,
+        name: str,
+        argv: Sequence[str],
+        environment: Mapping[str, str],
+        progress: Callable[[str], None],
+        *,
+        dev: bool = False,
     ) -> Prepared:
-        """Resolve and verify; runs nothing of the server.
+        """Resolve and verify; runs nothing of the server.  `dev` takes a local project as it is on each day.
 
         Raises:
             LaunchLineError: the line is not understood.
             TrustError: something could not be obtained or verified.
         """
         check_name(name)
-        launch = launch_spec.parse(argv, exists=_exists)
-        artifact = await resolve(launch, store=self._store, environment=environment, progress=progress)
+        launch = replace(launch_spec.parse(argv, exists=_exists), dev=dev)
+        artifact = await resolve(
+            launch, store=self._store, environment=environment, progress=progress, roots=self._roots
+        )
         env = dict(launch.env)
         launch = replace(launch, env=())  # values belong in the owner-only file, the pin names no value
         lines = tuple(pins.describe(artifact, launch))
-        digest = hashlib.sha256(json.dumps([name, list(argv), lines, sorted(env)]).encode()).hexdigest()
+        warnings = (*self._changes(name, artifact), *self._warnings(name, artifact))
+        digest = hashlib.sha256(json.dumps([name, list(argv), lines, warnings, sorted(env)]).encode()).hexdigest()
         prepared = Prepared(
             id=secrets.token_hex(8),
             server=ServerName(name),
@@ -79,6 +98,7 @@ class Pinner:
             artifact=artifact,
             env=env,
             lines=lines,
+            warnings=warnings,
             digest=digest,
             expires=time.monotonic() + PROPOSAL_SECONDS,
         )
@@ -107,6 +127,8 @@ class Pinner:
         if not values and self._registry.has_server(prepared.server):
             values = self._registry.env(self._registry.server(prepared.server))
         pin = Pin(prepared.server, _now(), prepared.launch, prepared.artifact)
+        self._advisories.refuse_malware(pin.server, pin.artifact)
+        self._changes(pin.server, pin.artifact)  # another proposal may have been agreed to since this one was made
         artifact = await self._store.verified(pin)
 
         warnings: dict[str, None] = {}
@@ -130,6 +152,42 @@ class Pinner:
         )
         del self._prepared[id]
         return pin, tuple(warnings)
+
+    @property
+    def trees(self) -> frozenset[str]:
+        """Objects of the store that a proposal names and no pin does yet."""
+        return frozenset(tree for prepared in self._prepared.values() for tree in trees_of(prepared.artifact))
+
+    def _changes(self, name: str, artifact: PinnedArtifact) -> tuple[str, ...]:
+        """What is not as it was when the server was pinned before.
+
+        Raises:
+            TrustError: it changed hands, or in another way that no yes lifts; the old pin stays.
+        """
+        notes: tuple[str, ...] = ()
+        try:
+            old = self._registry.pin(name)
+        except (TrustError, ConfigError) as cause:  # a pin nobody can read must not keep the server from being pinned anew
+            old, notes = None, (f"the old pin cannot be read, so nothing was compared with it: {cause}",)
+        findings = compare(old.artifact if old else None, artifact, now=time.time())
+        if refused := refusals(findings):
+            said = "; ".join(f"{finding.code}: {finding.text}" for finding in refused)
+            raise TrustError(
+                f"{artifact.name} {artifact.version} may not take the place of what {name} runs: {said}",
+                hint=f"the pinned version stays; if you know why this is right: bulkhead remove {name}, then add it",
+            )
+        return (*notes, *(f"{finding.code}: {finding.text}" for finding in findings))
+
+    def _warnings(self, name: str, artifact: PinnedArtifact) -> tuple[str, ...]:
+        """What a person should know before a yes.  Malware is no warning: it is refused.
+
+        Raises:
+            TrustError: a package of the closure is known malware.
+        """
+        self._advisories.refuse_malware(name, artifact)
+        known = self._look_alikes.get(artifact.kind)
+        alike = known.warning(artifact.name) if known else ""
+        return tuple(filter(None, (alike, *map(str, self._advisories.check(artifact)))))
 
     def _forget_old(self) -> None:
         now = time.monotonic()

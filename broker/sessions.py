@@ -159,7 +159,7 @@ class Sessions:
             server=server.name,
             session=session.id,
             what=f"{session.client} wants to use {server.name} for the first time",
-            why=decision.reason,
+            why=f"{decision.reason}{link.caveat}",
             digest_of={"connection": [session.client, server.name, peer.root_executable], "rule": decision.rule},
             evidence=(f"program: {peer.root_executable or 'unknown'} (process {peer.root_pid})", f"folder: {peer.cwd}"),
             detail="",
@@ -171,17 +171,18 @@ class Sessions:
             if not done:
                 link.admission_delayed()
             answer = await waiting
+            lifetime = link.lasting(answer.lifetime)
         except asyncio.CancelledError:
             ticket.withdraw()
             raise
-        body = {"allowed": answer.allowed, "for": answer.lifetime, "by": answer.by, "program": peer.root_executable}
+        body = {"allowed": answer.allowed, "for": lifetime, "by": answer.by, "program": peer.root_executable}
         fact = Fact("answer", "person", "connection", server.name, body=body, durable=True)
         await house.audit.append_durable(link.origin, fact)
         if answer.allowed:
             call = connection(session.client, server.name, session.id)
             if decision.rule != NEW_PROGRAM:
-                house.grants.add("connection", call, decision, answer.lifetime)
-            if answer.lifetime == "always":
+                house.grants.add("connection", call, decision, lifetime)
+            if lifetime == "always":
                 house.registry.add_program(session.client, server.name, peer.root_executable)
         link.admit(answer.allowed, "" if answer.allowed else "you have not allowed this client to use this server")
         house.changed()
@@ -254,6 +255,10 @@ class Sessions:
         """Live links, of one server or of all."""
         live = (link for session in self._sessions.values() for link in session.links.values())
         return tuple(link for link in live if not server or link.server.name == server)
+
+    def trees(self) -> frozenset[str]:
+        """What live links keep in the store."""
+        return frozenset(tree for link in self.links() for tree in link.trees)
 
     @property
     def applications(self) -> frozenset[tuple[int, int]]:

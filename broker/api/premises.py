@@ -14,6 +14,7 @@ from broker.model import Fact, FactKind, Origin
 from broker.pinning import Pinner
 from broker.sandbox.tiers import Tier
 from broker.sessions import Sessions
+from broker.upkeep import Upkeep
 
 
 class News(Protocol):
@@ -29,6 +30,7 @@ class Premises:
     house: House
     sessions: Sessions
     pinner: Pinner
+    upkeep: Upkeep
     drifts: DriftBook
     agreed: Agreed
     index: Index

@@ -117,6 +117,7 @@ class ServerView(Words):
     env: list[str] = []
     changes: list[str] = []
     drift_digest: str = ""
+    development: str = ""
 
 
 class ClientView(Words):
@@ -180,12 +181,14 @@ class Name(Words):
 class Prepare(Words):
     """Resolve, download and verify; progress comes as events.  Runs nothing of the server.
 
-    `environment` holds the caller's variables that the ecosystem's tools need (see `cli.environment`).
+    `environment` holds the caller's variables that the ecosystem's tools need (see `cli.environment`).  `dev` trusts a
+    local project as it is on each day, for a while.
     """
 
     name: str
     argv: list[str] = Field(min_length=1, max_length=512)
     environment: dict[str, str] = {}
+    dev: bool = False
 
 
 class Agree(Words):
@@ -226,20 +229,77 @@ class Connect(Words):
 
 
 class Verify(Words):
-    """Servers to check against their pins; none means all."""
+    """Servers to check against their pins; none means all.
+
+    Unless `offline`, registries are asked about newer versions, with the caller's `environment`.  `sbom` asks for the
+    list of what the servers consist of.
+    """
 
     names: list[str] = []
+    offline: bool = False
+    environment: dict[str, str] = {}
+    sbom: bool = False
 
 
 class Check(Words):
-    """One server checked.  `problem` is empty when every byte is as pinned."""
+    """One server checked.  `problem` is empty when every byte is as pinned; `newer` is announced, never taken."""
 
     name: str
     problem: str = ""
+    malware: list[str] = []
+    vulnerabilities: list[str] = []
+    newer: str = ""
+    note: str = ""
 
 
 class Checks(Words):
+    """`advisories` says how much is known and since when; `sbom` is a CycloneDX document."""
+
     checks: list[Check]
+    advisories: str = ""
+    sbom: str = ""
+
+
+class AdvisoryStatus(Words):
+    """What is known about packages on this machine.  `fetched` is seconds since the epoch, 0 for never."""
+
+    sentence: str
+    records: int = 0
+    malware: int = 0
+    fetched: float = 0.0
+    newest: str = ""
+    sources: list[str] = []
+
+
+class AdvisoryRefresh(Words):
+    """Take in a file or an address; without one, the configured sources."""
+
+    source: str = ""
+    environment: dict[str, str] = {}
+
+
+class AdvisoryRefreshed(Words):
+    taken: int
+    unreadable: int
+    sentence: str
+
+
+class AdvisoryUse(Words):
+    """Where advisories are fetched from each day.  None: they are not."""
+
+    sources: list[str] = Field(default=[], max_length=8)
+
+
+class StoreGc(Words):
+    dry_run: bool = False
+
+
+class Collected(Words):
+    """Objects of the store that were (or would be) removed; `spared` are too young to be sure of."""
+
+    trees: list[str]
+    byte_count: int
+    spared: int
 
 
 class GrantPaths(Words):
@@ -392,12 +452,16 @@ PENDING: Final = Route("pending", Nothing, Questions, "read")
 APPROVE: Final = Route("approve", Answered, Nothing, "loosen")
 DENY: Final = Route("deny", Answered, Nothing, "tighten")
 SERVERS: Final = Route("servers", Nothing, Servers, "read")
-PREPARE: Final = Route("server.prepare", Prepare, Proposal, "read")
+PREPARE: Final = Route("server.prepare", Prepare, Proposal, "loosen")
 AGREE: Final = Route("server.agree", Agree, Agreed, "loosen")
 REMOVE: Final = Route("server.remove", Name, Nothing, "tighten")
 ENABLE: Final = Route("server.enable", Name, Nothing, "loosen")
 DISABLE: Final = Route("server.disable", Name, Nothing, "tighten")
 VERIFY: Final = Route("server.verify", Verify, Checks, "read")
+ADVISORIES: Final = Route("advisories", Nothing, AdvisoryStatus, "read")
+ADVISORIES_REFRESH: Final = Route("advisories.refresh", AdvisoryRefresh, AdvisoryRefreshed, "loosen")
+ADVISORIES_USE: Final = Route("advisories.use", AdvisoryUse, Nothing, "loosen")
+STORE_GC: Final = Route("store.gc", StoreGc, Collected, "tighten")
 GRANT_PATHS: Final = Route("server.grant", GrantPaths, Nothing, "loosen")
 REVIEW: Final = Route("review", Nothing, Review, "read")
 ACCEPT: Final = Route("review.accept", Accept, Nothing, "loosen")
@@ -417,6 +481,6 @@ ROUTES: Final[dict[str, Route]] = {
     for route in (
         STATUS, WATCH, STOP, PENDING, APPROVE, DENY, SERVERS, PREPARE, AGREE, REMOVE, ENABLE, DISABLE, VERIFY,
         GRANT_PATHS, REVIEW, ACCEPT, SESSIONS, SESSION_END, CLIENTS, CLIENT_ADD, CLIENT_REMOVE, CONNECT, GRANTS,
-        REVOKE, POLICY_USE, AUDIT,
+        REVOKE, POLICY_USE, AUDIT, ADVISORIES, ADVISORIES_REFRESH, ADVISORIES_USE, STORE_GC,
     )
 }  # fmt: skip

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from broker.api import presence, schema
 from broker.api.premises import Premises
+from broker.api.routes.checks import Checks
 from broker.api.routes.overview import Overview
 from broker.api.routes.people import People
 from broker.api.routes.review import Reviews
@@ -25,7 +26,8 @@ class Handlers:
         people = People(self._at)
         servers = Servers(self._at, people)
         overview = Overview(self._at, people, servers)
-        return {**people.table(), **servers.table(), **Reviews(self._at).table(), **overview.table()}
+        checks, reviews = Checks(self._at), Reviews(self._at)
+        return {**people.table(), **servers.table(), **checks.table(), **reviews.table(), **overview.table()}
 
     def gate(self, peer: Peer, route: schema.Route) -> None:
         """Whether this caller may use this route.

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
 from broker import __version__
-from broker.cli import answers, audit, clients, daemon, demo, policy, servers, verify
+from broker.cli import advisories, answers, audit, clients, daemon, demo, policy, servers, verify
 from broker.cli.context import Context
 
 Command: TypeAlias = Callable[[argparse.Namespace, Context], Awaitable[int]]
@@ -58,6 +58,7 @@ def parser() -> argparse.ArgumentParser:
     add.add_argument("--read", action="append", default=[], metavar="PATH", help="let it read a file or folder")
     add.add_argument("--write", action="append", default=[], metavar="PATH", help="let it change a file or folder")
     add.add_argument("--yes", action="store_true", help="answer this command's own questions with yes")
+    add.add_argument("--dev", action="store_true", help="trust a local project while you work on it, for 30 days")
     add.add_argument("command", nargs="+", metavar="COMMAND", help="after --, the line a client would run")
     command("servers", servers.servers, "registered servers", json=True)
     show = command("show", servers.show, "one server: its pin, grants and catalog", json=True)
@@ -74,6 +75,8 @@ def parser() -> argparse.ArgumentParser:
     grant.add_argument("--write", action="append", default=[], metavar="PATH")
     check = command("verify", verify.verify, "check the store against the pins now", json=True)
     check.add_argument("names", nargs="*", metavar="NAME")
+    check.add_argument("--offline", action="store_true", help="do not ask registries about newer versions")
+    check.add_argument("--sbom", metavar="FILE", help="write what the servers consist of, as CycloneDX; - prints it")
     pin = command("pin", servers.pin, "show a pin, or move it with --update", json=True)
     pin.add_argument("name")
     pin.add_argument("--update", action="store_true", help="resolve the line anew and ask")
@@ -102,8 +105,36 @@ def parser() -> argparse.ArgumentParser:
     rules.add_argument("action", choices=["use", "check", "show"])
     rules.add_argument("name", nargs="?", default="", help="strict, balanced, observe, or a file")
 
+    _advisories(commands)
+    _store(commands)
     _audit(commands)
     return top
+
+
+def _advisories(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    book = commands.add_parser("advisories", help="what is known about packages: malware and vulnerabilities")
+    pages = book.add_subparsers(dest="page", required=True, metavar="status|refresh|use")
+    status = pages.add_parser("status", help="how much is known, and since when")
+    status.set_defaults(run=advisories.status)
+    refresh = pages.add_parser("refresh", help="fetch advisories now")
+    refresh.add_argument(
+        "--from", dest="source", default="", metavar="FILE|URL", help="an archive of OSV records; default: your sources"
+    )
+    refresh.set_defaults(run=advisories.refresh)
+    use = pages.add_parser("use", help="name the addresses that are fetched each day; none: fetch nothing by itself")
+    use.add_argument("sources", nargs="*", metavar="URL")
+    use.set_defaults(run=advisories.use)
+    for page in (status, refresh):
+        _json(page)
+
+
+def _store(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    book = commands.add_parser("store", help="what servers run, kept read-only on this machine")
+    pages = book.add_subparsers(dest="page", required=True, metavar="gc")
+    collect = pages.add_parser("gc", help="remove what no pin names and nothing runs")
+    collect.add_argument("--dry-run", action="store_true", help="show what would go, and remove nothing")
+    collect.set_defaults(run=verify.collect)
+    _json(collect)
 
 
 def _audit(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

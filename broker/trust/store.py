@@ -9,8 +9,10 @@ import errno
 import fcntl
 import os
 import secrets
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -21,8 +23,11 @@ import anyio.to_thread
 from broker.errors import ConfigError, TrustError
 from broker.files import private_folder, read_bounded, write_private
 from broker.model import Mount, Pin, PinnedArtifact, VerifiedArtifact
-from broker.trust.pins import PACKAGE, command
-from broker.trust.programs import fingerprint, in_system
+from broker.trust.garbage import LOCK, Collected, collect, locked
+from broker.trust.glance import LARGE, Glances
+from broker.trust.pins import LAUNCHER, PACKAGE, command
+from broker.trust.programs import check_parents, fingerprint, in_system
+from broker.trust.project_tree import changes, left_out, present, sentence, survey
 from broker.trust.tree import Listing, check, is_full, read_listing, remove_tree, seal, tree_hash
 
 MAX_LISTING = 32 * 1024 * 1024  # 60,000 files with paths of 500 bytes
@@ -43,16 +48,20 @@ class Stored:
 class Store:
     """The objects under one folder.  Opening it sweeps what a crashed admission left behind."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, clock: Callable[[], float] = time.time, *, large: int = LARGE) -> None:
         self.root = root
+        self._clock = clock
+        self._empty = root / "empty"
         self._objects = root / "objects"
         self._listings = root / "listings"
         self._staging = root / "staging"
         self._checks = anyio.CapacityLimiter(CHECKS_AT_ONCE)
+        self._glances = Glances(large)
         self._interpreters: dict[Path, tuple[tuple[int, ...], str]] = {}
         try:
-            for folder in (self._objects, self._listings, self._staging):
+            for folder in (self._objects, self._listings, self._staging, self._empty):
                 private_folder(folder)
+            (root / LOCK).touch(0o600)
             self._sweep()
         except OSError as cause:
             raise _unusable(root, cause) from cause
@@ -100,13 +109,18 @@ class Store:
             raise TrustError(f"the package has {len(listing.entries)} files and folders, too many to keep")
         name = tree_hash(text)
         stored = Stored(name, listing.file_count, listing.byte_count)
+        with locked(self.root):
+            self._move_in(tree, name, listing, text)
+        return stored
+
+    def _move_in(self, tree: Path, name: str, listing: Listing, text: bytes) -> None:
         target = self.object(name)
         listed = self._listings / name
         try:
             write_private(listed, text, mode=0o400)
             if target.is_symlink() or target.exists():
                 if self._sound(target, listing):
-                    return stored
+                    return
                 self._discard(target)
             tree.chmod(0o755)  # moving a folder rewrites its `..`, which a read-only one does not allow
             try:
@@ -114,7 +128,7 @@ class Store:
             except OSError as cause:
                 if cause.errno not in {errno.ENOTEMPTY, errno.EEXIST} or not self._sound(target, listing):
                     raise
-                return stored  # another process was faster with the same bytes
+                return  # another process was faster with the same bytes
             target.chmod(0o555)
         except OSError as cause:
             if not target.exists():
@@ -123,23 +137,52 @@ class Store:
         except ConfigError as cause:
             reason = cause.__cause__
             raise _unusable(self.root, reason if isinstance(reason, OSError) else OSError()) from cause
-        return stored
 
-    async def verified(self, pin: Pin) -> VerifiedArtifact:
+    def keep_listing(self, listing: Listing) -> str:
+        """Keep the list of a folder that is pinned where it lies; returns its tree hash.
+
+        Raises:
+            TrustError: the disk is full.
+        """
+        text = listing.text()
+        name = tree_hash(text)
+        try:
+            write_private(self._listings / name, text, mode=0o400)
+        except ConfigError as cause:
+            reason = cause.__cause__
+            raise _unusable(self.root, reason if isinstance(reason, OSError) else OSError()) from cause
+        return name
+
+    def collect(self, keep: frozenset[str], *, dry_run: bool = False) -> Collected:
+        """Remove what nobody names and nobody touched lately.
+
+        Raises:
+            TrustError: it is in use for too long, or cannot be removed.
+        """
+        return collect(self.root, keep, self._clock(), dry_run=dry_run)
+
+    def owes_whole(self, pin: Pin) -> bool:
+        """True when the last check of a very large object was a glance: hash the whole of it beside the start."""
+        return self._glances.owed(pin.artifact.tree)
+
+    async def verified(self, pin: Pin, *, whole: bool = False) -> VerifiedArtifact:
         """Read again everything the pin names, and the interpreter; the only maker of a `VerifiedArtifact`.
+
+        Of a very large object that was hashed before, only the server's own package, unless `whole`.
 
         Raises:
             TrustError: the first thing that is not as agreed, by name, and what to do.
         """
-        work = partial(self._verify, pin)
+        work = partial(self._verify, pin, whole)
         return await anyio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=self._checks)
 
-    def _verify(self, pin: Pin) -> VerifiedArtifact:
+    def _verify(self, pin: Pin, whole: bool) -> VerifiedArtifact:
         artifact = pin.artifact
         again = f"if you did not expect this, look into it; then fetch it anew with: bulkhead pin {pin.server} --update"
         try:
-            if artifact.kind in {"npm", "pypi"}:
-                self._check_object(artifact)
+            if artifact.tree:
+                self._check_object(artifact, whole)
+            self._check_folders(pin)
             for path, sha256 in artifact.files:
                 if fingerprint(Path(path), executable=_runs(artifact, path)) != sha256:
                     raise TrustError(f"{path} was changed")
@@ -151,22 +194,47 @@ class Store:
             kind=artifact.kind,
             tree=artifact.tree,
             argv=command(artifact, pin.launch),
-            mounts=self._mounts(artifact),
+            mounts=(*self._mounts(artifact), *self._covers(pin)),
+            cwd=Path(pin.launch.cwd) if pin.launch.cwd is not None else None,
         )
 
-    def _check_object(self, artifact: PinnedArtifact) -> None:
+    def _check_folders(self, pin: Pin) -> None:
+        """Every folder of a project as it lies there now; of a development folder, whether it is still trusted."""
+        until = pin.artifact.until
+        if until and self._clock() >= datetime.fromisoformat(until).timestamp():
+            raise TrustError(f"the development folder was trusted until {until[:10]}")
+        for path, tree in pin.artifact.folders:
+            if not tree:
+                check_parents(Path(path), Path(path).name)
+                continue
+            now = survey(Path(path), left_out(pin.launch))
+            if tree_hash(now.text()) != tree:
+                changed = changes(self._listing(tree), now)
+                raise TrustError(f"{path} is not as it was: {sentence(changed)}")
+
+    def _covers(self, pin: Pin) -> tuple[Mount, ...]:
+        """What is left out of a project's hash is covered by an empty folder: nobody agreed to it."""
+        folders = [Path(path) for path, _ in pin.artifact.folders]
+        covered = [each for folder in folders for each in present(folder, left_out(pin.launch))]
+        return tuple(Mount(self._empty, each) for each in covered)
+
+    def _listing(self, tree: str) -> Listing:
         try:
-            text = read_bounded(self._listings / artifact.tree, MAX_LISTING)
+            text = read_bounded(self._listings / tree, MAX_LISTING)
         except FileNotFoundError as cause:
-            raise TrustError(f"the store has no object {artifact.tree[:12]}") from cause
+            raise TrustError(f"the store has no object {tree[:12]}") from cause
         except ConfigError as cause:
             raise TrustError(str(cause)) from cause
-        if tree_hash(text) != artifact.tree:
-            raise TrustError(f"the list of files of object {artifact.tree[:12]} was changed")
-        listing = read_listing(text)
-        if not any(entry.kind == "f" and entry.path == artifact.entry for entry in listing.entries):
-            raise TrustError(f"{artifact.entry} is not in the object")
-        check(self.object(artifact.tree), listing)
+        if tree_hash(text) != tree:
+            raise TrustError(f"the list of files of object {tree[:12]} was changed")
+        return read_listing(text)
+
+    def _check_object(self, artifact: PinnedArtifact, whole: bool) -> None:
+        listing = self._listing(artifact.tree)
+        entry_of = LAUNCHER if artifact.kind == "project" else artifact.entry
+        if not any(entry.kind == "f" and entry.path == entry_of for entry in listing.entries):
+            raise TrustError(f"{entry_of} is not in the object")
+        self._glances.check(self.object(artifact.tree), listing, artifact, whole=whole)
 
     def _check_interpreter(self, artifact: PinnedArtifact) -> None:
         """Hash the interpreter; skipped while nothing about the file moved since the last time.
@@ -191,7 +259,7 @@ class Store:
         targets: dict[Path, Path] = {}
         if artifact.tree:
             targets[Path(PACKAGE)] = self.object(artifact.tree)
-        own = [Path(path) for path, _ in artifact.files]
+        own = [Path(path) for path, _ in (*artifact.folders, *artifact.files)]
         own = [path.parent if path.name == VENV_MARK else path for path in own]
         if (interpreter := artifact.interpreter) is not None:
             own += [interpreter.prefix] if interpreter.prefix else []

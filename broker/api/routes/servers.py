@@ -7,7 +7,6 @@ from broker.api import schema, views
 from broker.api.premises import Premises
 from broker.api.routes.people import People
 from broker.api.wire import Caller, Handler
-from broker.errors import BulkheadError, DeskError
 from broker.model import Fact, Origin
 from broker.pinning import grants_of
 
@@ -27,7 +26,6 @@ class Servers:
             schema.REMOVE.method: self._remove,
             schema.ENABLE.method: self._enable,
             schema.DISABLE.method: self._disable,
-            schema.VERIFY.method: self._verify,
             schema.GRANT_PATHS.method: self._grant_paths,
         }
 
@@ -44,12 +42,15 @@ class Servers:
         return schema.Servers(servers=self.now())
 
     async def _prepare(self, caller: Caller, params: schema.Prepare) -> schema.Proposal:
-        prepared = await self._at.pinner.prepare(params.name, params.argv, params.environment, caller.progress)
+        prepared = await self._at.pinner.prepare(
+            params.name, params.argv, params.environment, caller.progress, dev=params.dev
+        )
         return schema.Proposal(
             id=prepared.id,
             name=prepared.server,
             digest=prepared.digest,
             lines=list(prepared.lines),
+            warnings=list(prepared.warnings),
             paths=list(prepared.launch.paths),
             replaces=self._at.house.registry.has_server(prepared.server),
         )
@@ -64,6 +65,8 @@ class Servers:
         for value_name, value in house.registry.env(server).items():
             house.audit.redactor.add(f"{server.name}/{value_name}", value)
         self._at.drifts.forget(server.name)
+        if pin.launch.dev:
+            house.grants.forget(server=server.name)  # what was allowed for good was allowed for pinned bytes
         for client in params.connect:
             self._people.connect_now(client, server.name)
         agreed = {"argv": list(server.argv), "tree": pin.artifact.tree, "catalog": pin.catalog, "by": caller.peer.pid,
@@ -105,20 +108,6 @@ class Servers:
         await self._at.did(
             "policy", "enable" if enabled else "disable", f"{name}/{tool}".rstrip("/"), Origin(server=name)
         )
-
-    async def _verify(self, caller: Caller, params: schema.Verify) -> schema.Checks:
-        house, checks = self._at.house, []
-        for name in params.names or [server.name for server in house.registry.servers()]:
-            caller.progress(f"hashing {name}")
-            try:
-                pin = house.registry.pin(name)
-                if pin is None:
-                    raise DeskError(f"{name} is not pinned", hint="bulkhead servers", code="unknown")
-                await house.store.verified(pin)
-                checks.append(schema.Check(name=name))
-            except BulkheadError as problem:
-                checks.append(schema.Check(name=name, problem=str(problem)))
-        return schema.Checks(checks=checks)
 
     async def _grant_paths(self, _caller: Caller, params: schema.GrantPaths) -> schema.Nothing:
         registry = self._at.house.registry

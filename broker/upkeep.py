@@ -1,0 +1,140 @@
+"""What changes in the world after a yes: every pinned closure is checked again each day, and whenever advisories come.
+
+Only the database on this machine is asked.  Malware ends the links of its server; a vulnerability is put on record and
+shown by `verify`.
+"""
+
+import asyncio
+import logging
+import os
+import time
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, Protocol
+
+import tomli_w
+
+from broker.agreed import Agreed
+from broker.audit.log import AuditLog
+from broker.errors import BulkheadError, ConfigError
+from broker.model import Fact, Origin
+from broker.registry import Registry
+from broker.trust.advisories import Advisories, Hit
+from broker.trust.advisory_refresh import Refreshed, refresh
+
+DAY: Final = 86400.0
+LOOK_SECONDS: Final = 900.0  # how often the clock is looked at; a laptop that slept is late by no more
+SOURCES: Final = "advisories.toml"
+MAX_SOURCES: Final = 8
+MAX_RECORDED: Final = 64  # advisories of one server in one receipt
+_AGAIN: Final = "name the sources anew with: bulkhead advisories use URL"
+_log = logging.getLogger(__name__)
+
+
+class Sources:
+    """Where advisories are fetched from each day: a document a person agreed to.  None unless a person named some."""
+
+    def __init__(self, agreed: Agreed) -> None:
+        self._agreed = agreed
+
+    def all(self) -> tuple[str, ...]:
+        """The addresses.
+
+        Raises:
+            ConfigError: the document cannot be read.
+        """
+        data = self._agreed.load(SOURCES)
+        try:
+            named = tomllib.loads(data.decode())["sources"] if data is not None else []
+        except (ValueError, KeyError, RecursionError) as cause:
+            raise ConfigError(f"{SOURCES} does not say where advisories come from", hint=_AGAIN) from cause
+        if not isinstance(named, list) or not all(isinstance(each, str) for each in named) or len(named) > MAX_SOURCES:
+            raise ConfigError(f"{SOURCES} does not say where advisories come from", hint=_AGAIN)
+        return tuple(named)
+
+    def use(self, sources: Sequence[str]) -> None:
+        self._agreed.write(SOURCES, tomli_w.dumps({"sources": list(sources)}).encode())
+
+
+class Ended(Protocol):
+    """A link, as far as it can be ended."""
+
+    def end(self, reason: str) -> None: ...
+
+
+class Upkeep:
+    """The daily look at advisories."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        sources: Sources,
+        advisories: Advisories,
+        audit: AuditLog,
+        links: Callable[[str], list[Ended]],
+    ) -> None:
+        self.sources = sources
+        self._registry = registry
+        self._advisories = advisories
+        self._audit = audit
+        self._links = links
+        self._told: set[tuple[str, str]] = set()
+        self._looked = float("-inf")
+
+    async def run(self) -> None:
+        """Look at once, then each day by the wall clock."""
+        while True:
+            now = time.time()
+            if not 0 <= now - self._looked < DAY:
+                self._looked = now
+                await self._refresh_all()
+                await self.check_all()
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def refresh(self, source: str, environment: Mapping[str, str]) -> Refreshed:
+        """Take in what `source` holds, and look at every pin with it.
+
+        Raises:
+            TrustError: it cannot be had; the old advisories stay.
+        """
+        done = await refresh(self._advisories, source, environment)
+        await self.check_all()
+        return done
+
+    async def check_all(self) -> dict[str, tuple[Hit, ...]]:
+        """Every pinned closure against the database: ends the links of what is known malware, records what is new."""
+        found: dict[str, tuple[Hit, ...]] = {}
+        for server in self._registry.servers():
+            try:
+                pin = self._registry.pin(server.name)
+                hits = await asyncio.to_thread(self._advisories.check, pin.artifact) if pin is not None else ()
+            except BulkheadError as problem:
+                _log.warning("%s could not be checked for advisories: %s", server.name, problem)
+                continue
+            if not hits:
+                continue
+            found[server.name] = hits
+            self._record(server.name, hits)
+            if (worst := hits[0]).malware:
+                for link in self._links(server.name):
+                    link.end(f"{server.name} was stopped: {worst}")
+        return found
+
+    def _record(self, server: str, hits: tuple[Hit, ...]) -> None:
+        fresh = [hit for hit in hits if (server, hit.id) not in self._told][:MAX_RECORDED]
+        self._told |= {(server, hit.id) for hit in fresh}
+        if fresh:
+            body = {"advisories": [str(hit) for hit in fresh], "malware": fresh[0].malware}
+            self._audit.append(Origin(server=server), Fact("violation", "broker", "advisory", server, body=body))
+
+    async def _refresh_all(self) -> None:
+        try:
+            sources = self.sources.all()
+        except BulkheadError as problem:
+            _log.warning("the sources of advisories cannot be read: %s", problem)
+            return
+        for source in sources:
+            try:
+                await refresh(self._advisories, source, os.environ)
+            except BulkheadError as problem:
+                _log.warning("advisories were not refreshed: %s", problem)
