@@ -25,6 +25,7 @@ from broker.model import (
     Fact,
     Grants,
     Lifetime,
+    Lifetime,
     LinkId,
     Origin,
     Pin,
@@ -210,6 +211,16 @@ class Link:
         """How long a yes lasts here: code that changes from day to day gets no standing one."""
         return "session" if self._pin.launch.dev and lifetime == "always" else lifetime
 
+    @property
+    def caveat(self) -> str:
+        """What every question about a server that is not verified says too."""
+        said = pins.development(self._pin.artifact)
+        return f"; {self.server.name} is a {said}" if said else ""
+
+    def lasting(self, lifetime: Lifetime) -> Lifetime:
+        """How long a yes lasts here: code that changes from day to day gets no standing one."""
+        return "session" if self._pin.launch.dev and lifetime == "always" else lifetime
+
     # --- may it happen ---
 
     def judge(self, call: Call) -> Decision:
@@ -282,6 +293,7 @@ class Link:
                 "read": [str(path) for path in grants.read],
                 "write": [str(path) for path in grants.write],
                 "variables": sorted(env),
+                "development": pins.development(self._pin.artifact),
             },
             durable=True,
         )

@@ -141,6 +141,7 @@ def server_facts(server: schema.ServerView) -> Content:
         ("Tree", untrusted(server.tree or "-")),
         ("Packages", Content(str(server.packages))),
         ("Runs with", untrusted(server.interpreter or "-")),
+        *([("Trust", untrusted(server.development))] if server.development else []),
         ("Catalog", untrusted(server.catalog or "-")),
         ("Pinned", untrusted(server.pinned or "-")),
         ("May read", untrusted(", ".join(server.read) or "nothing of yours", BLOCK)),

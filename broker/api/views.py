@@ -9,6 +9,7 @@ from broker.policy.grants import Grant
 from broker.protocol.catalog import Catalog, Change, View
 from broker.registry import Registry, Server
 from broker.sessions import Session
+from broker.trust.pins import development
 
 SHORT_ID = 12
 
@@ -71,7 +72,7 @@ def server_view(registry: Registry, server: Server, drift: tuple[Change, ...], d
         kind=artifact.kind,
         artifact=artifact.name,
         version=artifact.version,
-        tree=artifact.tree or next((digest for _, digest in artifact.files), ""),
+        tree=artifact.tree or next((digest for _, digest in (*artifact.folders, *artifact.files)), ""),
         packages=len(artifact.packages),
         catalog=pin.catalog,
         pinned=pin.created,
@@ -85,6 +86,7 @@ def server_view(registry: Registry, server: Server, drift: tuple[Change, ...], d
         env=list(server.env),
         changes=[change_line(change) for change in drift],
         drift_digest=drift_digest,
+        development=development(artifact),
     )
 
 

@@ -29,6 +29,7 @@ async def add(args: Namespace, context: Context) -> int:
             read=[absolute(path) for path in args.read],
             write=[absolute(path) for path in args.write],
             yes=args.yes,
+            dev=args.dev,
         )
     if agreed is None:
         return NO
@@ -52,10 +53,11 @@ async def add_server(
     yes: bool,
     connect: Sequence[str] = (),
     quiet: bool = False,
+    dev: bool = False,
 ) -> schema.Agreed | None:
     """The whole way of one server; None if the person said no.  `quiet` shows nothing (a program reads the output)."""
     show = _nothing if quiet else output.show
-    prepare = schema.Prepare(name=name, argv=list(argv), environment=caller_environment(environment))
+    prepare = schema.Prepare(name=name, argv=list(argv), environment=caller_environment(environment), dev=dev)
     proposal = await desk.ask(schema.PREPARE, prepare, schema.Proposal, progress=output.progress)
     for line in proposal.lines:
         show(line)
@@ -92,7 +94,7 @@ async def servers(args: Namespace, context: Context) -> int:
     rows = [
         (
             s.name,
-            s.state if s.enabled else "disabled",
+            (s.development.partition(",")[0] or s.state) if s.enabled else "disabled",
             s.artifact or "-",
             s.version or "-",
             s.tree[:12] or "-",
@@ -119,6 +121,8 @@ async def show(args: Namespace, context: Context) -> int:
     output.show(f"  line         {' '.join(server.argv)}")
     output.show(f"  package      {server.artifact} {server.version} ({server.kind}, {server.packages} packages)")
     output.show(f"  tree         {server.tree}")
+    if server.development:
+        output.show(f"  trust        {server.development}")
     output.show(f"  interpreter  {server.interpreter or '-'}")
     output.show(f"  pinned       {server.pinned}")
     output.show(f"  reads        {', '.join(server.read) or '-'}")
@@ -171,7 +175,15 @@ async def pin(args: Namespace, context: Context) -> int:
             raise DeskError(f"there is no server {args.name}", hint="bulkhead servers", code="unknown")
         old = matching[0]
         agreed = await add_server(
-            desk, args.name, old.argv, context.environment, env={}, read=old.read, write=old.write, yes=args.yes
+            desk,
+            args.name,
+            old.argv,
+            context.environment,
+            env={},
+            read=old.read,
+            write=old.write,
+            yes=args.yes,
+            dev=bool(old.development),
         )
     if agreed is None:
         return NO

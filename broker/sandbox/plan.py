@@ -91,7 +91,9 @@ def plan(
     granted = {path: Mount(path, path) for path in grants.read}
     granted |= {path: Mount(path, path, writable=True) for path in grants.write}
     _check_argv(artifact)
-    if cwd != HOME and not any(_lies_in(cwd, path) for path in granted):
+    if cwd == HOME and artifact.cwd is not None:
+        cwd = artifact.cwd
+    if cwd != HOME and not any(_lies_in(cwd, path) for path in (*granted, *(mount.target for mount in code))):
         raise SandboxError(f"{server} cannot start in {cwd}: it is not in a granted folder", hint="grant it first")
     return SandboxSpec(
         server=server,

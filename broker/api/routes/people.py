@@ -9,6 +9,7 @@ from broker.api.wire import Caller, Handler
 from broker.errors import DeskError
 from broker.model import Origin, QuestionId
 from broker.registry import check_name
+from broker.trust.pins import development
 
 
 class People:
@@ -111,6 +112,9 @@ class People:
     def connect_now(self, client: str, server: str) -> None:
         house = self._at.house
         self._client_now(client)
+        pin = house.registry.pin(server)
+        if pin is not None and pin.launch.dev:
+            raise DeskError(f"{server} is a {development(pin.artifact)}", hint="allow it in each session")
         house.grants.connect(
             house.registry.client(client).name, house.registry.server(server).name, house.policy.current
         )
