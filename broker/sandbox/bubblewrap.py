@@ -42,6 +42,10 @@ ETC: Final = (
 )
 
 
+PATIENCE: Final = "timeout:6 attempts:2"  # our own lookups take up to ten seconds
+NO_PATIENCE: Final = "timeout:1 attempts:1"  # without hosts nobody answers
+
+
 @dataclass(frozen=True, slots=True)
 class Identity:
     """Who the server is to the kernel.  `setpriv` is the program that changes to it when we are root ourselves."""
@@ -122,7 +126,7 @@ def command(spec: SandboxSpec, bwrap: Path, identity: Identity, ends: Ends) -> C
         options.add("--info-fd", str(INFO))
         _walls(options, identity)
         _system(options, spec.limits)
-        _written_files(options, identity)
+        _written_files(options, identity, PATIENCE if spec.hosts else NO_PATIENCE)
         warnings = _mounts(options, spec, identity)
         options.add("--remount-ro", "/", "--chdir", str(spec.cwd))
         packed = b"".join(os.fsencode(word) + b"\0" for word in options.words)
@@ -182,14 +186,14 @@ def _system(options: _Options, limits: Limits) -> None:
     options.add("--perms", "0700", "--size", str(limits.home_size), "--tmpfs", str(HOME))
 
 
-def _written_files(options: _Options, identity: Identity) -> None:
+def _written_files(options: _Options, identity: Identity, patience: str) -> None:
     """Files that would name the host's users and network, written anew."""
     texts = {
         "passwd": f"mcp:x:{identity.uid}:{identity.gid}::{HOME}:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n",
         "group": f"mcp:x:{identity.gid}:\nnogroup:x:65534:\n",
         "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n",
         "hosts": "127.0.0.1 localhost\n::1 localhost\n",
-        "resolv.conf": "nameserver 127.0.0.1\noptions timeout:1 attempts:1 edns0 no-aaaa\n",
+        "resolv.conf": f"nameserver 127.0.0.1\noptions {patience} edns0 no-aaaa\n",
         "host.conf": "multi on\n",
     }
     for name, text in texts.items():

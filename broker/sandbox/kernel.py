@@ -11,6 +11,9 @@ RESOLVE_NO_SYMLINKS = 0x04
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWNET = 0x40000000
+
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -39,6 +42,12 @@ def arm_parent_death(signal_number: int) -> None:
 def adopt_orphans() -> None:
     """Become the parent of every descendant whose own parent dies."""
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
+def enter_namespace(descriptor: int, kind: int) -> None:
+    """Become part of a namespace of this kind; there is no way back."""
+    if _libc.setns(ctypes.c_int(descriptor), ctypes.c_int(kind)) != 0:
+        raise _failure("setns")
 
 
 def memory_file(name: str, data: bytes) -> int:

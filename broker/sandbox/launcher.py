@@ -12,14 +12,18 @@ import os
 import resource
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from broker.config import Waits
 from broker.errors import SandboxError
-from broker.model import SandboxSpec, ServerName
+from broker.model import Fact, SandboxSpec, ServerName
 from broker.sandbox import bubblewrap
 from broker.sandbox.bubblewrap import Command, Ends
+from broker.sandbox.egress.outside import real_outside
+from broker.sandbox.egress.service import Egress
+from broker.sandbox.egress.way import Outside, Way
+from broker.sandbox.hosts import HostRules
 from broker.sandbox.process import Instance, Streams, Tree
 from broker.sandbox.supervisor import Started, Supervisor, or_discard, readable
 from broker.sandbox.sweep import sweep
@@ -37,7 +41,11 @@ SWEEP_PAUSES: Final = (0.0, 0.05, 0.5)
 class Launcher:
     """Starts servers in the sandboxes this machine can build."""
 
-    def __init__(self, supervisor: Supervisor, tier: Tier, waits: Waits | None = None) -> None:
+    def __init__(
+        self, supervisor: Supervisor, tier: Tier, waits: Waits | None = None, outside: Outside | None = None
+    ) -> None:
+        """`outside` is the network that servers with hosts get a part of."""
+        self._outside = outside or real_outside()
         self._supervisor = supervisor
         self._tier = tier
         self._waits = waits or Waits()
@@ -47,18 +55,26 @@ class Launcher:
     def tier(self) -> Tier:
         return self._tier
 
-    async def spawn(self, spec: SandboxSpec) -> Instance:
+    async def spawn(self, spec: SandboxSpec, record: Callable[[Fact], None] | None = None) -> Instance:
         """Start the server of `spec` and return once it has been let go.
+
+        `record` takes what it does on the network: it is called before that happens, and prevents it by raising.
+        A server with hosts is not started without it.
 
         Raises:
             MachineError: this machine cannot build a sandbox.
             SandboxError: this one could not be built; with what bwrap said.
         """
         tier = self._tier.require()
+        egress = None
+        if spec.hosts:
+            if record is None:
+                raise SandboxError(f"{spec.server} has a network, and nobody keeps its receipts")
+            egress = Egress(Way(spec.server, HostRules.of(spec.hosts), self._outside, record))
         wires = _Wires()
         try:
             async with asyncio.timeout(self._waits.launch):
-                return await self._build(spec, tier, wires)
+                return await self._build(spec, tier, wires, egress)
         except TimeoutError as cause:
             limit = f"{self._waits.launch:.0f} seconds"
             raise SandboxError(f"the sandbox of {spec.server} was not ready within {limit}") from cause
@@ -67,21 +83,23 @@ class Launcher:
             if not self._supervisor.alive:
                 await or_discard(_sweep_up(), lambda _: None)
 
-    async def _build(self, spec: SandboxSpec, tier: Tier, wires: "_Wires") -> Instance:
+    async def _build(self, spec: SandboxSpec, tier: Tier, wires: "_Wires", egress: Egress | None) -> Instance:
         identity = tier.identity(next(self._uids))
         # In a thread: a granted folder may lie on a network that hangs.
         composing = asyncio.to_thread(bubblewrap.command, spec, tier.bwrap, identity, wires.hand_over())
         command = await or_discard(composing, Command.close)
         started = await self._supervisor.spawn(command)
         try:
-            tree = await self._at_the_gate(spec, started, wires, limit_processes=identity.setpriv is None)
+            tree = await self._at_the_gate(spec, started, wires, egress, limit_processes=identity.setpriv is None)
         except BaseException:
             started.discard()
+            if egress is not None:
+                egress.close()
             raise
-        return Instance(spec.server, tier.name, tree, wires.take_streams(), self._waits, command.warnings)
+        return Instance(spec.server, tier.name, tree, wires.take_streams(), self._waits, command.warnings, egress)
 
     async def _at_the_gate(
-        self, spec: SandboxSpec, started: Started, wires: "_Wires", *, limit_processes: bool
+        self, spec: SandboxSpec, started: Started, wires: "_Wires", egress: Egress | None, *, limit_processes: bool
     ) -> Tree:
         first_pid = await wires.first_process(spec.server)
         server_pid = await wires.server_process(spec.server)
@@ -94,6 +112,8 @@ class Launcher:
                 most = spec.limits.processes if hard == resource.RLIM_INFINITY else min(spec.limits.processes, hard)
                 resource.prlimit(server_pid, resource.RLIMIT_NPROC, (most, most))
             await _armed(first_pid)
+            if egress is not None:
+                await self._open_ways_out(spec, first_pid, egress)
             wires.let_go()  # fails if the gate is gone; so both were alive when their descriptors were opened
         except BaseException as cause:
             for descriptor in (first, server):
@@ -103,6 +123,18 @@ class Launcher:
                 raise wires.failure(spec.server) from cause
             raise
         return Tree(started, first, server, server_pid)
+
+    async def _open_ways_out(self, spec: SandboxSpec, first_pid: int, egress: Egress) -> None:
+        """Serve the sandbox's network before its server runs.  Without the filter there is no server."""
+        namespace = os.open(f"/proc/{first_pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            listeners = await self._supervisor.listen(namespace, HostRules.of(spec.hosts).ports)
+        except SandboxError as cause:
+            raise SandboxError(
+                f"the network of {spec.server} cannot be filtered here, so it was not started: {cause}",
+                hint=f"bulkhead doctor says why; without hosts, {spec.server} starts without a network",
+            ) from cause
+        await egress.open(listeners)
 
 
 async def _sweep_up() -> None:

@@ -12,6 +12,7 @@ from typing import Final
 
 from broker.errors import SandboxError
 from broker.model import Grants, Limits, Mount, SandboxSpec, ServerName, VerifiedArtifact
+from broker.sandbox.hosts import PROXY_PORT, HostRules
 
 HOME: Final = Path("/home/mcp")
 
@@ -28,6 +29,19 @@ ENVIRONMENT: Final = MappingProxyType(
 )
 OURS_TO_SET: Final = frozenset(ENVIRONMENT) - {"LANG"} | {"PWD"}
 """The user's value of these is left out: it would name folders that do not exist inside."""
+
+_PROXY: Final = f"http://127.0.0.1:{PROXY_PORT}"
+_SOCKS: Final = f"socks5h://127.0.0.1:{PROXY_PORT}"
+_NO_PROXY: Final = "localhost,127.0.0.1,::1"
+OF_THE_NETWORK: Final = MappingProxyType(
+    {
+        **dict.fromkeys(("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"), _PROXY),
+        **dict.fromkeys(("ALL_PROXY", "all_proxy"), _SOCKS),
+        **dict.fromkeys(("NO_PROXY", "no_proxy"), _NO_PROXY),
+        "NODE_USE_ENV_PROXY": "1",
+    }
+)
+"""What a server with hosts is told of its proxy.  Programs that do not look at it are captured all the same."""
 
 VARIABLE_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 MAX_ENVIRONMENT: Final = 128 * 1024  # what Linux takes for a single string of it; servers need a few KiB in all
@@ -81,7 +95,7 @@ def plan(
     folders, client configurations and whatever else no server may be granted.  Names in `OURS_TO_SET` keep our value.
 
     Raises:
-        SandboxError: a grant, a variable or the artifact's own layout may not be; the message names it.
+        SandboxError: a grant, a host, a variable or the artifact's own layout may not be; the message names it.
     """
     server = artifact.server
     code = _code_mounts(artifact)
@@ -91,6 +105,9 @@ def plan(
     granted = {path: Mount(path, path) for path in grants.read}
     granted |= {path: Mount(path, path, writable=True) for path in grants.write}
     _check_argv(artifact)
+    rules = HostRules.of(grants.hosts)
+    rules.check_company(server, [str(path) for path in granted], list(env))
+    environment = {**_environment(server, env, artifact.env), **(OF_THE_NETWORK if rules.rules else {})}
     if cwd == HOME and artifact.cwd is not None:
         cwd = artifact.cwd
     if cwd != HOME and not any(_lies_in(cwd, path) for path in (*granted, *(mount.target for mount in code))):
@@ -98,10 +115,11 @@ def plan(
     return SandboxSpec(
         server=server,
         argv=artifact.argv,
-        env=MappingProxyType(_environment(server, env, artifact.env)),
+        env=MappingProxyType(environment),
         cwd=cwd,
         mounts=tuple(sorted((*code, *granted.values()), key=_outer_first)),
         limits=limits,
+        hosts=rules.texts,
     )
 
 

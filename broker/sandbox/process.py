@@ -14,6 +14,7 @@ from typing import Final
 from broker.config import Waits
 from broker.errors import SandboxError
 from broker.model import ServerName
+from broker.sandbox.egress.service import Egress
 from broker.sandbox.reaper import STATUS
 from broker.sandbox.supervisor import Started
 
@@ -47,8 +48,16 @@ class Instance:
     """A server in its sandbox.  `pid` is the sandbox's outermost process: every process inside descends from it."""
 
     def __init__(
-        self, server: ServerName, tier: str, tree: Tree, streams: Streams, waits: Waits, warnings: tuple[str, ...]
+        self,
+        server: ServerName,
+        tier: str,
+        tree: Tree,
+        streams: Streams,
+        waits: Waits,
+        warnings: tuple[str, ...],
+        egress: Egress | None = None,
     ) -> None:
+        """`egress` serves its network, if it has one, and is closed with it."""
         self.server = server
         self.tier = tier
         self.pid = tree.outer.pid
@@ -57,6 +66,7 @@ class Instance:
         self._tree = tree
         self._streams: Streams | None = streams
         self._waits = waits
+        self._egress = egress
         self._code: int | None = None
         self._first_alive = True
         self._stopping: asyncio.Task[None] | None = None
@@ -109,6 +119,14 @@ class Instance:
             self._signal(pidfd, signal.SIGKILL)
 
     async def _stop(self) -> None:
+        try:
+            await self._end()
+        finally:
+            if self._egress is not None:
+                self._egress.close()
+                await self._egress.wait_closed()
+
+    async def _end(self) -> None:
         streams, self._streams = self._streams, None
         try:
             if streams is not None:
@@ -151,6 +169,8 @@ class Instance:
             return
         for descriptor in (self._tree.outer.pidfd, self._tree.outer.status, self._tree.first, self._tree.server):
             os.close(descriptor)
+        if self._egress is not None:
+            self._egress.close()
         self._ended.set_result(self._code)
 
     def _signal(self, pidfd: int, number: signal.Signals) -> None:

@@ -20,7 +20,10 @@ from collections.abc import Sequence
 from typing import Any, Final, NoReturn
 
 from broker.sandbox.kernel import adopt_orphans, arm_parent_death
+from broker.sandbox.netns import send_listeners
 
+SPAWN, LISTEN = b"spawn", b"listen"
+"""What can be asked for.  Descriptors come along: the request's own words first."""
 MAX_ANSWER: Final = 4096
 MAX_REQUEST: Final = 8 << 20  # one execve takes 2 MiB, and JSON writes a byte with at most six
 MAX_PASSED: Final = 253  # SCM_MAX_FD
@@ -88,6 +91,9 @@ def _answer_one(channel: socket.socket, started: dict[int, int]) -> bool:
     answered: list[int] = []
     try:
         try:
+            if message == LISTEN:
+                _listen(channel, passed)
+                return True
             pid, status = _start(passed, started)
             answered = [os.pidfd_open(pid), status]
             reply: dict[str, object] = {"pid": pid}
@@ -103,14 +109,48 @@ def _answer_one(channel: socket.socket, started: dict[int, int]) -> bool:
     return True
 
 
-def _start(passed: Sequence[int], started: dict[int, int]) -> tuple[int, int]:
-    """Fork and execute; the new process and the pipe its status will come through."""
-    body, *descriptors = passed
+def _request(body: int) -> Any:
     with os.fdopen(os.dup(body), "rb") as file:
         data = file.read(MAX_REQUEST + 1)
     if len(data) > MAX_REQUEST:
         raise ValueError("the request is too large")
-    request = json.loads(data)
+    return json.loads(data)
+
+
+def _listen(channel: socket.socket, passed: Sequence[int]) -> None:
+    """Fork, and let the child answer from inside the sandbox's network.  It ends in seconds, whatever happens.
+
+    Raises:
+        OSError: it could not, in its words.
+    """
+    body, namespace = passed
+    ports = [int(port) for port in _request(body)["ports"]]
+    said, saying = os.pipe2(os.O_CLOEXEC)
+    supervisor = os.getpid()
+    child = os.fork()
+    if child == 0:
+        try:
+            arm_parent_death(signal.SIGKILL)
+            if os.getppid() == supervisor:
+                send_listeners(channel.fileno(), namespace, ports)
+                os._exit(0)
+        except BaseException as cause:  # noqa: BLE001 - nothing may run on in a forked copy of the supervisor
+            os.write(saying, str(cause).encode()[:500])
+        finally:
+            os._exit(CANNOT_START)
+    os.close(saying)
+    try:
+        _, status = os.waitpid(child, 0)
+        if status:
+            raise OSError(os.read(said, 500).decode(errors="replace") or f"it ended with status {status}")
+    finally:
+        os.close(said)
+
+
+def _start(passed: Sequence[int], started: dict[int, int]) -> tuple[int, int]:
+    """Fork and execute; the new process and the pipe its status will come through."""
+    body, *descriptors = passed
+    request = _request(body)
     status, told = os.pipe2(os.O_CLOEXEC)
     supervisor = os.getpid()
     try:

@@ -12,14 +12,14 @@ import os
 import select
 import signal
 import socket
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from broker.errors import SandboxError
 from broker.sandbox.bubblewrap import Command
 from broker.sandbox.kernel import memory_file
-from broker.sandbox.reaper import MAX_ANSWER, supervise
+from broker.sandbox.reaper import LISTEN, MAX_ANSWER, MAX_PASSED, SPAWN, supervise
 from broker.sandbox.sweep import sweep
 
 T = TypeVar("T")
@@ -90,6 +90,16 @@ class Supervisor:
         """
         return await or_discard(self._exchange(command), Started.discard)
 
+    async def listen(self, namespace: int, ports: Sequence[int]) -> list[socket.socket]:
+        """Listeners inside the network `namespace`: the proxy's, one for each of `ports`, the name service's.
+
+        Takes `namespace` over.
+
+        Raises:
+            SandboxError: this machine does not let us in there, or the supervisor is gone.
+        """
+        return await or_discard(self._listen(namespace, ports), _close_all)
+
     async def stop(self) -> None:
         """End it and everything it started.  Idempotent.
 
@@ -112,24 +122,47 @@ class Supervisor:
     async def _exchange(self, command: Command) -> Started:
         try:
             async with self._turn:
-                return await self._ask(command)
+                return await self._start(command)
         finally:
             command.close()
 
-    async def _ask(self, command: Command) -> Started:
-        request = json.dumps(
-            {"argv": command.argv, "env": dict(command.env), "rlimits": command.rlimits}, ensure_ascii=True
-        ).encode()
+    async def _listen(self, namespace: int, ports: Sequence[int]) -> list[socket.socket]:
+        try:
+            async with self._turn:
+                told, passed = await self._ask(LISTEN, {"ports": list(ports)}, (namespace,))
+        finally:
+            os.close(namespace)
+        listeners = [socket.socket(fileno=descriptor) for descriptor in passed]
+        if "error" in told or len(listeners) != len(ports) + 2:
+            _close_all(listeners)
+            raise SandboxError(str(told.get("error", "not all listeners came"))[:300])
+        for listener in listeners:
+            listener.setblocking(False)
+        return listeners
+
+    async def _start(self, command: Command) -> Started:
+        request = {"argv": command.argv, "env": dict(command.env), "rlimits": command.rlimits}
+        told, passed = await self._ask(SPAWN, request, command.descriptors)
+        if "error" in told or len(passed) != 2:
+            for descriptor in passed:
+                os.close(descriptor)
+            raise SandboxError(f"the supervisor could not start a process: {told.get('error', 'no descriptors')}")
+        return Started(int(told["pid"]), *passed)
+
+    async def _ask(
+        self, what: bytes, words: dict[str, Any], descriptors: Sequence[int]
+    ) -> tuple[dict[str, Any], list[int]]:
+        request = json.dumps(words, ensure_ascii=True).encode()
         if self._channel.fileno() < 0:
             raise SandboxError("the supervisor was stopped: no server can be started")
         body = memory_file("request", request)
         try:
             # Strictly one request at a time: the socket's buffer is empty, this cannot block.
-            socket.send_fds(self._channel, [b"spawn"], [body, *command.descriptors])
+            socket.send_fds(self._channel, [what], [body, *descriptors])
             if not await readable(self._channel.fileno(), EXCHANGE_LIMIT):
                 self._channel.close()  # its late answer would be taken for another one's
                 raise SandboxError(f"the supervisor did not answer within {EXCHANGE_LIMIT:.0f} seconds and was ended")
-            answer, passed, _, _ = socket.recv_fds(self._channel, MAX_ANSWER, 2, socket.MSG_CMSG_CLOEXEC)
+            answer, passed, _, _ = socket.recv_fds(self._channel, MAX_ANSWER, MAX_PASSED, socket.MSG_CMSG_CLOEXEC)
         except OSError as cause:
             raise SandboxError(
                 f"the supervisor cannot be reached: {cause.strerror}", hint="restart: bulkhead down, bulkhead up"
@@ -138,12 +171,7 @@ class Supervisor:
             os.close(body)
         if not answer:
             raise SandboxError("the supervisor has died, and every server with it", hint="restart: bulkhead up")
-        told = json.loads(answer)
-        if "error" in told or len(passed) != 2:
-            for descriptor in passed:
-                os.close(descriptor)
-            raise SandboxError(f"the supervisor could not start a process: {told.get('error', 'no descriptors')}")
-        return Started(int(told["pid"]), *passed)
+        return json.loads(answer), passed
 
 
 async def readable(descriptor: int, limit: float | None) -> bool:
@@ -164,6 +192,11 @@ async def readable(descriptor: int, limit: float | None) -> bool:
     finally:
         loop.remove_reader(descriptor)
     return True
+
+
+def _close_all(listeners: Sequence[socket.socket]) -> None:
+    for listener in listeners:
+        listener.close()
 
 
 def _collect(dead: int) -> None:
