@@ -25,7 +25,6 @@ from broker.model import (
     Fact,
     Grants,
     Lifetime,
-    Lifetime,
     LinkId,
     Origin,
     Pin,
@@ -200,16 +199,6 @@ class Link:
     def origin(self) -> Origin:
         """Whose receipts these are."""
         return Origin(self.client, self.server.name, self.session, self.id, self._pin_digest, self.tier)
-
-    @property
-    def caveat(self) -> str:
-        """What every question about a server that is not verified says too."""
-        said = pins.development(self._pin.artifact)
-        return f"; {self.server.name} is a {said}" if said else ""
-
-    def lasting(self, lifetime: Lifetime) -> Lifetime:
-        """How long a yes lasts here: code that changes from day to day gets no standing one."""
-        return "session" if self._pin.launch.dev and lifetime == "always" else lifetime
 
     @property
     def caveat(self) -> str:

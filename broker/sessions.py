@@ -172,7 +172,6 @@ class Sessions:
                 link.admission_delayed()
             answer = await waiting
             lifetime = link.lasting(answer.lifetime)
-            lifetime = link.lasting(answer.lifetime)
         except asyncio.CancelledError:
             ticket.withdraw()
             raise
