@@ -9,11 +9,14 @@ import difflib
 import hashlib
 import hmac
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from broker.errors import ConfigError
 from broker.files import private_folder, read_bounded, sha256_hex, write_private
+from broker.rollback import HeadFile, Mark
 
 TABLE = "agreed.json"
 MAX_DIFF_LINES = 200  # a person reads no more; the file itself is there
@@ -36,13 +39,24 @@ class Drifted:
 class Agreed:
     """The agreed documents under one folder.  Names are paths relative to it."""
 
-    def __init__(self, root: Path, copies: Path, key: bytes) -> None:
+    def __init__(self, root: Path, copies: Path, key: bytes, head: HeadFile | None = None) -> None:
         self._root = root
         self._copies = copies
         self._key = key
-        self.distrusted = False
-        """True when the table of digests itself was changed by somebody else: then nothing counts as agreed."""
+        self._head = head
+        self._last = Mark()
+        self.problem = ""
+        """Why nothing counts as agreed: the table of digests was changed by somebody else, or put back from before."""
         self._digests = self._read_table()
+
+    @property
+    def distrusted(self) -> bool:
+        return bool(self.problem)
+
+    @property
+    def seq(self) -> int:
+        """The number of the last table."""
+        return self._last.seq
 
     def load(self, name: str) -> bytes | None:
         """The agreed text of `name`: the file if it is as agreed, else the last agreed copy; None if never agreed."""
@@ -147,24 +161,36 @@ class Agreed:
         digests = {key: value for key, value in self._digests.items() if key != name}
         if digest is not None:
             digests[name] = digest
-        body = json.dumps(digests, sort_keys=True)
-        table = json.dumps({"agreed": digests, "mac": self._mac(body)}, indent=1, sort_keys=True)
-        write_private(private_folder(self._copies) / TABLE, table.encode())
-        self._digests = digests
+        seq = self._head.next_seq(self._last.seq) if self._head is not None else self._last.seq + 1
+        body = {"agreed": digests, "seq": seq, "prev": self._last.digest}
+        table = json.dumps({**body, "mac": self._mac(body)}, indent=1, sort_keys=True).encode()
+        write_private(private_folder(self._copies) / TABLE, table)
+        self._digests, self._last = digests, Mark(seq, sha256_hex(table))
+        if self._head is not None:
+            self._head.write(self._last)
 
     def _read_table(self) -> dict[str, str]:
+        prev = ""
+        digests: dict[str, str] = {}
         try:
-            table = json.loads(read_bounded(self._copies / TABLE))
+            text = read_bounded(self._copies / TABLE)
+            table = json.loads(text)
             digests = {str(name): str(digest) for name, digest in table["agreed"].items()}
-            genuine = hmac.compare_digest(str(table["mac"]), self._mac(json.dumps(digests, sort_keys=True)))
+            body = {"agreed": digests, "seq": table.get("seq", 0), "prev": str(table.get("prev", ""))}
+            if not isinstance(body["seq"], int) or not hmac.compare_digest(str(table["mac"]), self._mac(body)):
+                raise ValueError("the key does not vouch for it")
+            self._last, prev = Mark(body["seq"], sha256_hex(text)), body["prev"]
         except FileNotFoundError:
-            return {}
+            pass
         except (ValueError, KeyError, AttributeError, TypeError, RecursionError, ConfigError):
-            genuine, digests = False, {}
-        if not genuine:
-            self.distrusted = True
+            self.problem = "the table of agreed documents was changed by somebody else"
             return {}
-        return digests
+        if self._head is not None:
+            self.problem = self._head.problem(self._last, prev)
+        return {} if self.problem else digests
 
-    def _mac(self, body: str) -> str:
-        return hmac.new(self._key, b"agreed-documents\n" + body.encode(), hashlib.sha256).hexdigest()
+    def _mac(self, body: Mapping[str, Any]) -> str:
+        """Over all of the table; over the digests alone where it was written before tables had numbers."""
+        covered = body if body["seq"] else body["agreed"]
+        text = json.dumps(covered, sort_keys=True)
+        return hmac.new(self._key, b"agreed-documents\n" + text.encode(), hashlib.sha256).hexdigest()

@@ -33,6 +33,7 @@ from broker.model import Fact, Grants, Limits, Origin, VerifiedArtifact
 from broker.pinning import Pinner
 from broker.policy.store import GrantBook, PolicyStore
 from broker.registry import Registry
+from broker.rollback import HeadFile
 from broker.sandbox.launcher import Launcher
 from broker.sandbox.plan import plan
 from broker.sandbox.process import Instance
@@ -42,10 +43,12 @@ from broker.sessions import Sessions
 from broker.trust.advisories import Advisories
 from broker.trust.store import Store
 from broker.upkeep import Sources, Upkeep
-from broker.vault.keychain import integrity_key
+from broker.vault.keychain import IntegrityKey, integrity_key, remember, remembered
 
 LOCAL_CLIENT = "local"  # what `bulkhead connect NAME` is without `--client`
 LEDGER_SECONDS = 30 * 86400.0  # a run of a client that said nothing for so long is over
+HEAD = "agreed.head"
+REMEMBER_SECONDS = 5.0  # how long the keychain may be behind the file; it is slow, and the file is the first to know
 _log = logging.getLogger(__name__)
 
 
@@ -59,7 +62,8 @@ async def keep_house(
     """
     started = time.monotonic()
     key = await asyncio.to_thread(integrity_key, paths.state, paths.home)
-    agreed = Agreed(paths.config, paths.state / "agreed", key.key)
+    floor = await asyncio.to_thread(remembered, key, paths.home)
+    agreed = Agreed(paths.config, paths.state / "agreed", key.key, HeadFile(paths.state / HEAD, key.key, floor))
     registry = Registry(agreed, paths.config)
     redactor = Redactor()
     for name, value in registry.secrets().items():
@@ -125,11 +129,15 @@ async def keep_house(
         )
     )
     door, desk = Door(sessions.open_link), FrontDesk(handlers.table(), handlers.gate)
+    if agreed.problem:
+        _log.warning("nothing counts as agreed: %s", agreed.problem)
+        audit.append(Origin(), Fact("violation", "broker", "agreed", body={"problem": agreed.problem}))
     audit.append(Origin(tier=tier.name), Fact("daemon", "broker", "start", body={
         "version": __version__, "python": sys.version.split()[0], "keychain": key.where, "presence": presence,
         "tier": tier.reason, "policy": policy.current.name,
     }))  # fmt: skip
-    works = (audit.run_sync(), sessions.tick(), _watch(consent, news), upkeep.run())
+    works = (audit.run_sync(), sessions.tick(), _watch(consent, news), upkeep.run(),
+             _remember(agreed, key, paths.home))  # fmt: skip
     background = [asyncio.create_task(work) for work in works]
     try:
         await desk.open(listen(paths.control_socket))
@@ -175,6 +183,17 @@ class News:
             await asyncio.wait({future}, timeout=seconds)
         finally:
             self._waiting.discard(future)
+
+
+async def _remember(agreed: Agreed, key: IntegrityKey, home: Path) -> None:
+    """Tell the keychain how far the agreed documents have come, so that an older set of files does not pass for it."""
+    told = 0
+    while key.where != "file":
+        if agreed.seq > told:
+            seq = agreed.seq
+            if await asyncio.to_thread(remember, key, home, seq):
+                told = seq
+        await asyncio.sleep(REMEMBER_SECONDS)
 
 
 async def _watch(consent: ConsentDesk, news: News) -> None:

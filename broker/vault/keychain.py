@@ -75,6 +75,23 @@ def integrity_key(state: Path, home: Path) -> IntegrityKey:
     return IntegrityKey(bytes.fromhex(found), name)
 
 
+def remembered(key: IntegrityKey, home: Path) -> int:
+    """The number this home's keychain remembers; 0 without a keychain, or if it never was told one."""
+    if key.where == "file":
+        return 0
+    text = _bounded(lambda: _get(_counter_account(home))) or ""
+    return int(text) if text.isdecimal() and len(text) < 16 else 0
+
+
+def remember(key: IntegrityKey, home: Path, number: int) -> bool:
+    """Have the keychain remember a number.  False if there is none, or if it does not answer."""
+    return key.where != "file" and bool(_bounded(lambda: _set(_counter_account(home), str(number))))
+
+
+def _counter_account(home: Path) -> str:
+    return f"agreed-{sha256_hex(bytes(home))[:16]}"
+
+
 def _read_mark(path: Path) -> str | None:
     try:
         return read_bounded(path, 256).decode().strip()

@@ -1,6 +1,7 @@
 """What is known about a package counts before a yes, at every start and ever after; the rest of the store can go."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -108,3 +109,23 @@ def test_without_advisories_it_is_said_that_nothing_is_known(home: Running) -> N
     assert (refused.returncode, "no source of advisories" in refused.stderr) == (1, True)
     assert home.bulkhead("advisories", "use", "https://example.invalid/all.zip").returncode == 0
     assert "example.invalid" in home.bulkhead("advisories", "status").stdout
+
+
+def test_documents_put_back_from_a_backup_are_not_taken_for_the_last_ones(home: Running, tmp_path: Path) -> None:
+    assert home.bulkhead("add", "fetch", "--yes", *LINE).returncode == 0
+    kept = {part: getattr(home.paths, part) / name for part, name in (("config", ""), ("state", "agreed"))}
+    for part, folder in kept.items():
+        shutil.copytree(folder, tmp_path / part)
+    assert home.bulkhead("disable", "fetch").returncode == 0
+    assert home.bulkhead("down").returncode == 0
+    for part, folder in kept.items():
+        shutil.rmtree(folder)
+        shutil.copytree(tmp_path / part, folder)
+    started = home.bulkhead("up")
+    assert (started.returncode, "was put back" in started.stdout) == (1, True)
+    status = home.desk.status()
+    assert "an older state of the agreed documents was put back" in status.policy_problem
+    assert "servers/fetch.toml" in status.drifted_documents
+    with home.connect("fetch") as client:
+        assert client.wait() != 0
+        assert "there is no server fetch" in client.errors()

@@ -55,7 +55,7 @@ class Overview:
             questions=len(house.consent.open()),
             servers=len(house.registry.servers()),
             policy=house.policy.current.name,
-            policy_problem=house.policy.problem or house.audit.failure,
+            policy_problem=at.agreed.problem or house.policy.problem or house.audit.failure,
             drifted_documents=[str(document.path) for document in at.agreed.drifted()],
             receipts=house.audit.seq,
         )
