@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any, Final, assert_never
 
 from broker.config import Waits
@@ -30,7 +31,9 @@ from broker.protocol.events import (
 )
 from broker.protocol.frames import FrameDecoder, encode
 
-MAX_QUEUED: Final = 256  # events waiting behind one fdatasync; reading stops long before
+MAX_QUEUED: Final = 256  # events waiting behind one fdatasync; more are left in the pipes
+MAX_QUEUED_BYTES: Final = 16 * 1024 * 1024  # four of the largest messages
+MAX_UNREAD: Final = 32 * 1024 * 1024  # a peer that is so far behind does not read, whatever it makes us say
 PROGRESS_SECONDS: Final = 5.0  # clients reset their own time-out on progress, the shortest seen being 10
 
 _log = logging.getLogger(__name__)
@@ -45,9 +48,11 @@ class Relay:
         self._waits = waits
         self._loop = asyncio.get_running_loop()
         self._queue: deque[Event] = deque()
+        self._queued_bytes = 0
         self._busy = False
         self._ending: asyncio.Future[Ending] = self._loop.create_future()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._stopping: set[asyncio.Task[None]] = set()
         self._questions: dict[int, asyncio.Task[None]] = {}
         self._decoders = {"client": FrameDecoder("client")}
         self._server: LineEndpoint | None = None
@@ -60,7 +65,7 @@ class Relay:
         self._client = LineEndpoint(
             client[0],
             client[1],
-            on_bytes=self._from_client,
+            on_bytes=partial(self._arrived, "client"),
             on_closed=self._client_closed,
             on_drained=self._client_drained,
         )
@@ -84,8 +89,7 @@ class Relay:
     def feed(self, event: Event) -> None:
         """Something happened to the conversation from outside: an admission, an accepted drift."""
         self._queue.append(event)
-        if not self._busy:
-            self._drain()
+        self._drain()
 
     def end(self, reason: str, blame: str = "") -> None:
         """End the link now."""
@@ -98,39 +102,34 @@ class Relay:
             since = endpoint.stuck_since if endpoint is not None else None
             if since is not None and now - since > self._waits.send:
                 self.end(f"the {side} did not read for {self._waits.send:.0f} s", side)
-        if self._launch_deadline is not None:
-            if not self._conversation.starting:
+        if not self._conversation.starting:
+            if self._launch_deadline is not None:
                 self._launch_deadline = None
-                self._edges.changed()
-            elif now > self._launch_deadline:
-                self._launch_deadline = None
-                self._server_ended("it did not answer its opening in time")
-        if self._client_gone and not self._conversation.awaiting:
-            self.end("the client closed the link", "client")
+                self._changed()
+        elif self._launch_deadline is None:  # it said that its lists changed, and is asked for them again
+            self._launch_deadline = now + self._waits.launch
+        elif now > self._launch_deadline:
+            self._server_ended("it did not answer its opening in time")
+        self._leave()
 
     # --- events in ---
 
-    def _from_client(self, data: bytes) -> None:
-        self._arrived("client", data)
-
-    def _from_server(self, data: bytes) -> None:
-        self._arrived("server", data)
-
     def _arrived(self, side: Side, data: bytes) -> None:
+        if self._ending.done():
+            return
         for frame in self._decoders[side].feed(data):
+            self._queued_bytes += frame.size
             if frame.fault is not None:
                 self._queue.append(Garbled(side, str(frame.fault.error), frame.fault.reply, frame.size))
             elif frame.message is not None:
                 event = FromClient if side == "client" else FromServer
                 self._queue.append(event(frame.message, frame.size))
-        if not self._busy:
-            self._drain()
-        if len(self._queue) > MAX_QUEUED:
-            self._pause(side)
+        self._drain()
 
     def _drain(self) -> None:
         while self._queue and not self._busy and not self._ending.done():
             event = self._queue.popleft()
+            self._queued_bytes -= event.size if isinstance(event, FromClient | FromServer | Garbled) else 0
             try:
                 rest = self._perform(self._conversation.receive(event))
             except Exception as problem:  # noqa: BLE001 - the top of this conversation: it closes, it never carries on
@@ -139,6 +138,20 @@ class Relay:
             if rest:
                 self._busy = True
                 self._start(self._finish(rest))
+        self._regulate()
+        self._leave()
+
+    def _regulate(self) -> None:
+        """Listen to each side only while there is room for what it says: the one place that pauses and resumes."""
+        if self._ending.done():
+            return
+        room = len(self._queue) <= MAX_QUEUED and self._queued_bytes <= MAX_QUEUED_BYTES
+        for endpoint, other in ((self._client, self._server), (self._server, self._client)):
+            if endpoint is not None:
+                if room and not (other is not None and other.congested):
+                    endpoint.resume_reading()
+                else:
+                    endpoint.pause_reading()
 
     async def _finish(self, rest: list[Effect]) -> None:
         """Perform what stands behind a durable record, once that is on the disk."""
@@ -156,8 +169,6 @@ class Relay:
         finally:
             self._busy = False
         self._drain()
-        if len(self._queue) <= MAX_QUEUED:
-            self._resume()
 
     # --- effects out ---
 
@@ -191,116 +202,113 @@ class Relay:
         return []
 
     def _forward(self, to: Side, line: bytes) -> None:
-        if to == "client":
-            self._client.send(line)
-            if self._client.congested and self._server is not None:
-                self._server.pause_reading()
-            return
-        if self._server is None:
+        endpoint = self._client if to == "client" else self._server
+        if endpoint is None:
+            if any(isinstance(event, ServerGone) for event in self._queue):
+                return  # it ended while this waited for the disk; that event answers whoever waits
             raise ProtocolError("the broker", "had a message for a server that does not run")
-        self.calls += 1
-        self._server.send(line)
-        if self._server.congested:
-            self._client.pause_reading()
+        self.calls += to == "server"
+        endpoint.send(line)
+        if endpoint.waiting > MAX_UNREAD:
+            self.end(f"the {to} does not read what it is sent", to)
 
     async def _ask(self, question: int, call: Call, decision: Decision) -> None:
         waiting = asyncio.ensure_future(self._edges.ask(call, decision))
         try:
-            while True:
-                done, _ = await asyncio.wait({waiting}, timeout=PROGRESS_SECONDS)
-                if done:
-                    break
+            while not (await asyncio.wait({waiting}, timeout=PROGRESS_SECONDS))[0]:
                 if not self._busy and not self._ending.done():
                     self._perform(self._conversation.still_waiting(question))
-            self._questions.pop(question, None)
-            self.feed(Answered(question, waiting.result()))
+            answer = waiting.result()
         except BulkheadError as problem:
-            self.feed(Answered(question, Decision(Verdict.DENY, "no answer", str(problem))))
-        except asyncio.CancelledError:
-            raise
-        except Exception as problem:  # noqa: BLE001 - as above
-            self._break(problem)
+            answer = Decision(Verdict.DENY, "no answer", str(problem))
         finally:
+            self._questions.pop(question, None)
             waiting.cancel()
+            await asyncio.wait({waiting})
+        self.feed(Answered(question, answer))
 
     async def _launch(self) -> None:
-        self._edges.changed()
+        self._changed()
         try:
             running = await self._edges.launch()
         except BulkheadError as problem:
             hint = f"; try: {problem.hint}" if problem.hint else ""
             self.feed(NotStarted(f"{problem}{hint}"))
-            self._edges.changed()
-            return
-        except asyncio.CancelledError:
-            raise
-        except Exception as problem:  # noqa: BLE001 - as above
-            self._break(problem)
+            self._changed()
             return
         self._running = running
         if self._ending.done():
             return
         self._decoders["server"] = FrameDecoder("server")
         streams = running.take_streams()
+        self._last_words = LastWords(streams.stderr)
         self._server = LineEndpoint(
             streams.stdout,
             streams.stdin,
-            on_bytes=self._from_server,
-            on_closed=lambda: self._server_ended("it closed its output"),
-            on_drained=self._server_drained,
+            on_bytes=partial(self._arrived, "server"),
+            on_closed=partial(self._server_ended, "it ended, or closed its input or output"),
+            on_drained=self._regulate,
         )
-        self._last_words = LastWords(streams.stderr)
         self._launch_deadline = self._loop.time() + self._waits.launch
-        self._server.start()
         self.feed(Started())
-        self._edges.changed()
+        self._changed()
 
     def _server_ended(self, reason: str) -> None:
-        running, server = self._running, self._server
-        self._running = self._server = None
-        self._launch_deadline = None
-        if server is None:
+        if self._server is None:
             return
-        server.close()
-        if running is not None:
-            self._start(self._stopped(running))
+        self._let_go()
+        self._launch_deadline = None
         self.feed(ServerGone(reason))
-        self._edges.changed()
+        self._changed()
 
-    async def _stopped(self, running: Running) -> None:
-        await running.stop()
+    def _let_go(self) -> None:
+        """Close the server's streams and stop its tree, in a task that is never cut short."""
+        if self._server is not None:
+            self._server.close()
+        if self._running is not None:
+            task = self._loop.create_task(self._stop(self._running, self._last_words))
+            self._stopping.add(task)
+            task.add_done_callback(self._stopping.discard)
+        self._server = self._running = self._last_words = None
+
+    async def _stop(self, running: Running, last_words: LastWords | None) -> None:
+        try:
+            await running.stop()
+        except Exception as problem:  # noqa: BLE001 - as above
+            self._break(problem)
+        finally:
+            if last_words is not None:
+                last_words.close()
 
     # --- ends and bounds ---
 
     def _client_closed(self) -> None:
-        """The client says nothing more.  What it still waits for is answered first; `tick` bounds nothing here, the
-        questions and launches behind it have deadlines of their own."""
         self._client_gone = True
-        if not self._conversation.awaiting or self._client.waiting:
-            self.end("the client closed the link", "client")
+        self._leave()
+
+    def _leave(self) -> None:
+        """End the link of a client that said its last, once it has what it waited for or can take nothing any more.
+
+        Nothing bounds this wait here: the questions and launches behind it have deadlines, and so has sending.
+        """
+        if self._client_gone:
+            waits = self._conversation.awaiting or self._client.waiting or self._queue or self._busy
+            if self._client.broken or not waits:
+                self.end("the client closed the link", "client")
 
     def _client_drained(self) -> None:
         if self._ending.done():
             self._last_lines.set()
-        if self._server is not None:
-            self._server.resume_reading()
+        self._regulate()
+        self._leave()
 
-    def _server_drained(self) -> None:
-        if not self._client_gone:
-            self._client.resume_reading()
+    def _changed(self) -> None:
+        try:
+            self._edges.changed()
+        except Exception as problem:  # noqa: BLE001 - as above
+            self._break(problem)
 
-    def _pause(self, side: Side) -> None:
-        endpoint = self._client if side == "client" else self._server
-        if endpoint is not None:
-            endpoint.pause_reading()
-
-    def _resume(self) -> None:
-        if not self._client_gone:
-            self._client.resume_reading()
-        if self._server is not None:
-            self._server.resume_reading()
-
-    def _break(self, problem: Exception) -> None:
+    def _break(self, problem: BaseException) -> None:
         """Something of ours failed: close, and say what, without the message that caused it."""
         if not isinstance(problem, BulkheadError):
             _log.exception("a link failed", exc_info=problem)
@@ -311,20 +319,29 @@ class Relay:
     def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self._loop.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._finished)
         return task
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (problem := task.exception()) is not None:
+            self._break(problem)
 
     async def _close(self, ending: Ending) -> None:
         """Ordered and bounded: stop listening, let the client take its last lines, stop the server's tree."""
         self._client.pause_reading()
-        for task in tuple(self._tasks):
+        tasks = tuple(self._tasks)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._client.waiting and ending.blame != "client":
-            await asyncio.wait({asyncio.ensure_future(self._last_lines.wait())}, timeout=self._waits.stop_stdin)
-        self._client.close()
-        if self._server is not None:
-            self._server.close()
-        if self._running is not None:
-            await asyncio.shield(self._running.stop())
-        self._server = self._running = None
+        try:
+            await asyncio.gather(*tasks, return_exceptions=True)
+            if self._client.waiting and ending.blame != "client":
+                async with asyncio.timeout(self._waits.stop_stdin):
+                    await self._last_lines.wait()
+        except TimeoutError:
+            pass  # it does not read; nobody waits longer for it
+        finally:
+            self._client.close()
+            self._let_go()
+            if self._stopping:
+                await asyncio.wait(self._stopping)
