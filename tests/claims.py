@@ -17,6 +17,7 @@ CLAIMS: Final[dict[str, str]] = {
     "C12": "One changed byte in the store refuses the launch, and the refusal names the file.",
     "C13": "Lists are answered from the agreed catalog, without starting the server.",
     "C14": "A tool that is new or changed since you agreed is held until you look at it.",
+    "C15": "An update from another publisher, or without the signature or provenance it had, is refused.",
     # the sandbox
     "C20": "A server has no network.",
     "C21": "A server sees an empty home instead of yours, and of your files only what you granted.",

@@ -159,6 +159,7 @@ async def test_an_update_tells_of_new_scripts_and_dependencies_and_of_going_back
     assert codes(await house.prepare("npx -y server@1.0.0")) == ["NEW_VERSION", "DOWNGRADE"]
 
 
+@pytest.mark.claim("C15")
 async def test_an_update_by_somebody_else_is_refused_and_the_old_pin_stays(
     house: House, npm: SigningNpmRegistry
 ) -> None:
@@ -167,6 +168,7 @@ async def test_an_update_by_somebody_else_is_refused_and_the_old_pin_stays(
     assert "PUBLISHER_CHANGED: it would come from somebody else" in await house.refusal("npx -y server")
 
 
+@pytest.mark.claim("C15")
 async def test_an_update_that_lost_its_attestation_or_signature_is_refused(
     house: House, npm: SigningNpmRegistry
 ) -> None:

@@ -10,7 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.errors import TrustError
-from broker.model import ArtifactKind, Interpreter, LaunchRequest, PackageRef, Pin, PinnedArtifact, ServerName
+from broker.model import (
+    ArtifactKind,
+    EvidenceKind,
+    EvidenceRecord,
+    EvidenceState,
+    Interpreter,
+    LaunchRequest,
+    PackageRef,
+    Pin,
+    PinnedArtifact,
+    Publisher,
+    ServerName,
+)
 from broker.trust.pins import command, describe, from_text, pin_digest, to_text
 
 TREE, OTHER = "a" * 64, "b" * 64
@@ -24,6 +36,15 @@ ARTIFACT = PinnedArtifact(
     packages=(PackageRef("pkg", "1.0.0", "sha512-x", "node_modules/pkg"),), interpreter=NODE, findings=("odd",),
 )  # fmt: skip
 PIN = Pin(ServerName("files"), "2026-01-01T00:00:00Z", LAUNCH, ARTIFACT, catalog="c" * 64)
+PUBLISHER = Publisher(
+    issuer="https://issuer.test", subject="https://forge.test/org/repo/release.yml@refs/tags/v1",
+    repository="https://forge.test/org/repo", repository_id="1001", owner_id="2002", workflow="release.yml",
+    ref="refs/tags/v1", commit="d" * 40, runner="github-hosted", log_index=7, signed_at=1_780_000_000,
+)  # fmt: skip
+SIGNED = replace(
+    ARTIFACT, publisher=PUBLISHER, packages=(replace(ARTIFACT.packages[0], signature="verified"),),
+    evidence=tuple(EvidenceRecord(kind, "verified") for kind in get_args(EvidenceKind)),
+)  # fmt: skip
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 TEXTS = st.lists(TEXT, max_size=3).map(tuple)
@@ -40,11 +61,16 @@ LAUNCHES = st.builds(
 INTERPRETERS = st.builds(
     Interpreter, path=PATHS.map(Path), version=TEXT, sha256=HASHES, prefix=st.none() | PATHS.map(Path)
 )
+STATES = st.sampled_from(get_args(EvidenceState))
+RECORDS = st.builds(EvidenceRecord, st.sampled_from(get_args(EvidenceKind)), STATES, TEXT)
+COUNTS = st.integers(0, 2**63 - 1)
+PUBLISHERS = st.builds(Publisher, *[TEXT] * 9, COUNTS, COUNTS)
 TREES = st.builds(
     PinnedArtifact, kind=st.sampled_from(["npm", "pypi"]), name=TEXT, version=TEXT, tree=HASHES,
     entry=PIECES.map("/".join), file_count=st.integers(0, 10**6), byte_count=st.integers(0, 10**12),
-    packages=st.lists(st.builds(PackageRef, TEXT, TEXT, TEXT, TEXT), max_size=2).map(tuple), interpreter=INTERPRETERS,
-    findings=TEXTS,
+    packages=st.lists(st.builds(PackageRef, TEXT, TEXT, TEXT, TEXT, STATES), max_size=2).map(tuple),
+    interpreter=INTERPRETERS, findings=TEXTS, evidence=st.lists(RECORDS, max_size=3).map(tuple),
+    publisher=st.none() | PUBLISHERS, maintainers=TEXTS, released=TEXT,
 )  # fmt: skip
 PROGRAMS = st.builds(
     lambda path, sha256, kind, interpreter: PinnedArtifact(
@@ -82,6 +108,10 @@ def test_the_digest_speaks_of_every_part_of_the_pin() -> None:
         replace(PIN, artifact=replace(ARTIFACT, entry="node_modules/pkg/other.js")),
         replace(PIN, artifact=replace(ARTIFACT, interpreter=replace(NODE, sha256=TREE))),
         replace(PIN, artifact=replace(ARTIFACT, packages=())),
+        replace(PIN, artifact=replace(ARTIFACT, packages=SIGNED.packages)),
+        replace(PIN, artifact=SIGNED),
+        replace(PIN, artifact=replace(SIGNED, publisher=replace(PUBLISHER, owner_id="2003"))),
+        replace(PIN, artifact=replace(SIGNED, evidence=())),
     )
     assert len({pin_digest(each) for each in (PIN, *changed)}) == len(changed) + 1
 
@@ -106,6 +136,8 @@ REFUSED: Mapping[str, tuple[Callable[[str], str], str]] = {
     "an absolute entry": (lambda text: text.replace("node_modules/pkg/index.js", "/bin/sh"), "entry outside"),
     "a relative interpreter": (lambda text: text.replace("/usr/bin/node", "node"), "must be an absolute path"),
     "a climbing interpreter": (lambda text: text.replace("/usr/bin/node", "/usr/../tmp/node"), "an absolute path"),
+    "an unknown state of a signature": (
+        lambda text: text.replace('signature = "unavailable"', 'signature = "fine"'), "must be one of verified"),
     "half a text": (lambda text: text[: len(text) // 2] + "[", "is not TOML"),
 }  # fmt: skip
 
@@ -159,3 +191,23 @@ def test_a_person_is_told_the_whole_command_what_was_verified_and_what_was_found
     for fact in ("ZONE=UTC", "pkg 1.0.0", "1 packages", "SHA-512", "3 files, 12 bytes", TREE, OTHER, "look", "odd",
                  "until you update", "not verified: who published it"):  # fmt: skip
         assert fact in text
+
+
+def test_a_person_is_told_who_built_it_or_that_nobody_knows() -> None:
+    text = "\n".join(describe(SIGNED, LAUNCH))
+    for fact in (
+        "verified: built by https://forge.test/org/repo, release.yml", "owner 2002, repository 1001", "2026-05-28",
+        "at refs/tags/v1, commit dddd", "log entry 7", "signature on 1 of 1 packages",
+    ):  # fmt: skip
+        assert fact in text
+    assert "not verified" not in text
+    for state in ("missing", "unavailable"):
+        lacking = replace(ARTIFACT, evidence=(EvidenceRecord("provenance", state, "it answers 404"),))
+        (line,) = (line for line in describe(lacking, LAUNCH) if line.startswith("not verified"))
+        assert line.startswith("not verified: who published it (") and "it answers 404" in line
+
+
+def test_names_in_a_certificate_are_shown_as_plain_text() -> None:
+    odd = replace(PUBLISHER, repository="https://forge.test/\u202e\x1b[2J", workflow="x" * 5000, ref="a\nverified: b")
+    for line in describe(replace(SIGNED, publisher=odd, maintainers=("\x1b[2J",)), LAUNCH):
+        assert line.isprintable() and line.isascii() and len(line) < 1000
