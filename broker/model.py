@@ -161,10 +161,9 @@ class EvidenceRecord:
 
 @dataclass(frozen=True, slots=True)
 class Publisher:
-    """Who built a package, as the certificate behind its provenance says.
+    """Who built a package, as its certificate says, and when (seconds since the epoch), as the transparency log does.
 
     The ids are the forge's own numbers and are never given to somebody else; names and addresses can be.
-    `signed_at` is seconds since the epoch, as the transparency log signed it.
     """
 
     issuer: str
@@ -182,10 +181,7 @@ class Publisher:
 
 @dataclass(frozen=True, slots=True)
 class PackageRef:
-    """One package of a closure: `integrity` is `sha256:<hex>` or npm's `sha512-<base64>`.
-
-    `signature` is the state of the registry's own signature.
-    """
+    """One package: `integrity` is `sha256:<hex>` or npm's `sha512-<base64>`, `signature` is about the registry's own."""
 
     name: str
     version: str
