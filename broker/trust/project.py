@@ -124,8 +124,14 @@ async def _environment(request: LaunchRequest, environment: Mapping[str, str], w
     root = await anyio.to_thread.run_sync(project_of, folder, _PYTHON, environment)
     # Python finds the environment only when it is started through the environment's own path
     interpreter = Interpreter(runner, python.interpreter.version, python.interpreter.sha256, python.interpreter.prefix)
-    program = (*_NO_CACHE, *request.extra, "-m", request.module or "")
+    program = (*_NO_CACHE, _alone(interpreter), *request.extra, "-m", request.module or "")
     return _project(root or folder, interpreter, program, str(folder / VENV_MARK))
+
+
+def _alone(python: Interpreter) -> str:
+    """The flag that keeps `-m` from looking into the folder the server starts in, which it can write to."""
+    major, minor, *_ = python.version.split(".")
+    return "-P" if (int(major), int(minor)) >= (3, 11) else "-I"
 
 
 async def _file(request: LaunchRequest, environment: Mapping[str, str], work: Path, run: Run) -> PinnedArtifact:

@@ -146,6 +146,8 @@ class Store:
         """
         text = listing.text()
         name = tree_hash(text)
+        if len(text) > MAX_LISTING:
+            raise TrustError(f"the project has {len(listing.entries)} files and folders, too many to keep")
         try:
             write_private(self._listings / name, text, mode=0o400)
         except ConfigError as cause:
@@ -192,7 +194,7 @@ class Store:
         return VerifiedArtifact(
             server=pin.server,
             kind=artifact.kind,
-            tree=artifact.tree,
+            tree=artifact.tree or next((tree for _, tree in artifact.folders), ""),
             argv=command(artifact, pin.launch),
             mounts=(*self._mounts(artifact), *self._covers(pin)),
             cwd=Path(pin.launch.cwd) if pin.launch.cwd is not None else None,
