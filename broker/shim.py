@@ -31,13 +31,12 @@ def main(argv: list[str]) -> int:
     try:
         name, client, home = _arguments(argv)
         conf = _configuration(home)
-        secret = _read(conf["clients"] + "/" + client + ".secret", CONFIG_LIMIT).strip()
         link = _connect(conf, home)
     except Refused as problem:
         _say(str(problem))
         return 3
     try:
-        return _carry(link, name, client, secret)
+        return _carry(link, name, client, _secret(conf, client))
     except Refused as problem:
         _say(str(problem))
         return 1
@@ -85,6 +84,16 @@ def _configuration(home: str) -> dict[str, str]:
     if missing:
         raise Refused(f"{path} lacks {', '.join(missing)}\ntry: bulkhead up")
     return conf
+
+
+def _secret(conf: dict[str, str], client: str) -> bytes:
+    path = conf["clients"] + "/" + client + ".secret"
+    try:
+        return _read(path, CONFIG_LIMIT).strip()
+    except FileNotFoundError:
+        raise Refused(f"{client!r} is not a registered client\ntry: bulkhead client add {client}") from None
+    except OSError as problem:
+        raise Refused(f"{path} cannot be read ({problem})\ntry: bulkhead client list") from None
 
 
 def _connect(conf: dict[str, str], home: str) -> _socket.socket:

@@ -153,8 +153,11 @@ class ClientSide:
         assert link.era is not None
         if link.admission is not Admission.ADMITTED:
             client, server = link.names.client, link.names.server
-            why = "a person said no" if link.admission is Admission.REFUSED else "nobody has said yes yet"
-            text = f"refused by Bulkhead (connection): {client} may not use {server}: {why}; to allow: bulkhead pending"
+            if link.admission is Admission.REFUSED:
+                why, cure = "a person said no", "connect again and answer yes"
+            else:
+                why, cure = "nobody has said yes yet", "bulkhead pending"
+            text = f"refused by Bulkhead (connection): {client} may not use {server}: {why}; to allow: {cure}"
             link.heard("client", request, target, size)
             link.reply(request, replies.refusal(link.era, request.method, request.id, text))
             return
