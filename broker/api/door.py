@@ -11,7 +11,7 @@ import socket
 from collections.abc import Callable
 from typing import Final
 
-from broker.endpoints.stdio import can_be_polled
+from broker.endpoints.stdio import can_be_polled, reopened
 from broker.errors import BulkheadError, ProtocolError
 from broker.model import Peer
 from broker.processes import peer_of
@@ -21,6 +21,7 @@ MAX_HELLO: Final = 8192
 HELLO_SECONDS: Final = 5.0
 MAX_LINKS: Final = 4096  # descriptors of one process; far above what a person's clients open
 FIELDS: Final = 5
+PAUSE_SECONDS: Final = 1.0  # until another link may have given its descriptors back
 
 _log = logging.getLogger(__name__)
 
@@ -39,21 +40,29 @@ class Door:
 
     async def close(self) -> None:
         """Let nobody in any more, and wait until everybody was told why their link ended."""
-        if self._listener is not None:
-            asyncio.get_running_loop().remove_reader(self._listener)
-            self._listener.close()
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            asyncio.get_running_loop().remove_reader(listener)
+            listener.close()
         if self._visitors:
             await asyncio.wait(self._visitors, timeout=HELLO_SECONDS)
         for task in self._visitors:
             task.cancel()
+        await asyncio.gather(*self._visitors, return_exceptions=True)
 
     def _knock(self) -> None:
         if self._listener is None:
             return
         try:
             connection, _ = self._listener.accept()
-        except OSError:
-            return  # the shim gave up, or we are out of descriptors; it is told by its own time-out
+        except BlockingIOError:
+            return  # the shim gave up
+        except OSError as problem:
+            _log.error("nobody can be let in for a moment: %s", problem.strerror)
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(self._listener)  # out of descriptors: it would wake us again and again for nothing
+            loop.call_later(PAUSE_SECONDS, self._listen_again)
+            return
         if len(self._visitors) >= MAX_LINKS:
             connection.close()
             return
@@ -62,6 +71,10 @@ class Door:
         self._visitors.add(task)
         task.add_done_callback(self._visitors.discard)
 
+    def _listen_again(self) -> None:
+        if self._listener is not None:
+            asyncio.get_running_loop().add_reader(self._listener, self._knock)
+
     async def _receive(self, connection: socket.socket) -> None:
         with connection:
             descriptors: list[int] = []
@@ -69,11 +82,12 @@ class Door:
                 async with asyncio.timeout(HELLO_SECONDS):
                     text = await _hello(connection, descriptors)
                 visit = self._welcome(text, descriptors, connection)
-            except (BulkheadError, TimeoutError, OSError) as problem:
-                for descriptor in descriptors:
-                    os.close(descriptor)
+            except Exception as problem:  # noqa: BLE001 - the top of this conversation: it closes, and says so
                 _tell(connection, b"no " + _sentence(problem))
                 return
+            finally:
+                for descriptor in descriptors:  # those of a link that was opened are not in here any more
+                    os.close(descriptor)
             _tell(connection, b"ok " + visit.link.encode())
             await self._stay(connection, visit)
 
@@ -83,6 +97,11 @@ class Door:
             raise ProtocolError("the shim", "speaks another language than this daemon", hint="bulkhead down")
         if len(descriptors) != 2 or not all(can_be_polled(descriptor) for descriptor in descriptors):
             raise ProtocolError("the shim", "did not hand over two pipes or sockets")
+        try:
+            descriptors[0] = reopened(descriptors[0], os.O_RDONLY)
+            descriptors[1] = reopened(descriptors[1], os.O_WRONLY)
+        except OSError as cause:
+            raise ProtocolError("the shim", f"handed over a pipe that cannot be used: {cause.strerror}") from cause
         hello = Hello(server=fields[1], client=fields[2], secret=fields[3], cwd=fields[4])
         visit = self._open_link(hello, peer_of(connection, hello.cwd), (descriptors[0], descriptors[1]))
         descriptors.clear()  # they belong to the link now
@@ -97,10 +116,11 @@ class Door:
             await asyncio.wait({ended, hangup}, return_when=asyncio.FIRST_COMPLETED)
             if not ended.done():
                 visit.leave()
-            reason = await ended
-            _tell(connection, f"end {1 if reason else 0} {reason}".encode())
+            reason = await asyncio.shield(ended)  # it is the link's, and says to others too why it ended
+            _tell(connection, f"end {1 if reason else 0} {reason}".encode("utf-8", "replace"))
         finally:
             hangup.cancel()
+            await asyncio.wait({hangup})  # it listens on the connection, which is closed next
 
 
 async def _hello(connection: socket.socket, descriptors: list[int]) -> bytes:
@@ -114,9 +134,7 @@ async def _hello(connection: socket.socket, descriptors: list[int]) -> bytes:
             await readable
         finally:
             loop.remove_reader(connection)
-        data, received, _flags, _address = socket.recv_fds(connection, MAX_HELLO, 4)
-        for descriptor in received:
-            os.set_inheritable(descriptor, False)
+        data, received, _flags, _address = socket.recv_fds(connection, MAX_HELLO, 4, socket.MSG_CMSG_CLOEXEC)
         descriptors += received
         text += data
         if not data or len(text) > MAX_HELLO or len(descriptors) > 2:
@@ -131,8 +149,11 @@ def _wake(future: "asyncio.Future[None]") -> None:
 
 def _sentence(problem: BaseException) -> bytes:
     if isinstance(problem, BulkheadError):
-        return f"{problem}\t{problem.hint or 'bulkhead status'}".replace("\n", " ").encode()
-    return b"the shim did not say hello in time\tbulkhead status"
+        return f"{problem}\t{problem.hint or 'bulkhead status'}".replace("\n", " ").encode("utf-8", "replace")
+    if isinstance(problem, OSError):
+        return b"the shim did not say hello in time\tbulkhead status"
+    _log.error("a link could not be opened", exc_info=problem)
+    return f"the link could not be opened inside the daemon: {type(problem).__name__}\tbulkhead status".encode()
 
 
 def _tell(connection: socket.socket, line: bytes) -> None:

@@ -5,8 +5,10 @@ Nothing here reads ahead without bound: while the other side does not take what 
 
 import asyncio
 import os
+import socket
 import stat
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 READ_SIZE: Final = 65536
@@ -46,6 +48,14 @@ class LineEndpoint:
         """Loop time since when the peer has not taken anything although something waits for it."""
         for descriptor in (read_descriptor, write_descriptor):
             os.set_blocking(descriptor, False)
+        read, write = _as_socket(read_descriptor), _as_socket(write_descriptor)
+        self._sockets = [each for each in (read, write) if each is not None]
+        self._take: Callable[[], bytes] = (
+            partial(read.recv, READ_SIZE, socket.MSG_DONTWAIT) if read else partial(os.read, read_descriptor, READ_SIZE)
+        )
+        self._give: Callable[[bytes | bytearray], int] = (
+            (lambda data: write.send(data, socket.MSG_DONTWAIT)) if write else partial(os.write, write_descriptor)
+        )
 
     def start(self) -> None:
         self.resume_reading()
@@ -91,12 +101,14 @@ class LineEndpoint:
         self._closed = True
         self.pause_reading()
         self._stop_writing()
+        for each in self._sockets:
+            each.detach()
         os.close(self._write_descriptor)
         os.close(self._read_descriptor)
 
     def _readable(self) -> None:
         try:
-            data = os.read(self._read_descriptor, READ_SIZE)
+            data = self._take()
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
@@ -114,7 +126,7 @@ class LineEndpoint:
 
     def _write(self, data: bytes | bytearray) -> int:
         try:
-            return os.write(self._write_descriptor, data)
+            return self._give(data)
         except (BlockingIOError, InterruptedError):
             return 0
         except OSError:
@@ -145,5 +157,29 @@ class LineEndpoint:
 
 def can_be_polled(descriptor: int) -> bool:
     """True for pipes and sockets, which the event loop can wait for."""
-    mode = os.fstat(descriptor).st_mode
-    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
+    return stat.S_ISFIFO(os.fstat(descriptor).st_mode) or _is_socket(descriptor)
+
+
+def reopened(descriptor: int, access: int) -> int:
+    """An end of the same pipe that never blocks us, whatever its other holders do; a socket as it is.
+
+    Whether a descriptor blocks belongs to what was opened, which whoever handed it over shares with us: they could
+    switch it back, and then one write of ours would stop every link.  A socket is asked not to block call by call.
+    `descriptor` is closed, or returned.
+
+    Raises:
+        OSError: the pipe's owner or mode does not let us open it, or nobody is at its other end any more.
+    """
+    if _is_socket(descriptor):
+        return descriptor
+    ours = os.open(f"/proc/self/fd/{descriptor}", access | os.O_NONBLOCK | os.O_CLOEXEC)
+    os.close(descriptor)
+    return ours
+
+
+def _as_socket(descriptor: int) -> socket.socket | None:
+    return socket.socket(fileno=descriptor) if _is_socket(descriptor) else None
+
+
+def _is_socket(descriptor: int) -> bool:
+    return stat.S_ISSOCK(os.fstat(descriptor).st_mode)

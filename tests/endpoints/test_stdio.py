@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import signal
 import socket
 from collections.abc import Iterator
 
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from broker.endpoints.stdio import HIGH_WATER, LineEndpoint, can_be_polled
+from broker.endpoints.stdio import HIGH_WATER, LineEndpoint, can_be_polled, reopened
 from tests.waiting import WITHIN, open_descriptors, turns, until
 
 
@@ -261,3 +262,46 @@ def test_pipes_and_sockets_can_be_waited_for_and_files_can_not() -> None:
     os.close(read)
     os.close(write)
     assert found == [True, True, True, False, False]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("kind", ["pipe", "socket"])
+async def test_a_client_that_makes_its_descriptors_block_again_cannot_stop_the_daemon(kind: str) -> None:
+    if kind == "pipe":
+        read, speak = os.pipe()
+        hear, write = os.pipe()
+    else:
+        one, other = socket.socketpair()
+        speak = hear = other.detach()
+        read = one.detach()
+        write = os.dup(read)
+    shared = [os.dup(read), os.dup(write)]  # what the shim keeps of what it hands over
+    read, write = reopened(read, os.O_RDONLY), reopened(write, os.O_WRONLY)
+    endpoint = LineEndpoint(read, write, on_bytes=lambda _: None, on_closed=lambda: None, on_drained=lambda: None)
+    try:
+        for descriptor in shared:
+            os.set_blocking(descriptor, True)
+        with _only_for_a_while():
+            endpoint.send(b"x" * (HIGH_WATER + 1))  # more than any pipe takes
+            endpoint._readable()  # woken for bytes that somebody else took
+        assert 0 < endpoint.waiting <= HIGH_WATER
+    finally:
+        endpoint.close()
+        for descriptor in {speak, hear, *shared}:
+            os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _only_for_a_while() -> Iterator[None]:
+    """A system call that blocks in the main thread is broken off, which fails the test."""
+
+    def broken_off(*_: object) -> None:
+        raise AssertionError("the event loop was blocked")
+
+    before = signal.signal(signal.SIGALRM, broken_off)
+    signal.setitimer(signal.ITIMER_REAL, 5)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
