@@ -62,6 +62,7 @@ class Store:
             for folder in (self._objects, self._listings, self._staging, self._empty):
                 private_folder(folder)
             (root / LOCK).touch(0o600)
+            self._empty.chmod(0o555)  # it stands in for folders of projects, whoever a server runs as
             self._sweep()
         except OSError as cause:
             raise _unusable(root, cause) from cause

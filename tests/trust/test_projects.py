@@ -202,10 +202,14 @@ def test_the_nearest_project_is_found_and_a_home_is_none(tmp_path: Path) -> None
 # --- a virtual environment ---
 
 
+def packages_of(environment: Path) -> Path:
+    return next((environment / "lib").glob("python3.*")) / "site-packages"
+
+
 async def test_a_module_of_a_virtual_environment_runs_and_every_file_of_it_counts(shop: Shop) -> None:
     root = shop.home / "project"
     await anyio.run_process([sys.executable, "-m", "venv", "--without-pip", str(root / ".venv")])
-    site = next((root / ".venv/lib").glob("python3.*")) / "site-packages"
+    site = packages_of(root / ".venv")
     write(site, {"pkg/__init__.py": "", "pkg/__main__.py": "import sys; print('module', *sys.argv[1:])"})
     write(root, {"pyproject.toml": "[project]\nname = 'project'\n"})
     pin = await shop.pin(f"{root}/.venv/bin/python", "-m", "pkg", "a")
@@ -222,7 +226,7 @@ async def test_a_module_of_a_virtual_environment_runs_and_every_file_of_it_count
 async def test_a_planted_cache_in_a_virtual_environment_is_not_read(shop: Shop) -> None:
     root = shop.home / "env"
     await anyio.run_process([sys.executable, "-m", "venv", "--without-pip", str(root)])
-    site = next((root / "lib").glob("python3.*")) / "site-packages"
+    site = packages_of(root)
     good, evil = site / "pkg.py", shop.home / "evil.py"
     good.write_text("print('good')")
     (shop.home / "pkg.py").write_text("print('found in the folder it starts in')")
