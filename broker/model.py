@@ -181,7 +181,7 @@ class Publisher:
 
 @dataclass(frozen=True, slots=True)
 class PackageRef:
-    """One package: `integrity` is `sha256:<hex>` or npm's `sha512-<base64>`, `signature` is about the registry's own."""
+    """A package: `integrity` is `sha256:<hex>` or npm's `sha512-<base64>`, `signature` the state of the registry's."""
 
     name: str
     version: str

@@ -256,6 +256,9 @@ async def test_the_callers_proxy_is_used_and_not_the_one_of_this_process(monkeyp
             async with fetch.reader(access) as reader:
                 assert (await reader.ask("x")).document == wanted
     assert reached == ["http://an.index.test:1/x"] * 2
+    with answering(lambda path: ("", b'"direct"')) as url:
+        async with fetch.reader(fetch.from_environment(url, {})) as reader:
+            assert (await reader.ask("x")).document == "direct"
 
 
 async def test_a_credential_goes_to_its_own_registry_only(registry: SigningNpmRegistry) -> None:
@@ -326,7 +329,8 @@ async def test_provenance_on_another_host_or_not_given_is_unavailable(index: Att
     with AttestingIndex(SIGSTORE) as other:
         other.provenance = index.provenance
         index.elsewhere = other.url
-        assert states(await found_in(index)) == {"provenance": "unavailable"}
+        (record,) = (await found_in(index)).records
+        assert (record.state, record.detail) == ("unavailable", "the index points elsewhere for it")
         assert other.asked == []
     index.elsewhere = f"{index.url}/gone"
     assert states(await found_in(index)) == {"provenance": "unavailable"}
