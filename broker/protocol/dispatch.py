@@ -191,10 +191,9 @@ class Dispatcher:
         message, request.message, request.place = request.message, {}, Place.PEER
         if side == "client":
             self._link.forward("server", message)
-        elif request.call is None:
-            self._link.forward("client", message)
         else:  # the words of a prompt or a form are read by the client's model or person
-            self._link.forward("client", message, Read(request.method, request.target, request.call.arguments))
+            words = request.call.arguments if request.call is not None else message.get("params")
+            self._link.forward("client", message, Read(request.method, request.target, words) if words else None)
 
     def _record(self, side: Side, request: OpenRequest, decision: Decision) -> None:
         assert request.call is not None

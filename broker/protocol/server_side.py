@@ -167,7 +167,7 @@ class ServerSide:
             return
         link.subscriptions.listeners.pop(request.id, None)
         link.from_client.close(request)
-        link.forward("client", response.message)
+        link.forward("client", response.message, Read(request.method, request.target, response.result))
 
     def _record(self, request: OpenRequest, message: JsonObject, size: int) -> None:
         body: JsonObject = {name: message[name] for name in ("result", "error") if name in message}
@@ -240,7 +240,7 @@ class ServerSide:
         elif not self._instance.open:
             self._drop(found, size, "its handshake is not over")
         else:
-            link.send("client", found.message, self._fact(found, size, found.params))
+            self._tell(found, size)
 
     def _followed(self, found: Notification) -> bool:
         """Somebody asked for it.  The resource itself may be part of the one that was asked for."""
@@ -266,13 +266,19 @@ class ServerSide:
         elif listener:
             del link.subscriptions.listeners[identifier]
             link.from_client.close(request)
-            link.send("client", found.message, self._fact(found, size, found.params))
+            self._tell(found, size)
         elif request.place is Place.PEER:
             link.from_server.abandon(request)
-            link.send("client", found.message, self._fact(found, size, found.params))
+            self._tell(found, size)
         else:
             link.record(self._fact(found, size, found.params))
             self._dispatcher.withdraw("server", request)
+
+    def _tell(self, found: Notification, size: int) -> None:
+        """What it says unasked may be read by the client's model like any answer; a bare number says nothing."""
+        wordless = found.method == "notifications/progress" and not found.params.get("message")
+        counted = None if wordless else Read(found.method, found.method, found.params)
+        self._link.send("client", found.message, self._fact(found, size, found.params), counted)
 
     def _drop(self, found: Notification, size: int, why: str) -> None:
         self._link.record(self._fact(found, size, {"dropped": why}))

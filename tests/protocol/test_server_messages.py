@@ -261,8 +261,28 @@ def test_progress_of_the_client_reaches_a_server_that_asked_for_it() -> None:
 )
 def test_news_of_the_server_is_passed_on_as_it_came(message: dict[str, Any]) -> None:
     stage = Stage().running()
-    assert shape(stage.server(message)) == ["record notification", "to client"]
+    assert shape(stage.server(message)) == ["record notification", "read", "to client"]
     assert stage.to_client[0] is message
+
+
+def test_words_a_server_says_unasked_count_as_read() -> None:
+    stage = Stage().running()
+    stage.client(request(1, "tools/call", name="read", arguments={}, _meta={"progressToken": "p"}))
+    assert shape(stage.server(notice("notifications/progress", progressToken="p", progress=1))) == [
+        "record notification",
+        "to client",
+    ]
+    for words in (
+        notice("notifications/progress", progressToken="p", progress=2, message="the secret is 1234"),
+        notice("notifications/message", level="info", data="the secret is 1234"),
+    ):
+        assert shape(stage.server(words)) == ["record notification", "read", "to client"]
+    stage.server(SAMPLE)
+    cancelled = notice("notifications/cancelled", requestId="s1", reason="the secret is 1234")
+    assert shape(stage.server(cancelled)) == ["record notification", "read", "to client"]
+    question = request(7, "tasks/get", taskId="the secret is 1234")
+    assert shape(stage.server(question)) == ["record request", "read", "to client"]
+    assert shape(stage.server(request(8, "ping"))) == ["record request", "to client"]
 
 
 @pytest.mark.parametrize("method", ["notifications/initialized", "notifications/roots/list_changed", "notifications/x"])
