@@ -7,14 +7,21 @@ import sys
 import venv
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Final
 
 import pytest
 
+from broker.errors import DeskError
+from broker.model import JsonObject
 from tests.e2e.running import Running
 from tests.fakes import script
+from tests.fakes.raw_client import LEGACY
 
 pytestmark = pytest.mark.sandbox
 
+OPENING: Final[JsonObject] = {
+    "protocolVersion": LEGACY, "capabilities": {}, "clientInfo": {"name": "x", "version": "1"}
+}  # fmt: skip
 PYPROJECT = '[project]\nname = "notes"\nversion = "1"\nrequires-python = ">=3.11"\ndependencies = []\n'
 NODE_SERVER = """
 import { createInterface } from "node:readline"
@@ -97,10 +104,19 @@ def java_line(root: Path) -> list[str]:
             "manifest": "Main-Class: Server\nClass-Path: word.jar\n",
         },
     )
-    build = ["javac", "-d", root / "out", root / "src/Server.java", root / "src/lib/Word.java"]
-    server = ["jar", "cfm", root / "server.jar", root / "manifest", "-C", root / "out", "Server.class"]
-    word = ["jar", "cf", root / "word.jar", "-C", root / "out", "lib"]
-    for command in (build, server, word):
+    build: list[str | Path] = ["javac", "-d", root / "out", root / "src/Server.java", root / "src/lib/Word.java"]
+    server: list[str | Path] = [
+        "jar",
+        "cfm",
+        root / "server.jar",
+        root / "manifest",
+        "-C",
+        root / "out",
+        "Server.class",
+    ]
+    word: list[str | Path] = ["jar", "cf", root / "word.jar", "-C", root / "out", "lib"]
+    commands: list[list[str | Path]] = [build, server, word]
+    for command in commands:
         subprocess.run(command, check=True, timeout=120)
     return ["java", "-Xmx128m", "-jar", f"{root}/server.jar"]
 
@@ -151,8 +167,31 @@ def test_a_development_folder_changes_as_its_author_likes_and_says_so_everywhere
     assert "development folder" in running.bulkhead("servers").stdout
     assert "not verified" in running.bulkhead("show", "notes").stdout
     write(root, {"node_modules/lib/main.js": 'export const word = "changed"'})
-    refused = running.bulkhead("connect", "notes", "--client", "nobody")
-    assert refused.returncode != 0
+    client = running.newcomer()
+    assert running.bulkhead("client", "add", client).returncode == 0
+    with running.connect("notes", client) as link:
+        opening = link.start_request("initialize", OPENING)
+        asked = running.desk.question(server="notes", kind="connection")
+        assert "notes is a development folder, trusted until 20" in asked.why
+        running.desk.approve(asked, "always")
+        assert "result" in link.answer_to(opening)
+        link.notify("notifications/initialized")
+        assert link.call_text("word") == "changed"
+        assert [grant.lifetime for grant in running.desk.grants() if grant.client == client] == ["session"]
+    launches = running.desk.receipts(server="notes", kind="launch")
+    said = [entry["body"]["development"] for entry in launches if "argv" in (entry["body"] or {})]
+    assert said and all("not verified" in each for each in said), launches
+    with pytest.raises(DeskError, match="development folder"):
+        running.desk.connect(client, "notes")
+
+
+def test_a_lasting_yes_to_pinned_bytes_does_not_outlive_them(running: Running) -> None:
+    root = running.user / "notes"
+    running.add("notes", node_line(root), connect=["local"])
+    assert [grant.server for grant in running.desk.grants()] == ["notes"]
+    added = running.bulkhead("add", "notes", "--dev", "--yes", "--", *node_line(root), within=120)
+    assert added.returncode == 0, added.stderr
+    assert running.desk.grants() == []
 
 
 def test_development_is_for_projects_alone(running: Running) -> None:
