@@ -56,6 +56,18 @@ def ancestry(pid: int) -> Iterator[Process]:
         pid = found.parent
 
 
+def whole_ancestry(pid: int) -> list[Process]:
+    """The ancestry up to the first process; empty where a part is missing, in which anybody may stand.
+
+    A part is missing of a line deeper than our bound, or one of whose processes ended meanwhile.  Where the system
+    hides the processes of others, it is whole as far as our own go.
+    """
+    line = list(ancestry(pid))
+    if not line or line[-1].parent <= 0:
+        return line
+    return [] if len(line) == MAX_ANCESTORS or process(1) is not None else line
+
+
 def executable(pid: int) -> str:
     """The real path of what a process runs; empty if it cannot be seen."""
     try:
@@ -100,6 +112,17 @@ def application(pid: int) -> Process | None:
     if above:
         return above[-1]
     return line[0] if line else None
+
+
+def same_program(pid: int) -> Iterator[Process]:
+    """The process and those above it that run the same program.
+
+    An application of several processes launches servers from one of them and shells from another.
+    """
+    program = executable(pid)
+    for found in ancestry(pid):
+        if found.pid == pid or (program and executable(found.pid) == program):
+            yield found
 
 
 def boot_id() -> str:

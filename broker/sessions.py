@@ -18,7 +18,7 @@ from broker.errors import BulkheadError, ConfigError, DeskError
 from broker.links import House, Link, server_of
 from broker.model import ClientName, Decision, Fact, LinkId, Peer, ServerName, SessionId, Verdict
 from broker.policy.evaluate import connection
-from broker.processes import boot_id, process
+from broker.processes import boot_id, process, same_program
 
 MAX_SESSIONS: Final = 4096
 IDLE_SECONDS: Final = 12 * 3600.0  # without a link; then the session and what was allowed for it are over
@@ -129,6 +129,7 @@ class Sessions:
         session = Session(self._id_of(client, peer), client, peer, time.time())
         self._sessions[session.id] = session
         self._applications.add((peer.root_pid, peer.root_started))
+        self._applications |= {(found.pid, found.started) for found in same_program(peer.root_pid)}
         return session
 
     def _id_of(self, client: ClientName, peer: Peer) -> SessionId:

@@ -14,7 +14,17 @@ from pathlib import Path
 import pytest
 
 from broker import processes
-from broker.processes import MAX_ANCESTORS, ancestry, application, boot_id, executable, peer_of, process
+from broker.processes import (
+    MAX_ANCESTORS,
+    ancestry,
+    application,
+    boot_id,
+    executable,
+    peer_of,
+    process,
+    same_program,
+    whole_ancestry,
+)
 
 WAIT = "import sys; sys.stdin.read()"
 
@@ -132,3 +142,29 @@ def test_looking_somebody_up_is_cheap() -> None:
     for _ in range(50):
         application(os.getpid())
     assert time.monotonic() - began < 5
+
+
+def test_a_line_with_a_part_missing_is_no_line_to_believe(monkeypatch: pytest.MonkeyPatch) -> None:
+    deep = {pid: processes.Process(pid, pid - 1, "nested", 34816, pid) for pid in range(1, 3 * MAX_ANCESTORS)}
+    monkeypatch.setattr(processes, "process", deep.get)
+    assert [found.pid for found in whole_ancestry(MAX_ANCESTORS)] == list(range(MAX_ANCESTORS, 0, -1))
+    assert whole_ancestry(MAX_ANCESTORS + 1) == []  # who knows what stands above the last one that was looked at
+    del deep[5]
+    assert whole_ancestry(9) == []  # it ended while we looked
+    del deep[1]
+    assert [found.pid for found in whole_ancestry(9)] == [9, 8, 7, 6]  # the system hides what is not ours
+
+
+def test_an_application_of_several_processes_is_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = {
+        9: processes.Process(9, 8, "extensions", 0, 90),
+        8: processes.Process(8, 7, "launcher", 0, 80),
+        7: processes.Process(7, 2, "editor", 0, 70),
+        2: processes.Process(2, 1, "desktop", 0, 20),
+        1: processes.Process(1, 0, "init", 0, 1),
+    }
+    editor = "/opt/editor"
+    monkeypatch.setattr(processes, "process", known.get)
+    monkeypatch.setattr(processes, "executable", {9: editor, 8: "/bin/sh", 7: editor, 2: "/bin/desk", 1: ""}.get)
+    assert list(same_program(9)) == [known[9], known[7]]
+    assert list(same_program(1)) == [known[1]]

@@ -19,11 +19,11 @@ def why_absent(
 ) -> str | None:
     """Why this caller is not a person at a terminal, or None if it may be one.
 
-    `line` is the caller's ancestry, itself first; `applications` are (pid, start) of every client's root process that
-    was seen since the daemon started; `supervisor` is the pid below which all sandboxes live.
+    `line` is the caller's whole ancestry, itself first; `applications` are (pid, start) of the processes of every
+    client that was seen since the daemon started; `supervisor` is the pid below which all sandboxes live.
     """
     if not line:
-        return "the calling process cannot be seen"
+        return "the calling process, or what stands above it, cannot be seen"
     if any(process.pid == supervisor for process in line):
         return "the call came out of a sandbox"
     if presence != "required":

@@ -12,7 +12,7 @@ from broker.api.routes.servers import Servers
 from broker.api.wire import Handler
 from broker.errors import DeskError
 from broker.model import Fact, Origin, Peer
-from broker.processes import ancestry
+from broker.processes import whole_ancestry
 
 
 class Handlers:
@@ -40,7 +40,7 @@ class Handlers:
             raise DeskError("this desk belongs to another user", code="presence")
         if route.access != "loosen":
             return
-        why = presence.why_absent(list(ancestry(peer.pid)), at.sessions.applications, at.supervisor, at.presence)
+        why = presence.why_absent(whole_ancestry(peer.pid), at.sessions.applications, at.supervisor, at.presence)
         if why is not None:
             refused = {"route": route.method, "pid": peer.pid, "executable": peer.executable, "why": why}
             at.house.audit.append(Origin(), Fact("violation", "broker", "presence", route.method, body=refused))

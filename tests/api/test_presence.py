@@ -24,7 +24,7 @@ def test_nobody_below_a_client_may() -> None:
 
 def test_a_caller_whose_line_cannot_be_seen_may_not_in_any_home() -> None:
     for presence in ("required", "unsafe-no-presence", "throw-away home"):
-        assert why_absent([], frozenset(), SUPERVISOR, presence) is not None  # type: ignore[arg-type]
+        assert why_absent([], frozenset(), SUPERVISOR, presence) is not None
 
 
 @pytest.mark.parametrize(
