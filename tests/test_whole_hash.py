@@ -1,0 +1,59 @@
+"""What was only looked at before a start is hashed whole beside it, and a difference ends the server."""
+
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
+from broker.links import House, Link
+from broker.model import Fact, Pin
+from broker.registry import Server
+from broker.trust.store import Store
+from tests.trust.test_glance import OTHER, change, pin, store
+
+__all__ = ["pin", "store"]
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+class Started(Link):
+    """A link whose server was just started; it writes down how it ends."""
+
+    def __init__(self, house: Store, pinned: Pin) -> None:
+        self._house = cast(House, SimpleNamespace(store=house))
+        self._pin = pinned
+        self.server = Server(pinned.server, pinned.launch.argv, pinned.created)
+        self.reasons: list[str] = []
+        self.facts: list[Fact] = []
+
+    def end(self, reason: str) -> None:
+        self.reasons.append(reason)
+
+    def _record(self, fact: Fact) -> None:
+        self.facts.append(fact)
+
+
+async def test_a_file_the_glance_missed_ends_the_server_and_is_on_record(
+    store: Store, pin: Pin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("broker.trust.glance.facts_of", lambda root: "the same")
+    await store.verified(pin)
+    change(store.object(pin.artifact.tree) / OTHER)
+    await store.verified(pin)
+    link = Started(store, pin)
+    assert store.owes_whole(pin)
+    await link._hash_whole()
+    (reason,) = link.reasons
+    assert f"{OTHER} was changed" in reason
+    assert [(fact.kind, fact.method) for fact in link.facts] == [("violation", "store")]
+
+
+async def test_an_untouched_object_goes_on(store: Store, pin: Pin) -> None:
+    await store.verified(pin)
+    await store.verified(pin)
+    link = Started(store, pin)
+    await link._hash_whole()
+    assert (link.reasons, link.facts, store.owes_whole(pin)) == ([], [], False)
