@@ -60,3 +60,37 @@ def answer_of(argv: list[str], home: Path) -> dict[str, dict[str, dict[str, str]
     )
     answer: dict[str, dict[str, dict[str, str]]] = json.loads(done.stdout.splitlines()[0])
     return answer
+
+
+TUTORIAL = """
+from mcp.server.fastmcp import FastMCP
+
+server = FastMCP("weather")
+
+
+@server.tool()
+def forecast(city: str) -> str:
+    return f"sun over {city}"
+
+
+if __name__ == "__main__":
+    server.run()
+"""
+
+
+async def test_the_uv_project_of_a_tutorial_is_pinned_and_answers_from_its_place(store: Store, tmp_path: Path) -> None:
+    root = tmp_path / "weather"
+    root.mkdir()
+    (root / "server.py").write_text(TUTORIAL)
+    (root / "pyproject.toml").write_text(
+        '[project]\nname = "weather"\nversion = "0.1.0"\nrequires-python = ">=3.11"\n'
+        'dependencies = ["mcp[cli]>=1.2,<2"]\n'
+    )
+    request = parse(["uv", "--directory", str(root), "run", "server.py"], exists=os.path.exists)
+    artifact = await resolve(request, store=store, environment=node_environment(), progress=lambda text: None)
+    pin = from_text(to_text(Pin(ServerName("weather"), "now", request, artifact)))
+    found = await store.verified(pin)
+    argv = [word.replace("/opt/bulkhead/package", str(store.object(artifact.tree))) for word in found.argv]
+    assert answer_of(argv, tmp_path)["result"]["serverInfo"]["name"] == "weather"
+    assert sorted(os.listdir(root)) == ["pyproject.toml", "server.py"]
+    assert (await store.verified(pin)) == found
