@@ -81,10 +81,18 @@ async def keep_house(
     drifts = DriftBook(registry)
     news = News()
 
-    async def spawn(artifact: VerifiedArtifact, wanted: Grants, env: Mapping[str, str]) -> Instance:
+    async def spawn(
+        artifact: VerifiedArtifact, wanted: Grants, env: Mapping[str, str], record: Callable[[Fact], None]
+    ) -> Instance:
         protected = await asyncio.to_thread(_protected, paths)
         spec = plan(artifact, wanted, Limits(), env=env, home=Path.home(), protected=protected, realpath=_realpath)
-        return await launcher.spawn(spec)
+        return await launcher.spawn(spec, record)
+
+    async def spawn_to_pin(artifact: VerifiedArtifact, wanted: Grants, env: Mapping[str, str]) -> Instance:
+        def record(fact: Fact) -> None:
+            audit.append(Origin(server=artifact.server, tier=tier.name), fact)
+
+        return await spawn(artifact, wanted, env, record)
 
     house = House(
         registry=registry,
@@ -113,7 +121,7 @@ async def keep_house(
         Premises(
             house=house,
             sessions=sessions,
-            pinner=Pinner(registry, store, advisories, spawn),
+            pinner=Pinner(registry, store, advisories, spawn_to_pin),
             upkeep=upkeep,
             drifts=drifts,
             agreed=agreed,

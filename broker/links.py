@@ -48,7 +48,7 @@ from broker.trust.garbage import trees_of
 from broker.trust.store import Store
 
 LinkState: TypeAlias = Literal["waiting for a yes", "ready", "starting", "running", "drift", "ended"]
-Spawn: TypeAlias = Callable[[VerifiedArtifact, Grants, Mapping[str, str]], Awaitable[Instance]]
+Spawn: TypeAlias = Callable[[VerifiedArtifact, Grants, Mapping[str, str], Callable[[Fact], None]], Awaitable[Instance]]
 
 VERBS: Final = {
     "tools/call": "use the tool",
@@ -110,7 +110,8 @@ class Link:
         self._house = house
         self._pin = pin
         self._pin_digest = pins.pin_digest(pin)
-        self._labels: ServerLabels = house.labels.of(pin.artifact.kind, pin.artifact.name)
+        labels: ServerLabels = house.labels.of(pin.artifact.kind, pin.artifact.name)
+        self._labels = labels.reaching(server.grants.hosts)
         self._instance: Instance | None = None
         self._drift = False
         self._hashing: asyncio.Task[None] | None = None
@@ -162,6 +163,7 @@ class Link:
     def server_changed(self, server: Server) -> None:
         """The server's document changed: what it allows from now on."""
         self.server = server
+        self._labels = self._labels.reaching(server.grants.hosts)
 
     def record_opening(self, fact: Fact) -> None:
         self._record(fact)
@@ -281,13 +283,14 @@ class Link:
                 "tree": artifact.tree,
                 "read": [str(path) for path in grants.read],
                 "write": [str(path) for path in grants.write],
+                "hosts": list(grants.hosts),
                 "variables": sorted(env),
                 "development": pins.development(self._pin.artifact),
             },
             durable=True,
         )
         await self._record_durably(fact)
-        self._instance = await self._house.spawn(artifact, grants, env)
+        self._instance = await self._house.spawn(artifact, grants, env, self._record)
         started = {"pid": self._instance.pid, "warnings": list(self._instance.warnings)}
         self._record(Fact("launch", "broker", method="started", target=self.server.name, body=started))
         if self._house.store.owes_whole(self._pin):

@@ -18,6 +18,7 @@ from broker.edges import Running
 from broker.errors import ConfigError, DeskError, TrustError
 from broker.model import Grants, LaunchRequest, Pin, PinnedArtifact, ServerName, VerifiedArtifact
 from broker.registry import Registry, Server, check_name
+from broker.sandbox.hosts import HostRules
 from broker.sandbox.process import Instance
 from broker.stocktaking import take_stock
 from broker.trust import launch_spec, pins, typosquat
@@ -196,16 +197,17 @@ class Pinner:
             del self._prepared[next(iter(self._prepared))]
 
 
-def grants_of(read: Sequence[str], write: Sequence[str]) -> Grants:
+def grants_of(read: Sequence[str], write: Sequence[str], hosts: Sequence[str]) -> Grants:
     """Grants as a person named them.
 
     Raises:
         ConfigError: a path is not absolute or does not exist.
+        SandboxError: a host cannot be granted.
     """
     for path in (*read, *write):
         if not Path(path).is_absolute() or not Path(path).exists():
             raise ConfigError(f"{path} cannot be granted: it is not the absolute path of something that exists")
-    return Grants(tuple(map(Path, read)), tuple(map(Path, write)))
+    return Grants(tuple(map(Path, read)), tuple(map(Path, write)), HostRules.of(hosts).texts)
 
 
 def _exists(path: str) -> bool:

@@ -23,6 +23,7 @@ from broker.files import private_folder, read_bounded, write_private
 from broker.model import ClientName, Grants, Pin, ServerName
 from broker.protocol import catalog as catalogs
 from broker.protocol.catalog import Catalog
+from broker.sandbox.hosts import HostRules
 from broker.trust import pins
 
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -61,6 +62,7 @@ class _ServerDocument(BaseModel):
     enabled: bool = True
     read: list[str] = []
     write: list[str] = []
+    hosts: list[str] = []
     env: list[str] = []
     disabled_tools: list[str] = []
 
@@ -99,7 +101,7 @@ class Registry:
             argv=tuple(document.argv),
             created=document.created,
             enabled=document.enabled,
-            grants=Grants(tuple(map(Path, document.read)), tuple(map(Path, document.write))),
+            grants=Grants(tuple(map(Path, document.read)), tuple(map(Path, document.write)), tuple(document.hosts)),
             env=tuple(document.env),
             disabled_tools=tuple(document.disabled_tools),
         )
@@ -108,14 +110,17 @@ class Registry:
         return _server_file(name) in self._agreed.names("servers")
 
     def put_server(self, server: Server) -> None:
-        """Write a server a person agreed to."""
+        """Write a server a person agreed to.  Raises SandboxError for a host that may not be, or not with the rest."""
         check_name(server.name)
+        folders = [str(path) for path in (*server.grants.read, *server.grants.write)]
+        HostRules.of(server.grants.hosts).check_company(server.name, folders, server.env)
         document: dict[str, Any] = {
             "argv": list(server.argv),
             "created": server.created,
             "enabled": server.enabled,
             "read": [str(path) for path in server.grants.read],
             "write": [str(path) for path in server.grants.write],
+            "hosts": list(server.grants.hosts),
             "env": list(server.env),
             "disabled_tools": list(server.disabled_tools),
         }
@@ -262,11 +267,11 @@ class Registry:
         """Refuse the text of a document that could not be read back; a name that is none of ours is left to its owner.
 
         Raises:
-            ConfigError, TrustError: what is wrong with it.
+            ConfigError, SandboxError, TrustError: what is wrong with it.
         """
         folder, _, file = name.partition("/")
         if folder == "servers":
-            _parse(_ServerDocument, data, f"server {_stem(name)}")
+            HostRules.of(_parse(_ServerDocument, data, f"server {_stem(name)}").hosts)
         elif folder == "clients":
             _parse(_ClientDocument, data, f"client {_stem(name)}")
         elif folder == "pins":

@@ -146,6 +146,7 @@ def server_facts(server: schema.ServerView) -> Content:
         ("Pinned", untrusted(server.pinned or "-")),
         ("May read", untrusted(", ".join(server.read) or "nothing of yours", BLOCK)),
         ("May write", untrusted(", ".join(server.write) or "nothing of yours", BLOCK)),
+        ("May reach", untrusted(", ".join(server.hosts) or "no network", BLOCK)),
         ("Variables", untrusted(", ".join(server.env) or "none", BLOCK)),
         ("Findings", untrusted("; ".join(server.findings) or "none", BLOCK)),
     )

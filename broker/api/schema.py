@@ -114,6 +114,7 @@ class ServerView(Words):
     resources: list[str] = []
     read: list[str] = []
     write: list[str] = []
+    hosts: list[str] = []
     env: list[str] = []
     changes: list[str] = []
     drift_digest: str = ""
@@ -201,6 +202,7 @@ class Agree(Words):
     digest: str
     read: list[str] = []
     write: list[str] = []
+    hosts: list[str] = []
     env: dict[str, str] = {}
     connect: list[str] = []
 
@@ -303,11 +305,12 @@ class Collected(Words):
 
 
 class GrantPaths(Words):
-    """Folders or files of the user for a server, beside those it has."""
+    """Folders or files of the user and hosts for a server, beside those it has."""
 
     name: str
     read: list[str] = []
     write: list[str] = []
+    hosts: list[str] = []
 
 
 class Search(Words):

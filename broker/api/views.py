@@ -83,6 +83,7 @@ def server_view(registry: Registry, server: Server, drift: tuple[Change, ...], d
         resources=[str(resource.get("uri", "")) for resource in view.resources],
         read=[str(path) for path in server.grants.read],
         write=[str(path) for path in server.grants.write],
+        hosts=list(server.grants.hosts),
         env=list(server.env),
         changes=[change_line(change) for change in drift],
         drift_digest=drift_digest,

@@ -57,6 +57,7 @@ def parser() -> argparse.ArgumentParser:
     add.add_argument("--env", action="append", default=[], metavar="KEY=VALUE", help="a variable for the server")
     add.add_argument("--read", action="append", default=[], metavar="PATH", help="let it read a file or folder")
     add.add_argument("--write", action="append", default=[], metavar="PATH", help="let it change a file or folder")
+    add.add_argument("--host", action="append", default=[], metavar="HOST[:PORT]", help="let it reach a host")
     add.add_argument("--yes", action="store_true", help="answer this command's own questions with yes")
     add.add_argument("--dev", action="store_true", help="trust a local project while you work on it, for 30 days")
     add.add_argument("command", nargs="+", metavar="COMMAND", help="after --, the line a client would run")
@@ -69,10 +70,11 @@ def parser() -> argparse.ArgumentParser:
         ("disable", servers.disable, "switch a server or tool off: NAME or NAME/TOOL"),
     ):
         command(name, run, text).add_argument("name")
-    grant = command("grant", servers.grant, "let a server see more of your files")
+    grant = command("grant", servers.grant, "let a server see more of your files, or reach more hosts")
     grant.add_argument("name")
     grant.add_argument("--read", action="append", default=[], metavar="PATH")
     grant.add_argument("--write", action="append", default=[], metavar="PATH")
+    grant.add_argument("--host", action="append", default=[], metavar="HOST[:PORT]")
     check = command("verify", verify.verify, "check the store against the pins now", json=True)
     check.add_argument("names", nargs="*", metavar="NAME")
     check.add_argument("--offline", action="store_true", help="do not ask registries about newer versions")

@@ -10,6 +10,9 @@ from broker.cli import output
 from broker.cli.context import DONE, NO, USAGE, Context
 from broker.cli.environment import caller_environment
 from broker.errors import DeskError
+from broker.sandbox.hosts import PUBLIC, HostRules
+
+EVERY_HOST = "every public host"
 
 
 async def add(args: Namespace, context: Context) -> int:
@@ -28,6 +31,7 @@ async def add(args: Namespace, context: Context) -> int:
             env=env,
             read=[absolute(path) for path in args.read],
             write=[absolute(path) for path in args.write],
+            hosts=HostRules.of(args.host).texts,
             yes=args.yes,
             dev=args.dev,
         )
@@ -51,6 +55,7 @@ async def add_server(
     read: Sequence[str],
     write: Sequence[str],
     yes: bool,
+    hosts: Sequence[str] = (),
     connect: Sequence[str] = (),
     quiet: bool = False,
     dev: bool = False,
@@ -76,11 +81,19 @@ async def add_server(
         show(f"it will see {path} (read only)")
     for path in writes:
         show(f"it will see and change {path}")
+    for host in hosts:
+        show(f"it may reach {EVERY_HOST if host == PUBLIC else host}, and may tell it whatever it is told")
     if not yes and output.ask(f"run this as {name}?") != "y":
         show("not added")
         return None
     agree = schema.Agree(
-        id=proposal.id, digest=proposal.digest, read=reads, write=writes, env=dict(env), connect=list(connect)
+        id=proposal.id,
+        digest=proposal.digest,
+        read=reads,
+        write=writes,
+        hosts=list(hosts),
+        env=dict(env),
+        connect=list(connect),
     )
     return await desk.ask(schema.AGREE, agree, schema.Agreed, progress=output.progress)
 
@@ -127,6 +140,7 @@ async def show(args: Namespace, context: Context) -> int:
     output.show(f"  pinned       {server.pinned}")
     output.show(f"  reads        {', '.join(server.read) or '-'}")
     output.show(f"  writes       {', '.join(server.write) or '-'}")
+    output.show(f"  reaches      {', '.join(server.hosts) or 'no network'}")
     output.show(f"  variables    {', '.join(server.env) or '-'}")
     for finding in server.findings:
         output.show(f"  finding      {finding}")
@@ -154,13 +168,16 @@ async def disable(args: Namespace, context: Context) -> int:
 
 
 async def grant(args: Namespace, context: Context) -> int:
-    """Let a server see more of the user's files, from its next start on."""
+    """Let a server see more of the user's files or reach more hosts, from its next start on."""
     request = schema.GrantPaths(
-        name=args.name, read=[absolute(path) for path in args.read], write=[absolute(path) for path in args.write]
+        name=args.name,
+        read=[absolute(path) for path in args.read],
+        write=[absolute(path) for path in args.write],
+        hosts=list(HostRules.of(args.host).texts),
     )
     async with context.desk() as desk:
         await desk.ask(schema.GRANT_PATHS, request, schema.Nothing)
-    output.show(f"granted; links of {args.name} opened from now on see it")
+    output.show(f"granted; links of {args.name} opened from now on have it")
     return DONE
 
 
@@ -182,6 +199,7 @@ async def pin(args: Namespace, context: Context) -> int:
             env={},
             read=old.read,
             write=old.write,
+            hosts=old.hosts,
             yes=args.yes,
             dev=bool(old.development),
         )

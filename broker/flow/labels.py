@@ -7,8 +7,8 @@ and a label file is bound to the published package whose code was read, not to a
 
 import re
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Annotated, Final, Literal, TypeAlias
 
@@ -34,24 +34,39 @@ class Labels:
     reason: str = ""
 
 
+EVERY_HOST: Final = "public:*"
+"""As it stands among a server's hosts."""
+
 WORST: Final = Labels(frozenset({"P", "U", "E", "M"}), "H", "nobody vouched for it, so the worst is assumed")
 
 
 @dataclass(frozen=True, slots=True)
 class ServerLabels:
-    """What is known of one package.  `source` says where that comes from."""
+    """What is known of one package.  `source` says where that comes from.
+
+    `added` holds for every call, whatever a label file says: it comes from what the server was granted.
+    """
 
     ecosystem: str = ""
     package: str = ""
     source: str = ""
     tools: Mapping[str, Labels] = field(default_factory=lambda: MappingProxyType({}))
+    added: frozenset[Flag] = frozenset()
 
     def of(self, method: str, target: str) -> Labels:
         """The labels of a call: those of its tool, or the worst case for whatever is not listed."""
-        return self.tools.get(target, WORST) if method == "tools/call" else WORST
+        labels = self.tools.get(target, WORST) if method == "tools/call" else WORST
+        if self.added <= labels.flags:
+            return labels
+        return Labels(labels.flags | self.added, "H", f"{labels.reason}; and it was granted hosts to reach")
 
     def of_call(self, call: Call) -> Labels:
         return self.of(call.method, call.target)
+
+    def reaching(self, hosts: Collection[str]) -> "ServerLabels":
+        """The same with these hosts: what it is told may leave, and on the whole network strangers wrote the rest."""
+        more: frozenset[Flag] = frozenset({"E", "U"}) if EVERY_HOST in hosts else frozenset({"E"})
+        return replace(self, added=self.added | more) if hosts else self
 
 
 UNLABELLED: Final = ServerLabels()

@@ -57,7 +57,7 @@ class Servers:
 
     async def _agree(self, caller: Caller, params: schema.Agree) -> schema.Agreed:
         house = self._at.house
-        grants = grants_of(params.read, params.write)
+        grants = grants_of(params.read, params.write, params.hosts)
         for value_name, value in params.env.items():
             house.audit.redactor.add(value_name, value)
         pin, notes = await self._at.pinner.agree(params.id, params.digest, grants, params.env, caller.progress)
@@ -70,7 +70,8 @@ class Servers:
         for client in params.connect:
             self._people.connect_now(client, server.name)
         agreed = {"argv": list(server.argv), "tree": pin.artifact.tree, "catalog": pin.catalog, "by": caller.peer.pid,
-                  "read": params.read, "write": params.write, "variables": list(server.env)}  # fmt: skip
+                  "read": params.read, "write": params.write, "hosts": list(grants.hosts),
+                  "variables": list(server.env)}  # fmt: skip
         fact = Fact("pin", "person", target=server.name, digest=params.digest, body=agreed, durable=True)
         await house.audit.append_durable(Origin(server=server.name), fact)
         for link in self._at.sessions.links(server.name):
@@ -112,14 +113,15 @@ class Servers:
     async def _grant_paths(self, _caller: Caller, params: schema.GrantPaths) -> schema.Nothing:
         registry = self._at.house.registry
         server = registry.server(params.name)
-        more = grants_of(params.read, params.write)
+        more = grants_of(params.read, params.write, params.hosts)
         grants = replace(
             server.grants,
             read=(*server.grants.read, *(path for path in more.read if path not in server.grants.read)),
             write=(*server.grants.write, *(path for path in more.write if path not in server.grants.write)),
+            hosts=(*server.grants.hosts, *(host for host in more.hosts if host not in server.grants.hosts)),
         )
         registry.put_server(replace(server, grants=grants))
-        body = {"read": params.read, "write": params.write}
+        body = {"read": params.read, "write": params.write, "hosts": list(more.hosts)}
         await self._at.did("grant", "server.grant", params.name, Origin(server=params.name), body)
         return schema.Nothing()
 
