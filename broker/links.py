@@ -14,7 +14,7 @@ from broker.audit.log import AuditLog
 from broker.config import Waits
 from broker.consent import ConsentDesk
 from broker.edges import Edges, Ending, Running
-from broker.errors import ConfigError, TrustError
+from broker.errors import BulkheadError, ConfigError
 from broker.flow.labels import ServerLabels
 from broker.flow.ledger import hold
 from broker.flow.store import LabelBook, LedgerStore
@@ -260,7 +260,7 @@ class Link:
 
     def _sentence(self, call: Call) -> str:
         """What will happen, as a verb and an object; `call.target` is text from outside, bounded here."""
-        verb, target = VERBS.get(call.method, "do"), call.target[:MAX_TARGET]
+        verb, target = VERBS.get(call.method, "do"), shown(call.target)
         if call.origin == "client":
             return f"{self.client} wants to {verb} {target} of {self.server.name}"
         return f"{self.server.name} wants to {verb} {target} (through {self.client})"
@@ -301,9 +301,10 @@ class Link:
         """What was only looked at before the start is hashed beside it; a difference ends the server."""
         try:
             await self._house.store.verified(self._pin, whole=True)
-        except TrustError as problem:
-            self._record(Fact("violation", "broker", "store", self.server.name, body={"problem": str(problem)}))
-            self.end(str(problem))
+        except Exception as problem:  # noqa: BLE001 - whatever kept it from being hashed, nobody knows what runs
+            reason = str(problem) if isinstance(problem, BulkheadError) else f"{self.server.name} could not be hashed"
+            self.end(reason)
+            self._record(Fact("violation", "broker", "store", self.server.name, body={"problem": reason}))
 
     def _read(self, read: Read) -> None:
         labels = self._labels.of(read.method, read.target)
@@ -320,6 +321,12 @@ class Link:
 
     async def _record_durably(self, fact: Fact) -> None:
         await self._house.audit.append_durable(self.origin, fact)
+
+
+def shown(target: str) -> str:
+    """A tool's name or a URI fit for a sentence: bounded, and what does not print is written out."""
+    short = target[:MAX_TARGET]
+    return short if short.isprintable() else ascii(short)
 
 
 def _both(by_policy: Decision, held: Decision) -> Decision:

@@ -20,11 +20,11 @@ async def pending(args: Namespace, context: Context) -> int:
         output.show("nobody waits for an answer")
     for question in found:
         left = question.deadline - time.time()
-        output.show(f"{question.id}  {question.what}")
+        output.show(f"{question.id}  {output.line(question.what)}")
         output.show(f"    client {question.client}, server {question.server}, {left:.0f} s left")
-        output.show(f"    why: {question.why}")
+        output.show(f"    why: {output.line(question.why)}")
         for line in question.evidence:
-            output.show(f"    > {output.plain(line, 300)}")
+            output.show(f"    > {output.line(line, 300)}")
         if question.detail:
             output.show("    in full:")
             for line in output.plain(question.detail).splitlines():
@@ -52,7 +52,7 @@ async def _answer(wanted: str, allow: bool, lifetime: str, context: Context) -> 
             {"id": question.id, "digest": question.digest, "allow": allow, "lifetime": lifetime}
         )
         await desk.ask(schema.APPROVE if allow else schema.DENY, answer, schema.Nothing)
-    output.show(f"{'allowed' if allow else 'denied'}: {question.what}")
+    output.show(f"{'allowed' if allow else 'denied'}: {output.line(question.what)}")
     return DONE
 
 
@@ -92,7 +92,7 @@ async def sessions(args: Namespace, context: Context) -> int:
         for link in session.links:
             output.show(f"    {link.server}: {link.state}, {link.calls} calls, tier {link.tier or '-'}")
         for read in session.reads:
-            output.show(f"    read {read}")
+            output.show(f"    read {output.line(read)}")
     return DONE
 
 

@@ -21,6 +21,11 @@ def plain(text: str, limit: int = PLAIN_LIMIT) -> str:
     return "".join(kept) + ("…" if len(text) > limit else "")
 
 
+def line(text: str, limit: int = PLAIN_LIMIT) -> str:
+    """The same on one line: nobody's words begin a line of ours."""
+    return plain(text, limit).replace("\n", "\ufffd")
+
+
 def _harmless(char: str) -> bool:
     return unicodedata.category(char) not in {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
