@@ -2,8 +2,8 @@
 
 A known secret is taken out by its value, in every string and key, as it is, JSON-escaped, URL-encoded, in hexadecimal
 or in base64 (also inside a longer encoded text).  Beside the known ones a few unmistakable shapes go: bearer tokens,
-PEM private keys, tokens with a well-known prefix.  A value shorter than eight characters is not looked for: it would
-blot out ordinary text and protect nothing.  Everything here takes time linear in the text.
+PEM private keys, tokens with a well-known prefix, the password in a URL.  A value shorter than eight characters is not
+looked for: it would blot out ordinary text and protect nothing.  Everything here takes time linear in the text.
 """
 
 import base64
@@ -37,6 +37,7 @@ _SHAPES: Final = (
     ("token", re.compile(_START + r"eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}"), "eyJ"),
 )  # name, shape, and texts of which one stands in every match
 _MARKS: Final = ("PRIVATE KEY", *(mark for _, _, *marks in _SHAPES for mark in marks))
+_URL_PASSWORD: Final = re.compile(r"""(://[^\s/:@"'\\]{0,256}:)[^\s/@"'\\]{1,256}(?=@)""")
 _PEM_BEGIN = re.compile(r"-----BEGIN (?:[A-Z0-9]{1,16} ){0,3}PRIVATE KEY-----")
 _PEM_END = "PRIVATE KEY-----"
 
@@ -63,8 +64,11 @@ class Redactor:
         if len(value) < MIN_SECRET:
             return
         if len(value) > MAX_SECRET or (value not in self._values and len(self._values) >= MAX_SECRETS):
-            raise AuditError(f"the secret {_plain(name)} cannot be kept out of the audit log: there are too many, "
-                             f"or it is longer than {MAX_SECRET} characters", hint="store it as a file reference")
+            raise AuditError(
+                f"the secret {_plain(name)} cannot be kept out of the audit log: there are too many, "
+                f"or it is longer than {MAX_SECRET} characters",
+                hint="store it as a file reference",
+            )
         self._values[value] = _plain(name)
         forms = {form: name for value, name in self._values.items() for form in _forms_of(value)}
         # The longest first: a secret that contains another one goes as a whole.
@@ -98,6 +102,8 @@ class Redactor:
 
     def _suspects(self, text: str) -> bool:
         if any(trace in text for trace in self._traces) or any(mark in text for mark in _MARKS):
+            return True
+        if _URL_PASSWORD.search(text) is not None:
             return True
         return bool(self._values) and ("%" in text or "+" in text or "\\" in text)
 
@@ -180,7 +186,7 @@ def _without_shapes(text: str) -> str:
         if any(mark in text for mark in marks):
             kept = r"\1 " if name == "bearer" else ""
             text = shape.sub(f"{kept}[redacted:{name}]", text)
-    return text
+    return _URL_PASSWORD.sub(r"\1[redacted:password]", text) if "://" in text else text
 
 
 def _without_private_keys(text: str) -> str:

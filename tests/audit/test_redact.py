@@ -134,13 +134,18 @@ def test_the_redactor_shows_no_secret_of_its_own() -> None:
         ("a -----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY----- b", "a [redacted:private-key] b"),
         ("-----BEGIN PRIVATE KEY-----\nMIIE and no end", "[redacted:private-key]"),
         ("-----BEGIN PUBLIC KEY-----\nMIIB", "-----BEGIN PUBLIC KEY-----\nMIIB"),
+        (
+            "postgresql://bob:s3cret!@db.example/x?y=1 and amqp://:pw@host",
+            "postgresql://bob:[redacted:password]@db.example/x?y=1 and amqp://:[redacted:password]@host",
+        ),
+        ("http://localhost:8080/a@b and mailto:a:b@c", "http://localhost:8080/a@b and mailto:a:b@c"),
     ],
 )
 def test_unmistakable_shapes_go_without_being_known(text: str, cleaned: str) -> None:
     assert json.loads(Redactor().json({"text": text})) == {"text": cleaned}
 
 
-PIECES: Final = ("eyJ" * 4 + ".", "eyJaaaaaaaaaa.", "bearer ", "-----BEGIN PRIVATE KEY-----", "sk-", "%41%", "\\u00")
+PIECES: Final = ("eyJ" * 4 + ".", "eyJaaaaaaaaaa.", "bearer ", "-----BEGIN PRIVATE KEY-----", "sk-", "%41%", "\\u00", "://", "://aaaaaaaa:")
 
 
 @pytest.mark.parametrize("piece", PIECES)
