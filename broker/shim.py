@@ -14,32 +14,38 @@ import posix
 import sys
 
 CONNECT_TRIES = 2
+CONNECT_SECONDS = 10  # a daemon with a full backlog is slow, one that never accepts is hung
 START_SECONDS = 20  # a cold start was seen to take under a second; a loaded laptop waking up may need many
 REPLY_SECONDS = 10
 CONFIG_LIMIT = 65536
 REGULAR_KINDS = (0o010000, 0o140000)  # FIFO and socket: what the event loop of the daemon can read
 FILE_KIND = 0o170000
 SCM_RIGHTS = 1
+SIGKILL = 9
+
+
+REFUSED, USAGE, NO_DAEMON = 1, 2, 3
 
 
 class Refused(Exception):
-    """The link cannot be opened; the text is for a person."""
+    """The link cannot be opened; the text is for a person, `code` for whoever started us."""
+
+    def __init__(self, text: str, code: int = NO_DAEMON) -> None:
+        super().__init__(text)
+        self.code = code
 
 
 def main(argv: list[str]) -> int:
-    """Return the exit code: 0 the client ended the link, 1 it was refused or broke, 3 no daemon."""
+    """Return the exit code: 0 the client ended the link, 1 it was refused or broke, 2 wrong usage, 3 no daemon."""
     try:
         name, client, home = _arguments(argv)
+        passable = _can_be_passed(0) and _can_be_passed(1)
         conf = _configuration(home)
-        link = _connect(conf, home)
+        secret = _secret(conf, client)
+        return _carry(_connect(conf, home), name, client, secret, passable)
     except Refused as problem:
         _say(str(problem))
-        return 3
-    try:
-        return _carry(link, name, client, _secret(conf, client))
-    except Refused as problem:
-        _say(str(problem))
-        return 1
+        return problem.code
     except OSError as problem:
         _say(f"the daemon closed the connection ({problem})\ntry: bulkhead status")
         return 1
@@ -58,11 +64,11 @@ def _arguments(argv: list[str]) -> tuple[str, str, str]:
         elif not name and not word.startswith("-"):
             name = word
         else:
-            raise Refused(f"unknown argument {word!r}\ntry: bulkhead connect NAME [--client CLIENT]")
+            raise Refused(f"unknown argument {word!r}\ntry: bulkhead connect NAME [--client CLIENT]", USAGE)
     if not (name and client and home):
-        raise Refused("a server's name, --client and --home are needed\ntry: bulkhead connect NAME")
-    if "/" in client or "\0" in name + client:
-        raise Refused("a client's name has no slash")
+        raise Refused("a server's name, --client and --home are needed\ntry: bulkhead connect NAME", USAGE)
+    if "/" in client:
+        raise Refused("a client's name has no slash\ntry: bulkhead client list", USAGE)
     return name, client, home
 
 
@@ -76,7 +82,7 @@ def _configuration(home: str) -> dict[str, str]:
     if facts.st_uid != posix.getuid() or facts.st_mode & 0o022:
         raise Refused(f"{path} may be written by others, so it is not used\ntry: chmod 600 {path}")
     conf: dict[str, str] = {}
-    for line in text.decode("utf-8", "surrogateescape").splitlines():
+    for line in text.decode("utf-8", "surrogateescape").split("\n"):
         key, sign, value = line.partition("=")
         if sign:
             conf[key] = value
@@ -91,16 +97,18 @@ def _secret(conf: dict[str, str], client: str) -> bytes:
     try:
         return _read(path, CONFIG_LIMIT).strip()
     except FileNotFoundError:
-        raise Refused(f"{client!r} is not a registered client\ntry: bulkhead client add {client}") from None
+        raise Refused(f"{client!r} is not a registered client\ntry: bulkhead client add {client}", REFUSED) from None
     except OSError as problem:
-        raise Refused(f"{path} cannot be read ({problem})\ntry: bulkhead client list") from None
+        raise Refused(f"{path} cannot be read ({problem})\ntry: bulkhead client list", REFUSED) from None
 
 
 def _connect(conf: dict[str, str], home: str) -> _socket.socket:
     for attempt in range(CONNECT_TRIES):
         link = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
         try:
+            link.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDTIMEO, _timeval(CONNECT_SECONDS))
             link.connect(conf["connect"])
+            _require_ours(link, conf["connect"])
             return link
         except OSError as problem:
             link.close()
@@ -110,6 +118,18 @@ def _connect(conf: dict[str, str], home: str) -> _socket.socket:
                 ) from None
         _start_daemon(conf, home)
     raise Refused("the daemon does not answer\ntry: bulkhead up --foreground")
+
+
+def _timeval(seconds: int) -> bytes:
+    size = 8 if sys.maxsize > 1 << 32 else 4
+    return seconds.to_bytes(size, sys.byteorder) + bytes(size)
+
+
+def _require_ours(link: _socket.socket, path: str) -> None:
+    """Whoever else listens under this name is told no secret, and gets nobody's standard streams."""
+    credentials = link.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12)
+    if int.from_bytes(credentials[4:8], sys.byteorder) != posix.getuid():
+        raise Refused(f"{path} belongs to another user, so it is not used\ntry: bulkhead status")
 
 
 def _start_daemon(conf: dict[str, str], home: str) -> None:
@@ -126,6 +146,9 @@ def _start_daemon(conf: dict[str, str], home: str) -> None:
             null = posix.open("/dev/null", posix.O_RDWR)
             for number in (0, 1, 2):
                 posix.dup2(null, number)
+            posix.closerange(3, tell)  # whatever else the client left open here would never see its end
+            posix.closerange(tell + 1, posix.sysconf("SC_OPEN_MAX"))
+            posix.chdir("/")
             argv = [conf["python"], "-I", "-m", "broker.daemon", "--home", home, "--ready-fd", str(tell)]
             posix.execve(argv[0], argv, _daemon_environment(conf))
         finally:
@@ -172,17 +195,17 @@ def _first_line(descriptor: int, seconds: int) -> bytes:
     return said.split(b"\n")[0]
 
 
-def _carry(link: _socket.socket, name: str, client: str, secret: bytes) -> int:
+def _carry(link: _socket.socket, name: str, client: str, secret: bytes, passable: bool) -> int:
     ours = None
     ends = (0, 1)
-    if not all(_can_be_passed(number) for number in ends):
+    if not passable:
         ours, theirs = _socket.socketpair()
         ends = (theirs.fileno(), theirs.fileno())
     try:
-        cwd = posix.getcwd()
+        cwd = posix.getcwdb()
     except OSError:
-        cwd = ""
-    fields = [b"bulkhead 1", name.encode(), client.encode(), secret, cwd.encode("utf-8", "surrogateescape")]
+        cwd = b""
+    fields = [b"bulkhead 1", _bytes(name), _bytes(client), secret, cwd]
     hello = b"\0".join(field.replace(b"\n", b"") for field in fields) + b"\n"
     packed = b"".join(number.to_bytes(4, sys.byteorder) for number in ends)
     link.sendmsg([hello], [(_socket.SOL_SOCKET, SCM_RIGHTS, packed)])
@@ -190,30 +213,41 @@ def _carry(link: _socket.socket, name: str, client: str, secret: bytes) -> int:
     reply = _socket_line(link)
     link.settimeout(None)
     if not reply.startswith(b"ok"):
-        said = reply[3:] if reply.startswith(b"no ") else b"the daemon closed the connection\tbulkhead status"
-        raise Refused(said.decode("utf-8", "replace").replace("\t", "\ntry: "))
-    if ours is not None:
+        raise _refusal(reply[3:] if reply.startswith(b"no ") else b"the daemon closed the connection\tbulkhead status")
+    if ours is None:
+        posix.close(0)
+    else:
         theirs.close()
         _copy(ours, link)
-    posix.close(0)
     posix.close(1)
     ending = _socket_line(link)
     if ending.startswith(b"end 0"):
         return 0
-    said = ending[6:] if ending.startswith(b"end ") else b"the daemon ended\tbulkhead status"
-    raise Refused(said.decode("utf-8", "replace").replace("\t", "\ntry: "))
+    raise _refusal(ending[6:] if ending.startswith(b"end ") else b"the daemon ended\tbulkhead status")
+
+
+def _refusal(said: bytes) -> Refused:
+    return Refused(said.decode("utf-8", "replace").replace("\t", "\ntry: "), REFUSED)
+
+
+def _bytes(word: str) -> bytes:
+    return word.encode("utf-8", "surrogateescape")
 
 
 def _copy(ours: _socket.socket, link: _socket.socket) -> None:
     """A terminal or a file cannot be handed over: one process a direction, so that neither waits for the other."""
     descriptor = ours.fileno()
-    if posix.fork():
+    reader = posix.fork()
+    if reader:
         posix.close(0)
         _pump(descriptor, 1)
+        posix.kill(reader, SIGKILL)  # it may wait for a terminal's next line, which is the user's again
+        posix.waitpid(reader, 0)
+        ours.close()
         return
-    link.close()
-    posix.close(1)
     try:
+        link.close()
+        posix.close(1)
         _pump(0, descriptor)
         ours.shutdown(_socket.SHUT_WR)
     finally:
@@ -233,20 +267,24 @@ def _pump(source: int, sink: int) -> None:
 
 
 def _can_be_passed(descriptor: int) -> bool:
-    return posix.fstat(descriptor).st_mode & FILE_KIND in REGULAR_KINDS
+    try:
+        return posix.fstat(descriptor).st_mode & FILE_KIND in REGULAR_KINDS
+    except OSError:
+        raise Refused("standard input and output must be open: a client talks through them", USAGE) from None
 
 
 def _socket_line(link: _socket.socket) -> bytes:
+    """One line and not a byte more: the daemon may have said the next one already."""
     said = b""
-    while b"\n" not in said and len(said) < 8192:
+    while not said.endswith(b"\n") and len(said) < 8192:
         try:
-            piece = link.recv(4096)
+            piece = link.recv(1)
         except OSError:
             piece = b""
         if not piece:
             break
         said += piece
-    return said.split(b"\n")[0]
+    return said.rstrip(b"\n")
 
 
 def _read(path: str, limit: int) -> bytes:
