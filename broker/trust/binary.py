@@ -16,9 +16,10 @@ from broker.model import LaunchRequest, PinnedArtifact
 from broker.trust.interpreters import ask_node, ask_python, located
 from broker.trust.launchers.program import NODE, REFUSED
 from broker.trust.launchers.uvx import PYTHON
+from broker.trust.mounts import VENV_MARK
 from broker.trust.programs import fingerprint
 from broker.trust.run import Run
-from broker.trust.store import VENV_MARK, Store
+from broker.trust.store import Store
 
 _SHEBANG = re.compile(rb"#!\s*(/[^\s]+)(?:[ \t]+([^\s]+))?[ \t]*\r?\n?")
 _ALONE: Final = "only this file is pinned: modules it loads from its own folder need a read grant and are not pinned"

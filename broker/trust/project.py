@@ -20,10 +20,11 @@ from broker.files import read_bounded
 from broker.model import Interpreter, LaunchRequest, PinnedArtifact
 from broker.trust.interpreters import ask_python, ask_runtime, located
 from broker.trust.launchers.program import NODE
+from broker.trust.mounts import VENV_MARK
 from broker.trust.programs import fingerprint
 from broker.trust.project_tree import check_links, left_out, survey
 from broker.trust.run import Run
-from broker.trust.store import VENV_MARK, Store
+from broker.trust.store import Store
 from broker.trust.tree import Listing
 
 TRUSTED: Final = timedelta(days=30)

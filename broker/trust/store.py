@@ -15,25 +15,23 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Final
 
 import anyio
 import anyio.to_thread
 
 from broker.errors import ConfigError, TrustError
 from broker.files import private_folder, read_bounded, write_private
-from broker.model import Mount, Pin, PinnedArtifact, VerifiedArtifact
+from broker.model import Pin, PinnedArtifact, VerifiedArtifact
 from broker.trust.garbage import LOCK, Collected, collect, locked
 from broker.trust.glance import LARGE, Glances
-from broker.trust.pins import LAUNCHER, PACKAGE, command
-from broker.trust.programs import check_parents, fingerprint, in_system
-from broker.trust.project_tree import changes, left_out, present, sentence, survey
+from broker.trust.mounts import mounts_of
+from broker.trust.pins import LAUNCHER, command
+from broker.trust.programs import check_parents, fingerprint
+from broker.trust.project_tree import changes, left_out, sentence, survey
 from broker.trust.tree import Listing, check, is_full, read_listing, remove_tree, seal, tree_hash
 
 MAX_LISTING = 32 * 1024 * 1024  # 60,000 files with paths of 500 bytes
 CHECKS_AT_ONCE = 2  # reading is what costs; more at once only makes each slower
-VENV_MARK: Final = "pyvenv.cfg"
-"""Among a pin's files it means: the folder it lies in is a virtual environment the script runs in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +195,7 @@ class Store:
             kind=artifact.kind,
             tree=artifact.tree or next((tree for _, tree in artifact.folders), ""),
             argv=command(artifact, pin.launch),
-            mounts=(*self._mounts(artifact), *self._covers(pin)),
+            mounts=mounts_of(pin, self.object(artifact.tree), self._empty),
             cwd=Path(pin.launch.cwd) if pin.launch.cwd is not None else None,
         )
 
@@ -214,12 +212,6 @@ class Store:
             if tree_hash(now.text()) != tree:
                 changed = changes(self._listing(tree), now)
                 raise TrustError(f"{path} is not as it was: {sentence(changed)}")
-
-    def _covers(self, pin: Pin) -> tuple[Mount, ...]:
-        """What is left out of a project's hash is covered by an empty folder: nobody agreed to it."""
-        folders = [Path(path) for path, _ in pin.artifact.folders]
-        covered = [each for folder in folders for each in present(folder, left_out(pin.launch))]
-        return tuple(Mount(self._empty, each) for each in covered)
 
     def _listing(self, tree: str) -> Listing:
         try:
@@ -257,19 +249,6 @@ class Store:
         if sha256 != wanted.sha256:
             raise TrustError(f"the interpreter {wanted.path} is not the pinned one (was it updated?)")
         self._interpreters[wanted.path] = (mark, sha256)
-
-    def _mounts(self, artifact: PinnedArtifact) -> tuple[Mount, ...]:
-        targets: dict[Path, Path] = {}
-        if artifact.tree:
-            targets[Path(PACKAGE)] = self.object(artifact.tree)
-        own = [Path(path) for path, _ in (*artifact.folders, *artifact.files)]
-        own = [path.parent if path.name == VENV_MARK else path for path in own]
-        if (interpreter := artifact.interpreter) is not None:
-            own += [interpreter.prefix] if interpreter.prefix else []
-            if not any(interpreter.path.is_relative_to(path) for path in own):
-                own.append(interpreter.path)
-        targets |= {path: path for path in own if not in_system(path)}
-        return tuple(Mount(source, target) for target, source in targets.items())
 
     def _sound(self, target: Path, listing: Listing) -> bool:
         try:

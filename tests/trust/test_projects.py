@@ -3,6 +3,7 @@
 import os
 import shutil
 import socket
+import subprocess
 import sys
 import time
 import zipfile
@@ -18,8 +19,10 @@ from hypothesis import strategies as st
 
 from broker.errors import LaunchLineError, TrustError
 from broker.model import Mount, Pin, ServerName, VerifiedArtifact
+from broker.trust.interpreters import own_python
 from broker.trust.launch_spec import parse
 from broker.trust.pins import describe, from_text, to_text
+from broker.trust.programs import in_system
 from broker.trust.project import project_of
 from broker.trust.project_tree import LEFT_OUT, changes, sentence, survey
 from broker.trust.resolve import resolve
@@ -231,13 +234,13 @@ async def test_a_planted_cache_in_a_virtual_environment_is_not_read(shop: Shop) 
     good.write_text("print('good')")
     (shop.home / "pkg.py").write_text("print('found in the folder it starts in')")
     pin = await shop.pin(f"{root}/bin/python", "-m", "pkg")
-    await plant(evil, "print('evil')", good)
+    plant(evil, "print('evil')", good)
     assert (await anyio.run_process([f"{root}/bin/python", "-Pc", "import pkg"])).stdout == b"evil\n"
     _, printed = await shop.started(pin)
     assert printed == ["good"]
 
 
-async def plant(source: Path, text: str, beside: Path) -> None:
+def plant(source: Path, text: str, beside: Path) -> None:
     """Compile `text` into the cache that Python would read for the unchanged file `beside`."""
     source.write_text(text)
     code = (
@@ -245,7 +248,21 @@ async def plant(source: Path, text: str, beside: Path) -> None:
         "py_compile.compile(sys.argv[1], importlib.util.cache_from_source(sys.argv[2]), doraise=True,"
         "invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)"
     )
-    await anyio.run_process([sys.executable, "-c", code, str(source), str(beside)])
+    subprocess.run([sys.executable, "-c", code, str(source), str(beside)], check=True, timeout=60)
+
+
+async def test_the_other_name_of_a_python_that_an_environment_uses_is_shown_too(shop: Shop) -> None:
+    real = own_python().parent.parent
+    if in_system(real):
+        pytest.skip("this Python belongs to the system, which every sandbox sees")
+    alias = shop.home / "python-3"
+    os.symlink(real, alias)
+    root = shop.home / "env"
+    await anyio.run_process([str(alias / f"bin/{own_python().name}"), "-m", "venv", "--without-pip", str(root)])
+    (root / "pyvenv.cfg").write_text(f"home = {alias}/bin\n")
+    (packages_of(root) / "pkg.py").write_text("")
+    found = await shop.store.verified(await shop.pin(f"{root}/bin/python", "-m", "pkg"))
+    assert {Mount(real, alias), Mount(real, real), Mount(root, root)} == set(found.mounts)
 
 
 # --- uv ---
@@ -313,7 +330,7 @@ async def test_a_program_and_a_module_of_a_uv_project_run(uv_shop: Shop) -> None
 async def test_a_planted_cache_in_a_uv_project_is_not_read(uv_shop: Shop) -> None:
     root = uv_shop.home / "project"
     pin = await uv_shop.pin("uv", "--directory", str(root), "run", "server.py")
-    await plant(uv_shop.home / "evil.py", "X = 'evil'", root / "beside.py")
+    plant(uv_shop.home / "evil.py", "X = 'evil'", root / "beside.py")
     _, printed = await uv_shop.started(pin)
     assert printed == ["hello", "beside"]
 
