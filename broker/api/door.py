@@ -120,7 +120,7 @@ class Door:
             _tell(connection, f"end {1 if reason else 0} {reason}".encode("utf-8", "replace"))
         finally:
             hangup.cancel()
-            await asyncio.wait({hangup})  # it listens on the connection, which is closed next
+            await asyncio.gather(hangup, return_exceptions=True)  # it listens on the connection, which is closed next
 
 
 async def _hello(connection: socket.socket, descriptors: list[int]) -> bytes:

@@ -3,6 +3,7 @@
 import array
 import asyncio
 import errno
+import gc
 import os
 import socket
 from collections.abc import AsyncIterator, Sequence
@@ -151,6 +152,19 @@ async def test_a_client_that_kills_its_shim_ends_the_link(tmp_path: Path) -> Non
         await it.hear()
         it.close()
         await until(lambda: hall.left)
+
+
+async def test_a_client_that_kills_its_shim_before_it_heard_our_answer_ends_the_link_quietly(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The kernel then says that the connection was reset."""
+    async with standing(tmp_path) as hall, shim(hall) as (it, ends):
+        it.say(HELLO, ends)
+        await until(lambda: hall.guests)
+        it.close()
+        await until(lambda: hall.left)
+    gc.collect()
+    assert caplog.records == []
 
 
 async def test_a_hello_that_comes_in_pieces_is_one(tmp_path: Path) -> None:
