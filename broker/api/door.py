@@ -21,6 +21,7 @@ MAX_HELLO: Final = 8192
 HELLO_SECONDS: Final = 5.0
 MAX_LINKS: Final = 4096  # descriptors of one process; far above what a person's clients open
 FIELDS: Final = 5
+REST_SECONDS: Final = 0.2  # while there is nothing to let anybody in with; a shim waits 10
 PAUSE_SECONDS: Final = 1.0  # until another link may have given its descriptors back
 
 _log = logging.getLogger(__name__)
@@ -33,6 +34,7 @@ class Door:
         self._open_link = open_link
         self._visitors: set[asyncio.Task[None]] = set()
         self._listener: socket.socket | None = None
+        self._rest: asyncio.TimerHandle | None = None
 
     def open(self, listener: socket.socket) -> None:
         self._listener = listener
