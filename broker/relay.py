@@ -289,11 +289,12 @@ class Relay:
     def _leave(self) -> None:
         """End the link of a client that said its last, once it has what it waited for or can take nothing any more.
 
-        Nothing bounds this wait here: the questions and launches behind it have deadlines, and so has sending.
+        Nothing bounds this wait while somebody can still read the answer: the questions and launches behind it have
+        deadlines, and so has sending.  `tick` notices a client that died: then there is nobody.
         """
         if self._client_gone:
             waits = self._conversation.awaiting or self._client.waiting or self._queue or self._busy
-            if self._client.broken or not waits:
+            if self._client.deserted or not waits:
                 self.end("the client closed the link", "client")
 
     def _client_drained(self) -> None:

@@ -535,8 +535,6 @@ async def test_a_client_that_is_gone_altogether_ends_the_link_whatever_it_waited
         await until(lambda: world.servers and any("call" in str(m.get("method")) for m in world.servers[0].heard))
         world.client.close()
         await turns(50)
-        await world.servers[0].far.say(notice("notifications/message", level="info", data="anyone?"))
-        await turns(50)
         world.relay.tick(asyncio.get_running_loop().time())
         assert await world.ended() == Ending("the client closed the link", "client")
 

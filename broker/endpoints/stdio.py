@@ -5,6 +5,7 @@ Nothing here reads ahead without bound: while the other side does not take what 
 
 import asyncio
 import os
+import select
 import socket
 import stat
 from collections.abc import Callable
@@ -64,6 +65,15 @@ class LineEndpoint:
     def waiting(self) -> int:
         """Bytes the peer has not taken yet."""
         return len(self._outbox)
+
+    @property
+    def deserted(self) -> bool:
+        """Whether nobody is left who could read, found out without writing."""
+        if not self.broken and not self._closed:
+            look = select.poll()
+            look.register(self._write_descriptor, 0)  # errors and hang-ups are told unasked, and nothing else is
+            return bool(look.poll(0))
+        return True
 
     @property
     def congested(self) -> bool:

@@ -176,6 +176,20 @@ def test_a_server_that_closed_its_input_holds_up_nobody_else_and_goes_with_its_c
             assert tree.left(within=GONE_WITHIN) == {}
 
 
+@pytest.mark.claim("C23")
+def test_a_client_that_dies_during_a_call_that_is_never_answered_takes_the_server_along(toys: Running) -> None:
+    two = pair(toys, "silent")
+    with two.hostile, two.honest:
+        two.hostile.start_request("tools/call", {"name": "go", "arguments": {}})
+        with Watched(descendants(toys.desk.link_in("running", "silent", two.client).pid)) as tree:
+            assert two.hostile.process.stdin is not None
+            assert two.hostile.process.stdout is not None
+            two.hostile.process.stdin.close()  # what the kernel does for a client that was killed
+            two.hostile.process.stdout.close()
+            assert tree.left(within=GONE_WITHIN) == {}
+        assert two.others_go_on()
+
+
 # --- what a server wants of the client --------------------------------------------------------------------------------
 
 

@@ -172,6 +172,15 @@ async def test_an_ended_peer_may_still_read_what_it_waits_for() -> None:
         assert (it.times_closed, it.endpoint.broken) == (1, False)
 
 
+async def test_a_peer_that_nobody_reads_for_is_known_without_a_word_to_it() -> None:
+    with peer() as it:
+        it.hang_up(it.speak)
+        await wait(it.closed)
+        assert not it.endpoint.deserted
+        it.hang_up(it.hear)
+        assert (it.endpoint.deserted, it.endpoint.broken) == (True, False)
+
+
 async def test_closing_tells_nobody_even_when_the_end_was_on_its_way() -> None:
     with peer() as it:
         it.hang_up(it.hear)
