@@ -290,12 +290,16 @@ class Link:
             durable=True,
         )
         await self._record_durably(fact)
-        self._instance = await self._house.spawn(artifact, grants, env, self._record)
-        started = {"pid": self._instance.pid, "warnings": list(self._instance.warnings)}
-        self._record(Fact("launch", "broker", method="started", target=self.server.name, body=started))
+        self._instance = instance = await self._house.spawn(artifact, grants, env, self._record)
+        started = {"pid": instance.pid, "warnings": list(instance.warnings)}
+        try:
+            self._record(Fact("launch", "broker", method="started", target=self.server.name, body=started))
+        except BulkheadError:
+            await instance.stop()  # nobody else knows of it
+            raise
         if self._house.store.owes_whole(self._pin):
             self._hashing = asyncio.create_task(self._hash_whole())
-        return self._instance
+        return instance
 
     async def _hash_whole(self) -> None:
         """What was only looked at before the start is hashed beside it; a difference ends the server."""

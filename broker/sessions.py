@@ -82,6 +82,8 @@ class Sessions:
         """
         if self._closing:
             raise DeskError("the daemon is stopping", hint="start the client again in a moment")
+        if peer.uid != self._house.owner:
+            raise DeskError("this daemon belongs to another user", code="presence")
         registry = self._house.registry
         if not registry.is_client(hello.client, hello.secret):
             raise ConfigError(
@@ -178,13 +180,17 @@ class Sessions:
             raise
         body = {"allowed": answer.allowed, "for": lifetime, "by": answer.by, "program": peer.root_executable}
         fact = Fact("answer", "person", "connection", server.name, body=body, durable=True)
-        await house.audit.append_durable(link.origin, fact)
-        if answer.allowed:
-            call = connection(session.client, server.name, session.id)
-            if decision.rule != NEW_PROGRAM:
-                house.grants.add("connection", call, decision, lifetime)
-            if lifetime == "always":
-                house.registry.add_program(session.client, server.name, peer.root_executable)
+        try:
+            await house.audit.append_durable(link.origin, fact)
+            if answer.allowed:
+                call = connection(session.client, server.name, session.id)
+                if decision.rule != NEW_PROGRAM:
+                    house.grants.add("connection", call, decision, lifetime)
+                if lifetime == "always":
+                    house.registry.add_program(session.client, server.name, peer.root_executable)
+        except BulkheadError as problem:  # a yes that cannot be recorded or kept lets nobody in
+            link.end(str(problem))
+            return
         link.admit(answer.allowed, "" if answer.allowed else "you have not allowed this client to use this server")
         house.changed()
 
