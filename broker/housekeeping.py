@@ -20,6 +20,7 @@ from broker.api.presence import Presence
 from broker.api.server import Handlers
 from broker.api.sockets import listen
 from broker.api.wire import FrontDesk
+from broker.applications import Applications
 from broker.audit.index import Index
 from broker.audit.log import AuditLog
 from broker.audit.redact import Redactor
@@ -112,7 +113,7 @@ async def keep_house(
         key=key.key,
     )
     await asyncio.to_thread(house.ledgers.prune, time.time() - LEDGER_SECONDS)
-    sessions = Sessions(house)
+    sessions = Sessions(house, Applications(paths.state / "applications"))
     upkeep = Upkeep(registry, Sources(agreed), advisories, audit, lambda name: list(sessions.links(name)))
     if not registry.has_client(LOCAL_CLIENT):
         registry.put_client(LOCAL_CLIENT, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))

@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Final, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 from broker.audit.log import AuditLog
 from broker.config import Waits
@@ -42,6 +42,7 @@ from broker.protocol.events import AdmissionDelayed, Admitted, DriftAccepted
 from broker.registry import Registry, Server
 from broker.relay import Relay
 from broker.sandbox.process import Instance
+from broker.sentences import sentence
 from broker.trust import pins
 from broker.trust.advisories import Advisories
 from broker.trust.garbage import trees_of
@@ -49,19 +50,6 @@ from broker.trust.store import Store
 
 LinkState: TypeAlias = Literal["waiting for a yes", "ready", "starting", "running", "drift", "ended"]
 Spawn: TypeAlias = Callable[[VerifiedArtifact, Grants, Mapping[str, str], Callable[[Fact], None]], Awaitable[Instance]]
-
-VERBS: Final = {
-    "tools/call": "use the tool",
-    "resources/read": "read",
-    "resources/subscribe": "watch",
-    "prompts/get": "use the prompt",
-    "completion/complete": "complete",
-    "sampling/createMessage": "ask your model something:",
-    "elicitation/create": "ask you something:",
-    "roots/list": "see your folders:",
-}
-
-MAX_TARGET: Final = 200  # characters of a tool's name or a URI in a sentence; the whole of it is in the detail
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +221,7 @@ class Link:
             client=self.client,
             server=self.server.name,
             session=self.session,
-            what=self._sentence(call),
+            what=sentence(call),
             why=f"{decision.rule}: {decision.reason}{self.caveat}",
             digest_of={"call": call.digest, "rule": decision.rule, "evidence": list(decision.evidence)},
             evidence=decision.evidence,
@@ -257,13 +245,6 @@ class Link:
             self._house.changed()
         reason = f"allowed by {answer.by}, {lifetime}"
         return Decision(Verdict.ALLOW, f"person:{decision.rule}", reason, decision.evidence)
-
-    def _sentence(self, call: Call) -> str:
-        """What will happen, as a verb and an object; `call.target` is text from outside, bounded here."""
-        verb, target = VERBS.get(call.method, "do"), shown(call.target)
-        if call.origin == "client":
-            return f"{self.client} wants to {verb} {target} of {self.server.name}"
-        return f"{self.server.name} wants to {verb} {target} (through {self.client})"
 
     # --- the world ---
 
@@ -325,12 +306,6 @@ class Link:
 
     async def _record_durably(self, fact: Fact) -> None:
         await self._house.audit.append_durable(self.origin, fact)
-
-
-def shown(target: str) -> str:
-    """A tool's name or a URI fit for a sentence: bounded, and what does not print is written out."""
-    short = target[:MAX_TARGET]
-    return short if short.isprintable() else ascii(short)
 
 
 def _both(by_policy: Decision, held: Decision) -> Decision:

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from broker.applications import Applications
 from broker.errors import BulkheadError, ConfigError, DeskError
 from broker.links import House, Link, server_of
 from broker.model import ClientName, Decision, Fact, LinkId, Peer, ServerName, SessionId, Verdict
@@ -65,11 +66,11 @@ class Session:
 class Sessions:
     """All sessions and links of this home."""
 
-    def __init__(self, house: House) -> None:
+    def __init__(self, house: House, applications: Applications) -> None:
         self._house = house
+        self._applications = applications
         self._sessions: dict[SessionId, Session] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._applications: set[tuple[int, int]] = set()
         self._closing = False
 
     # --- opening ---
@@ -128,10 +129,10 @@ class Sessions:
                 return session
         if len(self._sessions) >= MAX_SESSIONS:
             raise DeskError("there are too many sessions", hint="bulkhead sessions; bulkhead session end ID")
+        program = {(found.pid, found.started) for found in same_program(peer.root_pid)}
+        self._applications.add({(peer.root_pid, peer.root_started), *program})
         session = Session(self._id_of(client, peer), client, peer, time.time())
         self._sessions[session.id] = session
-        self._applications.add((peer.root_pid, peer.root_started))
-        self._applications |= {(found.pid, found.started) for found in same_program(peer.root_pid)}
         return session
 
     def _id_of(self, client: ClientName, peer: Peer) -> SessionId:
@@ -269,8 +270,8 @@ class Sessions:
 
     @property
     def applications(self) -> frozenset[tuple[int, int]]:
-        """Every application that opened a link since the daemon started: none of their children may say yes."""
-        return frozenset(self._applications)
+        """Every application that opened a link since the machine started: none of their children may say yes."""
+        return self._applications.seen
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

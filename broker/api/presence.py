@@ -20,7 +20,7 @@ def why_absent(
     """Why this caller is not a person at a terminal, or None if it may be one.
 
     `line` is the caller's whole ancestry, itself first; `applications` are (pid, start) of the processes of every
-    client that was seen since the daemon started; `supervisor` is the pid below which all sandboxes live.
+    client that was seen since the machine started; `supervisor` is the pid below which all sandboxes live.
     """
     if not line:
         return "the calling process, or what stands above it, cannot be seen"
