@@ -190,14 +190,32 @@ class PackageRef:
     signature: EvidenceState = "unavailable"
 
 
-ArtifactKind: TypeAlias = Literal["npm", "pypi", "script", "binary", "project"]
+@dataclass(frozen=True, slots=True)
+class GitSource:
+    """The one commit a package was taken from, and what the line called it when it was resolved.
+
+    `sha256` is the tree hash of the commit's files (of `folder`, if one is named); `tag` the tag object of an annotated
+    tag; `signature` says what is signed and how (`tag: SSH`), which is not a word on whether it holds.
+    """
+
+    url: str
+    ref: str
+    commit: str
+    sha256: str
+    tag: str = ""
+    folder: str = ""
+    signature: str = ""
+
+
+ArtifactKind: TypeAlias = Literal["npm", "pypi", "script", "binary", "project", "bundle"]
 
 
 @dataclass(frozen=True, slots=True)
 class PinnedArtifact:
     """What a pin says about bytes.
 
-    For `npm` and `pypi`, `tree` is the tree hash of the store object and `entry` the path of the program inside it.
+    For `npm`, `pypi` and `bundle`, `tree` is the tree hash of the store object and `entry` the path of the program
+    inside it; `program` is what a bundle's manifest has run, and `git` the commit a package came from, if not a registry.
     For `script`, `files` names the script and its hash; for `binary`, the program and its hash.
     For `project`, `folders` names folders of this machine and the hash of all that is in them (empty for a development
     folder, which is not verified), `program` is what the interpreter is given before the server's own arguments,
@@ -224,6 +242,7 @@ class PinnedArtifact:
     publisher: Publisher | None = None
     maintainers: tuple[str, ...] = ()
     released: str = ""
+    git: GitSource | None = None
 
 
 @dataclass(frozen=True, slots=True)

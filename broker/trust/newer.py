@@ -7,7 +7,9 @@ import sys
 from collections.abc import Mapping
 
 from broker.model import LaunchRequest, PinnedArtifact
+from broker.trust.git import GitClient
 from broker.trust.interpreters import find_node
+from broker.trust.launchers.git import npm_address, python_address
 from broker.trust.launchers.npx import requirement as npm_requirement
 from broker.trust.launchers.uvx import normal
 from broker.trust.launchers.uvx import requirement as pypi_requirement
@@ -35,6 +37,10 @@ async def newer_version(
     if not launch.floating or artifact.kind not in {"npm", "pypi"}:
         return ""
     with store.staging() as work:
+        if artifact.git is not None:
+            address = npm_address(launch.requirement) if artifact.kind == "npm" else python_address(launch.requirement)
+            commit = (await GitClient(environment, work, run).meaning(address)).commit
+            return commit if commit != artifact.git.commit else ""
         env = tool_environment(environment, work)
         if artifact.kind == "npm":
             node = await find_node(environment, work, run)

@@ -55,9 +55,10 @@ class NpmClient:
             *(settings.guards or (f"--git={shutil.which('false') or '/nonexistent'}",)),
         )  # fmt: skip
 
-    async def lock(self, wanted: Mapping[str, str]) -> Mapping[str, Any]:
+    async def lock(self, wanted: Mapping[str, str], optional: Mapping[str, str] | None = None) -> Mapping[str, Any]:
         """Resolve into a lock file; nothing is downloaded but the registry's own documents."""
-        manifest = {"name": "pinned", "version": "0.0.0", "private": True, "dependencies": dict(wanted)}
+        manifest = {"name": "pinned", "version": "0.0.0", "private": True, "dependencies": dict(wanted),
+                    "optionalDependencies": dict(optional or {})}  # fmt: skip
         (self._project / "package.json").write_text(json.dumps(manifest))
         await self._npm(("install", "--package-lock-only", "--package-lock"), RESOLVING)
         try:

@@ -23,6 +23,7 @@ from broker.model import (
     EvidenceKind,
     EvidenceRecord,
     EvidenceState,
+    GitSource,
     Interpreter,
     LaunchRequest,
     PackageRef,
@@ -30,7 +31,7 @@ from broker.model import (
     PinnedArtifact,
     Publisher,
 )
-from broker.trust.spoken import about_publisher
+from broker.trust.spoken import about_publisher, plain
 
 PACKAGE = "/opt/bulkhead/package"
 """Where every sandbox sees the store object of its server."""
@@ -40,6 +41,7 @@ LAUNCHER: Final = "launch.py"
 MAX_TEXT = 8 * 1024 * 1024  # a closure of 2,000 packages makes about 300 KiB
 _VERSION = 1
 _HEX = re.compile(r"[0-9a-f]{64}")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 PYTHON_FLAGS = ("-I", "-S", "-B")  # no user site, no .pth files, no PYTHON* variables, no .pyc files written
 
 _T = TypeVar("_T")
@@ -60,6 +62,8 @@ def command(artifact: PinnedArtifact, launch: LaunchRequest) -> tuple[str, ...]:
             return (artifact.entry, *launch.args)
         case "project":
             return (interpreter, *artifact.program, *launch.args)
+        case "bundle":
+            return (*((interpreter,) if interpreter else ()), *artifact.program, *launch.args)
 
 
 def pin_digest(pin: Pin) -> str:
@@ -119,12 +123,38 @@ def _by_tree(artifact: PinnedArtifact) -> list[str]:
     tool = {"npm": "npm, every tarball by its SHA-512", "pypi": "pip, every wheel by its SHA-256"}[artifact.kind]
     return [
         *_by_files(artifact),
-        f"package: {artifact.name} {artifact.version}",
+        *(_by_commit(artifact.git) if artifact.git else [f"package: {artifact.name} {artifact.version}"]),
         f"verified: {len(artifact.packages)} packages as resolved now, downloaded with {tool}, unpacked without "
         "running anything",
         f"stored: {artifact.file_count} files, {artifact.byte_count} bytes, tree sha256 {artifact.tree}; "
         "every file is hashed again at every start",
-        *about_publisher(artifact),
+        *([] if artifact.git else about_publisher(artifact)),
+    ]
+
+
+def _by_bundle(artifact: PinnedArtifact) -> list[str]:
+    said = {"verified": "its signature is by the key of", "missing": "who made it (the bundle is not signed)"}
+    lines = [f"bundle: {plain(artifact.name)} {plain(artifact.version)}"]
+    for record in artifact.evidence:
+        holds = "verified" if record.state == "verified" else "not verified"
+        lines.append(f"{holds}: {said.get(record.state, 'who made it')} {plain(record.detail, 400)}".rstrip())
+    return [
+        *lines,
+        f"stored: {artifact.file_count} files, {artifact.byte_count} bytes, tree sha256 {artifact.tree}; "
+        "every file is hashed again at every start",
+    ]
+
+
+def _by_commit(source: GitSource) -> list[str]:
+    """Whose signature it is, nobody here can say: no key is trusted, so none is called checked."""
+    where = f", folder {source.folder}" if source.folder else ""
+    tag = f", through the tag object {source.tag}" if source.tag else ""
+    what, _, kind = source.signature.partition(": ")
+    signed = f"the {what} carries a signature ({kind}), which was not checked" if what else "nothing in it is signed"
+    return [
+        f"git: {source.url}{where}: {source.ref} -> commit {source.commit}{tag}",
+        f"verified: every file against that commit, content sha256 {source.sha256}; nothing was built",
+        f"not verified: who wrote it ({signed})",
     ]
 
 
@@ -148,7 +178,8 @@ def _by_folders(artifact: PinnedArtifact) -> list[str]:
 
 
 _VERIFIED: Final[Mapping[ArtifactKind, Callable[[PinnedArtifact], list[str]]]] = MappingProxyType(
-    {"npm": _by_tree, "pypi": _by_tree, "script": _by_files, "binary": _by_files, "project": _by_folders}
+    {"npm": _by_tree, "pypi": _by_tree, "script": _by_files, "binary": _by_files, "project": _by_folders,
+     "bundle": _by_bundle}
 )
 
 
@@ -243,7 +274,9 @@ _READERS: Final[Mapping[type, Mapping[str, Callable[[object, str], object]]]] = 
                      "files": _pairs, "folders": _pairs, "program": _texts, "until": _time,
                      "interpreter": _nested(Interpreter), "findings": _texts,
                      "evidence": _list_of(_nested(EvidenceRecord)), "publisher": _nested(Publisher),
-                     "maintainers": _texts, "released": _text},
+                     "maintainers": _texts, "released": _text, "git": _nested(GitSource)},
+    GitSource: {"url": _text, "ref": _text, "commit": _text, "sha256": _text, "tag": _text, "folder": _text,
+                "signature": _text},
     PackageRef: {"name": _text, "version": _text, "integrity": _text, "note": _text,
                  "signature": _one_of(EvidenceState)},
     EvidenceRecord: {"kind": _one_of(EvidenceKind), "state": _one_of(EvidenceState), "detail": _text},
@@ -269,7 +302,8 @@ def _build(kind: type[_T], value: object, where: str) -> _T:
 def _sound(pin: Pin) -> None:
     """What the types cannot say, and a launch relies on."""
     artifact, dev = pin.artifact, pin.launch.dev
-    tree_kind, project = artifact.kind in {"npm", "pypi"}, artifact.kind == "project"
+    tree_kind, project = artifact.kind in {"npm", "pypi", "bundle"}, artifact.kind == "project"
+    bundle = artifact.kind == "bundle"
     single = artifact.kind in {"script", "binary"}
     paths = [*(path for path, _ in (*artifact.files, *artifact.folders)), pin.launch.cwd or "/"]
     problems = (
@@ -282,11 +316,14 @@ def _sound(pin: Pin) -> None:
         (single and artifact.entry not in dict(artifact.files), "has an entry that is not among its files"),
         (project and not (artifact.folders and artifact.program), "names no folder, or nothing in it to run"),
         (project and artifact.tree != "" and not _HEX.fullmatch(artifact.tree), "has no tree hash"),
-        (not project and bool(artifact.folders or artifact.program or dev), "says of it what only projects have"),
+        (bundle != bool(artifact.program) and not project, "names nothing to run, or what only others have"),
+        (not project and bool(artifact.folders or dev), "says of it what only projects have"),
         (dev != bool(artifact.until), "does not say how long its development folder is trusted, or says it of another"),
         (any(dev == bool(tree) for _, tree in artifact.folders), "has a folder without a tree hash, or one too many"),
         (any(tree and not _HEX.fullmatch(tree) for _, tree in artifact.folders), "has a folder without a tree hash"),
-        (artifact.kind != "binary" and artifact.interpreter is None, "names no interpreter"),
+        (artifact.kind not in {"binary", "bundle"} and artifact.interpreter is None, "names no interpreter"),
+        (artifact.git is not None and not (tree_kind and _HEX.fullmatch(artifact.git.sha256)
+                                           and _COMMIT.fullmatch(artifact.git.commit)), "names no whole commit"),
         (any(not _HEX.fullmatch(sha256) for _, sha256 in artifact.files), "has a file without a SHA-256"),
         (any(not path.startswith("/") or ".." in path.split("/") for path in paths), "has a relative path"),
         (artifact.interpreter is not None and not _HEX.fullmatch(artifact.interpreter.sha256), "has a bad interpreter"),

@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 from broker.errors import TrustError
 from broker.model import LaunchRequest, PinnedArtifact
 from broker.trust.binary import resolve_program
+from broker.trust.git_packages import resolve_git_npm, resolve_git_python
+from broker.trust.launchers.git import is_git
 from broker.trust.npm import resolve_npm
 from broker.trust.project import node_project, resolve_project
 from broker.trust.pypi import resolve_pypi
@@ -33,6 +35,9 @@ async def resolve(
         TrustError: what could not be had or is not acceptable, and what to do.
     """
     match request.kind:
+        case "npm" | "pypi" if is_git(request.requirement):
+            fetch = resolve_git_npm if request.kind == "npm" else resolve_git_python
+            artifact = await fetch(request, store=store, environment=environment, progress=progress, run=run)
         case "npm":
             artifact = await resolve_npm(
                 request, store=store, environment=environment, progress=progress, run=run, roots=roots

@@ -63,7 +63,7 @@ REFUSED = {
     "npx -p pkg": "no package",
     "npx ./dist/index.js": "./dist/index.js",
     "npx user/repo": "user/repo",
-    "npx git+https://h.test/u/r.git": "git+https://h.test/u/r.git",
+    "npx git+ssh://h.test/u/r.git": "git+ssh://h.test/u/r.git",
     "npx https://h.test/p.tgz": "https://h.test/p.tgz",
     "npx file:../x": "file:../x",
     "npx a@npm:b@1.0.0": "npm:b@1.0.0",
@@ -76,7 +76,7 @@ REFUSED = {
     "npm": "npm ''",
     "uvx --index-url http://127.0.0.1:9 pkg": "--index-url",
     "uvx --with-editable . pkg": "--with-editable",
-    "uvx --from git+https://h.test/r run": "git+https://h.test/r",
+    "uvx --from git+http://h.test/r run": "git+http://h.test/r",
     "uvx ./folder": "./folder",
     "uvx pkg@git+https://h.test/r": "pkg@git+https://h.test/r",
     "uvx --python 3.12;x pkg": "3.12;x",
@@ -176,7 +176,7 @@ def test_every_line_is_understood_or_refused_and_its_arguments_are_its_own_words
     assert request.argv == tuple(words)
     wrapped = {"sh", "--"} & set(words) or any(" " in word for word in words)
     assert request.args == tuple(words[len(words) - len(request.args) :]) or wrapped
-    assert not request.requirement.startswith(("-", ".", "git+"))
+    assert not request.requirement.startswith(("-", "."))
 
 
 @given(st.text(min_size=1, max_size=20).filter(lambda word: word not in {"y", "yes", "q", "quiet", "p", "package"}))

@@ -51,6 +51,14 @@ UNDERSTOOD: Mapping[str, dict[str, Any]] = {
     "bun x -p a b": {"runner": "bun x", "bin": "b"},
     "deno run -A npm:@s/p@1.0.0/sub x": {"kind": "npm", "requirement": "@s/p@1.0.0", "bin": "sub", "args": ("x",)},
     "deno run --allow-net=example.test --allow-env npm:pkg": {"runner": "deno run", "requirement": "pkg"},
+    # repositories
+    "npx -y github:user/repo --x": {"kind": "npm", "requirement": "github:user/repo", "args": ("--x",)},
+    f"npx -y github:user/repo#{COMMIT}": {"requirement": f"github:user/repo#{COMMIT}", "floating": False},
+    "npx -p git+https://h.test/u/r.git#v1.0 run": {"bin": "run", "floating": True},
+    "uvx --from git+https://h.test/o/r@main#subdirectory=src/x srv": {"kind": "pypi", "bin": "srv", "floating": True},
+    f"uvx git+https://h.test/o/r@{COMMIT} --x": {"args": ("--x",), "bin": None, "floating": False},
+    "uvx --from git+https://h.test/o/r@0123456 srv": {"floating": True},
+    "pipx run --spec git+https://g.test/o/r app": {"runner": "pipx run", "bin": "app"},
     # Python packages
     "uvx mcp-server-time --local-timezone=UTC": {"args": ("--local-timezone=UTC",), "floating": True},
     "uvx --from awslabs.cost-mcp-server cost-server -x": {"bin": "cost-server", "args": ("-x",)},
@@ -110,7 +118,8 @@ UNDERSTOOD: Mapping[str, dict[str, Any]] = {
 REFUSED: Mapping[str, str] = {
     # npm
     "npx -c 'echo hi'": "-c",
-    "npx -y github:user/repo": "github:user/repo",
+    "npx -y github:user/repo/more": "github:user/repo/more",
+    "npx -p github:user/repo -p pkg run": "cannot be pinned together",
     f"npx -y user/repo#{COMMIT}": "user/repo#",
     "npx -y git+https://h.test/u/r.git#semver:^1": "git+https",
     "npx -y https://x.test/p.tgz": "https://x.test/p.tgz",
@@ -139,8 +148,11 @@ REFUSED: Mapping[str, str] = {
     "deno task start": "task",
     "deno run -RW npm:pkg": "-RW",
     # Python
-    "uvx --from git+https://github.com/o/r@main#subdirectory=x srv": "git+https",
-    f"uvx --from git+https://github.com/o/r@{COMMIT} srv": "git+https",
+    "uvx --from git+https://github.com/o/r@main#egg=x srv": "egg=x",
+    "uvx --from git+https://github.com/o/r#subdirectory=../x srv": "subdirectory=../x",
+    "uvx --from git+https://me:secret@github.com/o/r srv": "git+https",
+    "uvx --from git+file:///srv/r srv": "git+file",
+    "uvx --with git+https://github.com/o/r srv": "git+https",
     "uvx --from pkg python server.py": "python",
     "uvx --extra-index-url=https://e.test pkg": "--extra-index-url",
     "uvx --index-url https://e.test/simple pkg": "--index-url",
@@ -160,7 +172,7 @@ REFUSED: Mapping[str, str] = {
     "uv --directory /abs sync": "sync",
     "uv run --env-file .env --directory /abs s.py": "--env-file",
     "pipx run https://x.test/s.py": "https://x.test/s.py",
-    "pipx run --spec git+https://g.test/o/r app": "git+https",
+    "pipx run --spec git+ssh://g.test/o/r app": "git+ssh",
     "pipx run --pip-args=-ix app": "--pip-args",
     "pipx install app": "install",
     "python3 -m mcp_server_time": "-m",
@@ -284,7 +296,10 @@ ATTACKS: Mapping[str, tuple[str, str]] = {
     "G07 an unknown flag": ("npx --frobnicate p", "--frobnicate"),
     "G08 the container engine's socket": (
         "docker run -i -v /var/run/docker.sock:/var/run/docker.sock img", "the whole machine"),
-    "G10 a short commit is no pin": ("uvx --from git+https://h.test/o/r@0123456 srv", "git+https"),
+    "G10 an option in the place of a ref": ("uvx --from git+https://h.test/o/r@--upload-pack=/x srv", "--upload-pack"),
+    "G10 an option in the place of a ref, npm": ("npx git+https://h.test/o/r#--upload-pack=/x", "--upload-pack"),
+    "G10 an option in the place of a host": ("npx git+https://--upload-pack=/x/o/r", "git+https"),
+    "G10 a transport that runs a program": ("npx git+ext::sh%20-c%20x", "git+ext"),
     "G12 an option in the place of a package's name": ("npx -y -- --package=evil", "--package=evil"),
     "G12 an option in the place of a package's name, Python": ("uvx -- --index-url=https://e.test", "--index-url"),
 }  # fmt: skip

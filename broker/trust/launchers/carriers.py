@@ -8,6 +8,7 @@ from typing import Final
 from broker.errors import LaunchLineError
 from broker.model import LaunchRequest
 from broker.trust.launchers import npx, uvx
+from broker.trust.launchers.git import is_git
 from broker.trust.launchers.words import origin
 
 CARRIERS: Final = frozenset({"mcp-remote", "supergateway", "mcp-proxy", "@smithery/cli"})
@@ -34,6 +35,9 @@ def refuse_carriers(request: LaunchRequest) -> None:
 
 
 def _package(request: LaunchRequest) -> str:
+    if is_git(request.requirement):
+        repository = request.requirement.partition("#")[0].partition("@")[0].rpartition("/")[2]
+        return request.bin or repository.removesuffix(".git")
     match request.kind:
         case "npm":
             return request.bin if request.bin in CARRIERS else npx.requirement(request.requirement)[0]

@@ -1,6 +1,6 @@
 """npx and its kin (npm exec, pnpm dlx, yarn dlx, bunx): which npm package a line names, and what its program receives.
 
-Only packages by name from a registry: a git address, a tarball or a folder has no version that stands still.
+Packages by name from a registry, or one repository of git; a tarball or a folder has no version that stands still.
 """
 
 import re
@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from broker.errors import LaunchLineError
 from broker.model import LaunchRequest
+from broker.trust.launchers.git import is_git, npm_address
 from broker.trust.launchers.words import Line, Options, origin, paths_among, read_options
 
 NAME = re.compile(r"(?:@[a-z0-9~][a-z0-9._~-]*/)?[A-Za-z0-9~][A-Za-z0-9._~-]*")
@@ -105,7 +106,7 @@ def requirement(word: str) -> tuple[str, str]:
     if not NAME.fullmatch(name) or len(name) > MAX_NAME:
         raise LaunchLineError(
             f"{word!r} is not the name of an npm package",
-            hint="git addresses, tarballs and folders cannot be pinned yet; use NAME or NAME@VERSION",
+            hint="tarballs and folders cannot be pinned; use NAME, NAME@VERSION or github:OWNER/REPO#REF",
         )
     if not _RANGE.fullmatch(spec):
         raise LaunchLineError(f"{spec!r} in {word!r} is not a version, range or tag", hint="use NAME@VERSION")
@@ -208,7 +209,7 @@ def npx_request(line: Line, runner: str, options: Options, *, warnings: tuple[st
             raise LaunchLineError(f"{program!r} is not the name of a program of {packages[0]!r}")
     else:
         packages = [options.rest[0]]
-    specs = [requirement(package) for package in packages]
+    exact = _are_exact(packages)
     args, registry = options.rest[1:], _registry(options)
     named = (f"packages come from {registry}, which the launch line names",) if registry else ()
     return LaunchRequest(
@@ -222,6 +223,21 @@ def npx_request(line: Line, runner: str, options: Options, *, warnings: tuple[st
         registry=registry,
         env=line.variables,
         paths=paths_among(args),
-        floating=not all(is_exact(spec) for _, spec in specs),
+        floating=not exact,
         warnings=(*named, *warnings),
     )
+
+
+def _are_exact(packages: list[str]) -> bool:
+    """Whether all packages mean the same bytes tomorrow; a repository has to stand alone.
+
+    Raises:
+        LaunchLineError: one is nothing that can be pinned.
+    """
+    if not is_git(packages[0]):
+        exact = [is_exact(requirement(package)[1]) for package in packages]  # each, also behind a floating one
+        return all(exact)
+    if len(packages) > 1:
+        raise LaunchLineError("a git repository and other packages on one line cannot be pinned together",
+                              hint="name the repository alone")  # fmt: skip
+    return npm_address(packages[0]).is_exact

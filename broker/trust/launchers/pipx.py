@@ -6,6 +6,7 @@ from typing import Final
 
 from broker.errors import LaunchLineError
 from broker.model import LaunchRequest
+from broker.trust.launchers.git import is_git
 from broker.trust.launchers.uvx import uvx_request
 from broker.trust.launchers.words import Line, read_options
 
@@ -30,7 +31,7 @@ def parse_pipx(line: Line) -> LaunchRequest:
         word = line.words[1] if len(line.words) > 1 else ""
         raise LaunchLineError(f"pipx {word!r} is not a launch that can be pinned", hint="use `pipx run PACKAGE`")
     options = read_options("pipx run", line.words[2:], switches=_SWITCHES, valued=_VALUED, refused=_REFUSED)
-    if options.rest[:1] and "@" in options.rest[0]:
+    if options.rest[:1] and "@" in options.rest[0] and not is_git(options.rest[0]):
         hint = "use `pipx run NAME==VERSION`"
         raise LaunchLineError(f"{options.rest[0]!r} is not a Python package by name", hint=hint)
     return uvx_request(line, "pipx run", options)

@@ -1,6 +1,6 @@
 """uvx: which Python package a line names, and what its program receives.
 
-Only packages by name from an index, for the reason `npx` gives.
+Packages by name from an index, or one repository of git, for the reason `npx` gives.
 """
 
 import re
@@ -10,6 +10,7 @@ from typing import Final
 
 from broker.errors import LaunchLineError
 from broker.model import LaunchRequest
+from broker.trust.launchers.git import is_git, python_address
 from broker.trust.launchers.words import Line, Options, paths_among, read_options
 
 _NAME = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?"
@@ -71,7 +72,7 @@ def requirement(word: str) -> tuple[str, str, bool]:
     if match is None or len(match[1]) > MAX_NAME:
         raise LaunchLineError(
             f"{word!r} is not a Python package by name",
-            hint="git addresses, files and folders cannot be pinned yet; use NAME, NAME@VERSION or NAME==VERSION",
+            hint="files and folders cannot be pinned; use NAME, NAME@VERSION, NAME==VERSION or git+https://...@REF",
         )
     return normal(match[1]), text, bool(match[3] and _EXACT.fullmatch(match[3]))
 
@@ -139,7 +140,7 @@ def uvx_request(line: Line, runner: str, options: Options) -> LaunchRequest:
     program, module, args = None, None, options.rest[1:]
     if source is not None:
         program, module, args = program_of(options.rest, source)
-    _, wanted, exact = requirement(source if source is not None else options.rest[0])
+    wanted, exact = _main(source if source is not None else options.rest[0])
     extra = extras(options)
     return LaunchRequest(
         argv=line.argv,
@@ -155,3 +156,11 @@ def uvx_request(line: Line, runner: str, options: Options) -> LaunchRequest:
         floating=not (exact and all(each for _, _, each in extra)),
         module=module,
     )
+
+
+def _main(word: str) -> tuple[str, bool]:
+    """What the resolver reads, and whether it means the same bytes tomorrow."""
+    if is_git(word):
+        return word, python_address(word).is_exact
+    _, wanted, exact = requirement(word)
+    return wanted, exact
