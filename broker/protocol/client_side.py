@@ -170,6 +170,7 @@ class ClientSide:
             return
         waiting = OpenRequest(request.id, request.method, target, request.message, size, token_of(request.params))
         link.from_client.add(waiting)
+        link.asked()
         if method.judged:
             waiting.call = link.names.call("client", request.method, target, request.params)
             self._dispatcher.decide("client", waiting)

@@ -38,6 +38,9 @@ class Dispatcher:
         assert link.era is not None and link.shown is not None
         if link.wrong_version:
             return self._drifted(method, request, "speaks another protocol version than was agreed to")
+        if method == "resources/unsubscribe" and target not in link.subscriptions.resources:
+            text = "the client does not follow this resource"  # nobody judges what only ends something that began
+            return replies.error(request, replies.INVALID_PARAMS, text)
         if method not in ("tools/call", "prompts/get"):
             return None
         what = "tool" if method == "tools/call" else "prompt"

@@ -25,6 +25,8 @@ MAX_FAULTS: Final[dict[Side, int]] = {
     "server": 16,  # a server that breaks the rules on purpose needs few tries; races are not counted
 }
 MAX_CHATTER: Final = 256  # short lines that are no messages: careless servers print their greetings to standard output
+MAX_UNASKED: Final = 128 * 1024 * 1024  # bytes from a server between two requests of its client; all are recorded
+RECEIPT: Final = 512  # bytes that a receipt takes beside the message it is about
 CHATTER: Final = 64 * 1024  # bytes; a longer line is no greeting
 
 
@@ -58,6 +60,7 @@ class Link:
         self.questions: dict[int, tuple[Side, RequestId]] = {}
         self._faults: dict[Side, int] = {"client": 0, "server": 0}
         self._chatter = 0
+        self._unasked = 0
 
     def take_effects(self) -> list[Effect]:
         taken, self.effects = self.effects, []
@@ -135,6 +138,16 @@ class Link:
         self._violation(who, what, None, size)
         if self._chatter >= MAX_CHATTER:
             self.end(f"the server wrote {self._chatter} lines that are no messages", who)
+
+    def unasked(self, size: int) -> None:
+        """A server said something nobody asked for: a flood of it would fill the disk that holds the receipts."""
+        self._unasked += size + RECEIPT
+        if self._unasked > MAX_UNASKED:
+            self.end(f"the server said more than {MAX_UNASKED >> 20} MiB that nobody asked for", "server")
+
+    def asked(self) -> None:
+        """The client wants something of the server, which may talk about it."""
+        self._unasked = 0
 
     def fail_open(self, text: str, *places: Place) -> None:
         """Answer the client's requests in these places: nothing will come of them."""

@@ -44,8 +44,10 @@ class ServerSide:
                 self._response(envelope, size)
             case Request():
                 self._request(envelope, size)
+                self._link.unasked(size)
             case Notification():
                 self._notification(envelope, size)
+                self._link.unasked(size)
 
     # --- answers ---
 

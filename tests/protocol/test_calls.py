@@ -406,7 +406,7 @@ def test_the_conversation_knows_whether_its_client_waits() -> None:
 
 def test_requests_that_are_not_judged_are_passed_on_recorded() -> None:
     stage = Stage().running()
-    message = request(1, "resources/unsubscribe", uri="file:///notes/one")
+    message = request(1, "tasks/get", taskId="t")
     assert stage.client(message) == [Record(stage.records[0]), Forward("server", message)]
 
 
@@ -420,3 +420,16 @@ def test_a_judge_that_fails_lets_nothing_through() -> None:
     with pytest.raises(OSError, match="policy"):
         stage.client(call(1))
     assert stage.to_server == []
+
+
+def test_a_resource_nobody_follows_cannot_be_unfollowed_at_the_server() -> None:
+    """Nobody judges this request, so its words must be some that were judged before."""
+    stage = Stage().running()
+    stage.client(request(1, "resources/subscribe", uri="a://b"))
+    stage.server(result(1))
+    stage.effects.clear()
+    stage.client(request(2, "resources/unsubscribe", uri="a://b?what=was-read-elsewhere"))
+    assert stage.to_server == []
+    assert stage.to_client[0]["error"]["message"] == "the client does not follow this resource"
+    stage.client(request(3, "resources/unsubscribe", uri="a://b"))
+    assert [message["method"] for message in stage.to_server] == ["resources/unsubscribe"]

@@ -333,3 +333,16 @@ def test_tasks_pass_in_both_directions() -> None:
     assert stage.to_server == [request(1, "tasks/result", taskId="t"), result(2, status="working")]
     assert stage.to_client == [text(1, "later"), request(2, "tasks/get", taskId="c")]
     assert "read" in shape(stage.effects)
+
+
+def test_a_server_that_only_talks_is_ended_before_it_fills_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(link, "MAX_UNASKED", 20 * link.RECEIPT)
+    chatter = notice("notifications/progress", progressToken="nobody", progress=1)
+    stage = Stage().running()
+    for number in range(40):
+        if number % 10 == 0:  # while it is asked for something it may talk about it
+            stage.client(call(number))
+        assert shape(stage.server(chatter)) == ["record notification"]
+    stage.server(*[chatter] * 20)
+    assert isinstance(stage.effects[-1], End)
+    assert "that nobody asked for" in stage.effects[-1].reason
