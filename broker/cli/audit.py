@@ -78,4 +78,4 @@ def _show(entry: dict[str, object], as_json: bool) -> None:
         return
     parts = [str(entry.get(key) or "") for key in ("seq", "time", "client", "server", "kind", "method", "target")]
     verdict = " ".join(str(entry.get(key) or "") for key in ("verdict", "rule"))
-    output.show(output.plain("  ".join(part for part in [*parts, verdict] if part.strip()), 500))
+    output.show(output.line("  ".join(part for part in [*parts, verdict] if part.strip()), 500))

@@ -143,15 +143,15 @@ async def show(args: Namespace, context: Context) -> int:
     output.show(f"  reaches      {', '.join(server.hosts) or 'no network'}")
     output.show(f"  variables    {', '.join(server.env) or '-'}")
     for finding in server.findings:
-        output.show(f"  finding      {finding}")
+        output.show(f"  finding      {output.line(finding)}")
     for change in server.changes:
-        output.show(f"  drift        {change}")
+        output.show(f"  drift        {output.line(change)}")
     for tool in server.tools:
-        output.show(f"  tool {tool.name} ({tool.state}): {output.plain(tool.description, 160)}")
+        output.show(f"  tool {output.line(tool.name)} ({tool.state}): {output.line(tool.description, 160)}")
     for prompt in server.prompts:
-        output.show(f"  prompt {prompt}")
+        output.show(f"  prompt {output.line(prompt)}")
     for resource in server.resources:
-        output.show(f"  resource {resource}")
+        output.show(f"  resource {output.line(resource)}")
     return DONE
 
 
@@ -222,9 +222,9 @@ async def review(args: Namespace, context: Context) -> int:
         if not wanted:
             output.show("nothing changed without a yes")
         for item in wanted:
-            output.show(f"{item.kind} {item.name} changed:")
+            output.show(f"{item.kind} {output.line(item.name)} changed:")
             for change in item.changes:
-                output.show(f"  {output.plain(change, 500)}")
+                output.show(f"  {output.line(change, 500)}")
             if args.yes or output.ask("accept this?") == "y":
                 await desk.ask(schema.ACCEPT, schema.Accept(name=item.name, digest=item.digest), schema.Nothing)
                 output.show("accepted")
