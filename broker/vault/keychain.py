@@ -71,8 +71,17 @@ def integrity_key(state: Path, home: Path) -> IntegrityKey:
             write_private(mark, b"file\n")
             return IntegrityKey(_file_key(file), "file")
         found = key.hex()
+    try:
+        key = bytes.fromhex(found)
+    except ValueError:
+        key = b""
+    if len(key) != KEY_BYTES:  # an empty one would let anybody sign in our name
+        raise ConfigError(
+            f"the keychain ({name}) holds no key of {KEY_BYTES} bytes for this home",
+            hint=f"look at the entry {account} of {SERVICE} in your keychain",
+        )
     write_private(mark, f"{name}\n".encode())
-    return IntegrityKey(bytes.fromhex(found), name)
+    return IntegrityKey(key, name)
 
 
 def remembered(key: IntegrityKey, home: Path) -> int:
