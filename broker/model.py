@@ -215,7 +215,7 @@ class PinnedArtifact:
     """What a pin says about bytes.
 
     For `npm`, `pypi` and `bundle`, `tree` is the tree hash of the store object and `entry` the path of the program
-    inside it; `program` is what a bundle's manifest has run, and `git` the commit a package came from, if not a registry.
+    inside it; `program` is what a bundle's manifest has run, and `git` the commit a package came from if it is of none.
     For `script`, `files` names the script and its hash; for `binary`, the program and its hash.
     For `project`, `folders` names folders of this machine and the hash of all that is in them (empty for a development
     folder, which is not verified), `program` is what the interpreter is given before the server's own arguments,

@@ -23,9 +23,11 @@ from broker.sandbox.process import Instance
 from broker.stocktaking import take_stock
 from broker.trust import launch_spec, pins, typosquat
 from broker.trust.advisories import Advisories
+from broker.trust.bundle import resolve_bundle
 from broker.trust.continuity import compare, refusals
 from broker.trust.garbage import trees_of
 from broker.trust.resolve import resolve
+from broker.trust.run import run_command
 from broker.trust.store import Store
 from broker.trust.trust_root import Roots
 
@@ -75,8 +77,11 @@ class Pinner:
         progress: Callable[[str], None],
         *,
         dev: bool = False,
+        settings: Mapping[str, str] | None = None,
     ) -> Prepared:
         """Resolve and verify; runs nothing of the server.  `dev` takes a local project as it is on each day.
+
+        `settings` are values a bundle's manifest asks a person for; those given before are used again.
 
         Raises:
             LaunchLineError: the line is not understood.
@@ -84,10 +89,18 @@ class Pinner:
         """
         check_name(name)
         launch = replace(launch_spec.parse(argv, exists=_exists), dev=dev)
-        artifact = await resolve(
-            launch, store=self._store, environment=environment, progress=progress, roots=self._roots
-        )
         env = dict(launch.env)
+        if launch.kind == "bundle":
+            known = self._registry.env(self._registry.server(name)) if self._registry.has_server(name) else {}
+            artifact, given = await resolve_bundle(
+                launch, store=self._store, environment=environment, progress=progress, run=run_command,
+                settings={**known, **env, **(settings or {})},
+            )  # fmt: skip
+            env |= given
+        else:
+            artifact = await resolve(
+                launch, store=self._store, environment=environment, progress=progress, roots=self._roots
+            )
         launch = replace(launch, env=())  # values belong in the owner-only file, the pin names no value
         lines = tuple(pins.describe(artifact, launch))
         warnings = (*self._changes(name, artifact), *self._warnings(name, artifact))

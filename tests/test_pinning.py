@@ -16,7 +16,7 @@ from broker.agreed import Agreed
 from broker.errors import TrustError
 from broker.model import Pin
 from broker.pinning import Pinner, Prepared
-from broker.registry import Registry
+from broker.registry import Registry, Server
 from broker.sandbox.process import Instance
 from broker.trust import pins
 from broker.trust.advisories import Advisories
@@ -24,6 +24,7 @@ from broker.trust.store import Store
 from tests.fakes.launchers import node_environment
 from tests.protocol.stage import CATALOG
 from tests.trust.archives import wheel
+from tests.trust.bundles import bundle, manifest
 from tests.trust.mini_sigstore import MiniSigstore
 from tests.trust.signing_registries import AttestingIndex, SigningNpmRegistry
 
@@ -233,3 +234,23 @@ async def test_a_pin_without_evidence_from_before_gains_it_without_a_question(
     plain = replace(pin.artifact, evidence=(), publisher=None)
     house.registry.put_pin(replace(pin, artifact=plain), CATALOG)
     assert codes(await house.prepare("npx -y server")) == []
+
+
+async def test_a_bundle_asks_for_its_settings_once_and_keeps_their_values_out_of_the_pin(house: House) -> None:
+    file = house.folder / "given.mcpb"
+    config = {"command": "node", "args": ["${__dirname}/server/index.js"], "env": {"TOKEN": "${user_config.token}"}}
+    server = {"type": "node", "entry_point": "server/index.js", "mcp_config": config}
+    file.write_bytes(bundle(manifest(server=server, user_config={"token": {"type": "string", "sensitive": True}})))
+    house.environment = node_environment({"HOME": str(house.folder)})
+    line = f"mcpb run {file}"
+    assert "needs the setting 'token'" in await house.refusal(line)
+    prepared = await house.pinner.prepare(
+        "s", line.split(), house.environment, lambda said: None, settings={"token": "hidden"}
+    )
+    pin = Pin(prepared.server, "2026-01-01T00:00:00+00:00", prepared.launch, prepared.artifact)
+    assert "hidden" not in pins.to_text(pin) and "hidden" not in "".join(prepared.lines)
+    assert prepared.env == {"token": "hidden", "TOKEN": "hidden"}
+    house.registry.put_pin(pin, CATALOG)
+    house.registry.put_env(prepared.server, dict(prepared.env))
+    house.registry.put_server(Server(prepared.server, tuple(line.split()), pin.created, env=("TOKEN", "token")))
+    assert (await house.prepare(line)).env == prepared.env

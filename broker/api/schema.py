@@ -183,13 +183,14 @@ class Prepare(Words):
     """Resolve, download and verify; progress comes as events.  Runs nothing of the server.
 
     `environment` holds the caller's variables that the ecosystem's tools need (see `cli.environment`).  `dev` trusts a
-    local project as it is on each day, for a while.
+    local project as it is on each day, for a while.  `settings` are values a bundle's manifest asks a person for.
     """
 
     name: str
     argv: list[str] = Field(min_length=1, max_length=512)
     environment: dict[str, str] = {}
     dev: bool = False
+    settings: dict[str, str] = {}
 
 
 class Agree(Words):

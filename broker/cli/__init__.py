@@ -14,12 +14,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     import asyncio  # here, so that importing the package costs a client's start nothing
 
     from broker.cli import output
-    from broker.cli.arguments import parser
+    from broker.cli.arguments import parser, spelled_out
     from broker.cli.context import CANNOT_ENFORCE, NO, UNREACHABLE, Context
     from broker.config import paths_of
     from broker.errors import BulkheadError, DaemonUnreachable, DeskError, MachineError
 
-    args = parser().parse_args(argv)
+    args = parser().parse_args(spelled_out(list(sys.argv[1:] if argv is None else argv)))
     context = Context(paths_of(os.environ), os.environ)
     try:
         if args.command_name is None:

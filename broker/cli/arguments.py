@@ -1,7 +1,8 @@
 """The grammar of the command line, as one table a reader can hold against the contract."""
 
 import argparse
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import TypeAlias
 
 from broker import __version__
@@ -9,6 +10,18 @@ from broker.cli import advisories, answers, audit, clients, daemon, demo, policy
 from broker.cli.context import Context
 
 Command: TypeAlias = Callable[[argparse.Namespace, Context], Awaitable[int]]
+
+
+def spelled_out(words: Sequence[str]) -> list[str]:
+    """`add NAME --bundle FILE` as the launch line that it stands for."""
+    if words[:1] != ["add"] or "--" in words:
+        return list(words)
+    for at, word in enumerate(words):
+        name, equals, file = word.partition("=")
+        if name == "--bundle" and (equals or at + 1 < len(words)):
+            rest = [*words[:at], *words[at + (1 if equals else 2) :]]
+            return [*rest, "--", "mcpb", "run", str(Path(file if equals else words[at + 1]).expanduser().resolve())]
+    return list(words)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -60,6 +73,7 @@ def parser() -> argparse.ArgumentParser:
     add.add_argument("--host", action="append", default=[], metavar="HOST[:PORT]", help="let it reach a host")
     add.add_argument("--yes", action="store_true", help="answer this command's own questions with yes")
     add.add_argument("--dev", action="store_true", help="trust a local project while you work on it, for 30 days")
+    add.add_argument("--bundle", metavar="FILE.mcpb", help="an MCPB bundle in the place of a command")
     add.add_argument("command", nargs="+", metavar="COMMAND", help="after --, the line a client would run")
     command("servers", servers.servers, "registered servers", json=True)
     show = command("show", servers.show, "one server: its pin, grants and catalog", json=True)

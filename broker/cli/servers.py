@@ -17,6 +17,9 @@ EVERY_HOST = "every public host"
 
 async def add(args: Namespace, context: Context) -> int:
     """Register, resolve, verify, show exactly what will run, ask, pin, start once to pin the catalog."""
+    if args.bundle is not None:
+        output.complain(DeskError("--bundle takes the place of a command", hint="bulkhead add NAME --bundle FILE.mcpb"))
+        return USAGE
     try:
         env = dict(_pair(text) for text in args.env)
     except ValueError:
@@ -62,7 +65,9 @@ async def add_server(
 ) -> schema.Agreed | None:
     """The whole way of one server; None if the person said no.  `quiet` shows nothing (a program reads the output)."""
     show = _nothing if quiet else output.show
-    prepare = schema.Prepare(name=name, argv=list(argv), environment=caller_environment(environment), dev=dev)
+    prepare = schema.Prepare(
+        name=name, argv=list(argv), environment=caller_environment(environment), dev=dev, settings=dict(env)
+    )
     proposal = await desk.ask(schema.PREPARE, prepare, schema.Proposal, progress=output.progress)
     for line in proposal.lines:
         show(line)

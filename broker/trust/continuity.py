@@ -110,6 +110,8 @@ def _invalid(new: PinnedArtifact) -> Iterator[Finding]:
 
 def _republished(old: PinnedArtifact, new: PinnedArtifact) -> Iterator[Finding]:
     """A version is one set of bytes for ever; for Python, each file of it is."""
+    if old.kind == "bundle" and old.version == new.version and old.tree != new.tree:
+        yield Finding("VERSION_REPUBLISHED", f"{plain(new.name)} {plain(new.version)} now has other bytes")
     known = {_file(old, package): package for package in old.packages}
     for package in new.packages:
         before = known.get(_file(new, package))

@@ -11,7 +11,7 @@ from typing import Final
 
 from broker.errors import LaunchLineError
 from broker.model import LaunchRequest
-from broker.trust.launchers import bun, containers, deno, npx, pipx, program, runtimes, uv, uvx
+from broker.trust.launchers import bun, bundles, containers, deno, npx, pipx, program, runtimes, uv, uvx
 from broker.trust.launchers.carriers import refuse_carriers
 from broker.trust.launchers.words import Line, program_name
 from broker.trust.launchers.wrappers import unwrap
@@ -28,6 +28,7 @@ LAUNCHERS: Final[Mapping[str, Callable[[Line], LaunchRequest]]] = MappingProxyTy
         **deno.LAUNCHERS,
         **containers.LAUNCHERS,
         **runtimes.LAUNCHERS,
+        **bundles.LAUNCHERS,
     }
 )
 _JOINERS = "\u200c\u200d"  # needed to write Persian and Indic names; they reorder nothing

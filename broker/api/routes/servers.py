@@ -43,7 +43,7 @@ class Servers:
 
     async def _prepare(self, caller: Caller, params: schema.Prepare) -> schema.Proposal:
         prepared = await self._at.pinner.prepare(
-            params.name, params.argv, params.environment, caller.progress, dev=params.dev
+            params.name, params.argv, params.environment, caller.progress, dev=params.dev, settings=params.settings
         )
         return schema.Proposal(
             id=prepared.id,
