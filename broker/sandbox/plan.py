@@ -31,17 +31,18 @@ OURS_TO_SET: Final = frozenset(ENVIRONMENT) - {"LANG"} | {"PWD"}
 """The user's value of these is left out: it would name folders that do not exist inside."""
 
 _PROXY: Final = f"http://127.0.0.1:{PROXY_PORT}"
-_SOCKS: Final = f"socks5h://127.0.0.1:{PROXY_PORT}"
 _NO_PROXY: Final = "localhost,127.0.0.1,::1"
 OF_THE_NETWORK: Final = MappingProxyType(
     {
-        **dict.fromkeys(("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"), _PROXY),
-        **dict.fromkeys(("ALL_PROXY", "all_proxy"), _SOCKS),
+        **dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"), _PROXY),
         **dict.fromkeys(("NO_PROXY", "no_proxy"), _NO_PROXY),
         "NODE_USE_ENV_PROXY": "1",
     }
 )
-"""What a server with hosts is told of its proxy.  Programs that do not look at it are captured all the same."""
+"""What a server with hosts is told of its proxy.  Programs that do not look at it are captured all the same.
+
+The proxy speaks SOCKS too, but is not named so: httpx does not even start then without a package of its own.
+"""
 
 VARIABLE_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 MAX_ENVIRONMENT: Final = 128 * 1024  # what Linux takes for a single string of it; servers need a few KiB in all

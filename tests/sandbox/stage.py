@@ -21,15 +21,16 @@ from broker.sandbox.launcher import Launcher
 from broker.sandbox.plan import plan
 from broker.sandbox.process import Instance
 from broker.sandbox.supervisor import Supervisor, readable
-from broker.sandbox.tiers import probe
+from broker.sandbox.tiers import Tier, probe
 from tests.sandbox.scenes import SCENES
 from tests.sandbox.surroundings import Surroundings
+from tests.sandbox.world import World
 
 MAX_OUTPUT = 1 << 20
 LIMIT = 60.0
 
 
-async def start(launcher: Launcher, job: dict[str, Any]) -> Instance:
+async def start(launcher: Launcher, job: dict[str, Any], world: World | None = None) -> Instance:
     artifact = VerifiedArtifact(
         server=ServerName(job.get("server", "toy")),
         kind="script",
@@ -40,7 +41,7 @@ async def start(launcher: Launcher, job: dict[str, Any]) -> Instance:
     )
     spec = plan(
         artifact,
-        Grants(read=paths(job.get("read", ())), write=paths(job.get("write", ()))),
+        Grants(paths(job.get("read", ())), paths(job.get("write", ())), tuple(job.get("hosts", ()))),
         Limits(**job.get("limits", {})),
         env=job.get("env", {}),
         home=Path(os.environ["HOME"]),
@@ -48,17 +49,17 @@ async def start(launcher: Launcher, job: dict[str, Any]) -> Instance:
         realpath=(lambda path: path) if job.get("trusting") else Path.resolve,
         cwd=Path(job.get("cwd", "/home/mcp")),
     )
-    return await launcher.spawn(spec)
+    return await launcher.spawn(spec, world.record if world is not None else None)
 
 
 def paths(names: Iterable[str]) -> tuple[Path, ...]:
     return tuple(map(Path, names))
 
 
-async def run(launcher: Launcher, job: dict[str, Any]) -> dict[str, Any]:
+async def run(launcher: Launcher, job: dict[str, Any], world: World | None = None) -> dict[str, Any]:
     """Give it its input, take all it says, wait for its end."""
     try:
-        instance = await start(launcher, job)
+        instance = await start(launcher, job, world)
     except BulkheadError as refusal:
         return {"error": str(refusal), "hint": refusal.hint}
     streams = instance.take_streams()
@@ -149,7 +150,11 @@ def say(answer: dict[str, Any]) -> None:
 
 
 async def main(supervisor: Supervisor, wish: dict[str, Any]) -> None:
-    launcher = Launcher(supervisor, await asyncio.to_thread(probe), Waits(**wish.get("waits", {})))
+    tier, waits = await asyncio.to_thread(probe), Waits(**wish.get("waits", {}))
+    if "world" in wish:
+        await in_a_world(supervisor, tier, wish)
+        return
+    launcher = Launcher(supervisor, tier, waits)
     if "scene" in wish:
         say({"scene": await SCENES[wish["scene"]](launcher, supervisor)})
     elif "bare" in wish:
@@ -163,6 +168,18 @@ async def main(supervisor: Supervisor, wish: dict[str, Any]) -> None:
         say({"results": results})
     else:
         say({"results": [await run(launcher, job) for job in wish["jobs"]]})
+    await supervisor.stop()
+
+
+async def in_a_world(supervisor: Supervisor, tier: Tier, wish: dict[str, Any]) -> None:
+    """Run one job after another in a world of their own; the answer tells what went out."""
+    results = []
+    for job in wish["jobs"]:
+        world = await World(**wish["world"]).start()
+        result = await run(Launcher(supervisor, tier, outside=world.outside), job, world)
+        results.append({**result, **world.told()})
+        await world.close()
+    say({"results": results})
     await supervisor.stop()
 
 

@@ -6,7 +6,7 @@ A name that no rule covers is never asked for outside, so nothing can be told to
 import asyncio
 from collections.abc import Callable
 from ipaddress import IPv4Address
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from broker.sandbox.addresses import normal
 from broker.sandbox.egress.lookup import FAILED, FINE, NO_SUCH_NAME, Lookup, answer, parse_lookup
@@ -28,8 +28,7 @@ class NameStub(asyncio.DatagramProtocol):
         self._transport: asyncio.DatagramTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)
-        self._transport = transport
+        self._transport = cast(asyncio.DatagramTransport, transport)  # asyncio's own is no subclass of it
 
     def datagram_received(self, data: bytes, addr: Address | Any) -> None:
         lookup = parse_lookup(data)

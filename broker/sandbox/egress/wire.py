@@ -9,7 +9,7 @@ import contextlib
 from dataclasses import dataclass
 from typing import Final
 
-from broker.sandbox.egress.head import Head, HeadError, chunk_length, parse_head
+from broker.sandbox.egress.head import MAX_FIELDS, Head, HeadError, chunk_length, parse_head
 from broker.sandbox.egress.hello import RECORD_HEADER, HelloError, hello_length, record_length, server_name
 
 BUFFER: Final = 64 * 1024  # what one direction may hold back; asyncio keeps at most twice of it
@@ -103,12 +103,15 @@ async def read_hello(stream: Stream) -> tuple[bytes, str | None]:
 
 
 async def carry_request(head: Head, client: Stream, outside: Stream, carried: Carried) -> None:
-    """The body of one request out and its answer back, each while the other lasts."""
+    """The body of one request out and its answer back, each while the other lasts.
+
+    What comes behind the body ends the connection: whoever wants to ask again is made to open another one.
+    """
     async with asyncio.timeout(IDLE) as limit:
         answering = asyncio.ensure_future(_pump(outside, client, carried, limit, out=False))
         sending = asyncio.ensure_future(_send_body(head, client, outside, carried, limit))
         try:
-            # An answer may come before the body was taken; after it nothing more is sent.
+            # An answer may come before the body was taken, and an end of the client before the answer.
             await asyncio.wait({answering, sending}, return_when=asyncio.FIRST_COMPLETED)
             if not answering.done():
                 sending.result()
@@ -146,6 +149,7 @@ async def _pump(source: Stream, target: Stream, carried: Carried, limit: asyncio
 async def _send_body(head: Head, client: Stream, outside: Stream, carried: Carried, limit: asyncio.Timeout) -> None:
     if head.length is not None:
         await _send_exactly(head.length, client, outside, carried, limit)
+        await _nothing_more(client)
         return
     try:
         while length := chunk_length(await client.reader.readuntil(b"\r\n")):
@@ -156,7 +160,24 @@ async def _send_body(head: Head, client: Stream, outside: Stream, carried: Carri
             await outside.send(b"\r\n")
     except (asyncio.IncompleteReadError, asyncio.LimitOverrunError) as cause:
         raise HeadError("its body was cut short") from cause
-    await outside.send(b"0\r\n\r\n")  # what may stand between the last chunk and the end is not carried on
+    await outside.send(b"0\r\n\r\n")  # trailers are not carried on
+    await _skip_trailers(client)
+    await _nothing_more(client)
+
+
+async def _skip_trailers(client: Stream) -> None:
+    try:
+        for _ in range(MAX_FIELDS):
+            if await client.reader.readuntil(b"\r\n") == b"\r\n":
+                return
+    except (asyncio.IncompleteReadError, asyncio.LimitOverrunError) as cause:
+        raise HeadError("its body was cut short") from cause
+    raise HeadError("it has too many fields")
+
+
+async def _nothing_more(client: Stream) -> None:
+    if await client.reader.read(1):
+        raise ConnectionAbortedError("a second request")
 
 
 async def _send_exactly(count: int, client: Stream, outside: Stream, carried: Carried, limit: asyncio.Timeout) -> None:
