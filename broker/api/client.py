@@ -8,15 +8,16 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from broker.api import schema
 from broker.errors import DaemonUnreachable, DeskError
 
 MAX_LINE: Final = 32 * 1024 * 1024  # a snapshot with thousands of tools stays far below
 CONNECT_SECONDS: Final = 2.0
+_LOOK: Final = "see: bulkhead status"
 _WATCH_EVENT: Final[TypeAdapter[schema.WatchEvent]] = TypeAdapter(schema.WatchEvent)
 
 Answer = TypeVar("Answer", bound=schema.Words)
@@ -66,7 +67,10 @@ class DeskClient:
             if "event" in line:
                 progress(str(line["event"].get("text", "")))
                 continue
-            return answer.model_validate(line["result"])
+            try:
+                return answer.model_validate(line.get("result"))
+            except ValidationError as cause:
+                raise _foreign() from cause
 
     async def watch(self) -> AsyncIterator[schema.WatchEvent]:
         """A snapshot first, then changes, until the connection ends (then `DaemonUnreachable`)."""
@@ -75,7 +79,11 @@ class DeskClient:
             line = await self._line(number)
             if "event" not in line:
                 return
-            yield _WATCH_EVENT.validate_python(line["event"])
+            try:
+                event = _WATCH_EVENT.validate_python(line["event"])
+            except ValidationError as cause:
+                raise _foreign() from cause
+            yield event
 
     async def _send(self, route: schema.Route, params: schema.Words) -> int:
         if self._writer is None:
@@ -102,11 +110,18 @@ class DeskClient:
         except (OSError, ValueError) as cause:
             raise DaemonUnreachable("the daemon's answer could not be read") from cause
         if not text:
-            raise DaemonUnreachable("the daemon closed the connection", hint="see: bulkhead status")
-        line = cast(dict[str, Any], json.loads(text))
-        if line.get("id") != number:
-            raise DaemonUnreachable("the daemon answered another question")
+            raise DaemonUnreachable("the daemon closed the connection", hint=_LOOK)
+        try:
+            line = json.loads(text)
+        except ValueError as cause:
+            raise DaemonUnreachable("the daemon broke off in the middle of its answer", hint=_LOOK) from cause
+        if not isinstance(line, dict) or line.get("id") != number:
+            raise DaemonUnreachable("the daemon answered another question", hint=_LOOK)
         if "error" in line:
             error = line["error"]
             raise DeskError(str(error["what"]), hint=str(error.get("hint", "")), code=str(error.get("code", "refused")))
         return line
+
+
+def _foreign() -> DaemonUnreachable:
+    return DaemonUnreachable("the daemon speaks in words this program does not know", hint="restart it: bulkhead down")

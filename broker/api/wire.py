@@ -11,7 +11,7 @@ import socket
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, TypeAlias
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from broker.api import schema
 from broker.errors import BulkheadError, ConfigError, DeskError, ProtocolError
@@ -82,8 +82,9 @@ class FrontDesk:
         self._callers.add(task)
         try:
             await self._serve(reader, writer)
-        except (OSError, asyncio.CancelledError):
-            pass  # the caller hung up, or the daemon stops; there is nobody to tell
+        except (OSError, BulkheadError, asyncio.CancelledError):
+            # It hung up, does not read, cannot be seen, or the daemon stops: what was not said stays unsaid.
+            writer.transport.abort()
         finally:
             self._callers.discard(task)
             writer.close()
@@ -99,52 +100,71 @@ class FrontDesk:
             if not text:
                 return
             try:
-                number, answer = await self._answer(text, peer, reader, writer)
+                writer.write(await self._answer(text, peer, reader, writer))
             except BulkheadError as error:
-                number, answer = _number(text), None
-                writer.write(_refusal(number, error))
-            if answer is not None:
-                writer.write(_line({"id": number, "result": answer.model_dump(mode="json")}))
+                writer.write(_refusal(_number(text), error))
             async with asyncio.timeout(SEND_SECONDS):
                 await writer.drain()
 
     async def _answer(
         self, text: bytes, peer: Peer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> tuple[int, schema.Words]:
-        try:
-            request = json.loads(text)
-            number, method = int(request["id"]), str(request["method"])
-            if request["v"] != schema.VERSION:
-                raise DeskError(
-                    f"the caller speaks version {request['v']!r} of the desk's language, this daemon {schema.VERSION}",
-                    hint="restart the daemon: bulkhead down",
-                    code="version",
-                )
-            route = schema.ROUTES[method]
-            params = route.params.model_validate(request.get("params", {}))
-        except ValidationError as cause:
-            raise DeskError(f"{method}: {_first(cause)}", code="usage") from cause
-        except (ValueError, KeyError, TypeError) as cause:
-            raise DeskError("the desk does not know this request", hint="bulkhead help", code="usage") from cause
+    ) -> bytes:
+        number, route, params = _understood(text)
         self._gate(peer, route)
-        work = asyncio.ensure_future(self._handlers[method](Caller(peer, number, writer), params))
+        work = asyncio.ensure_future(self._handlers[route.method](Caller(peer, number, writer), params))
         hangup = asyncio.ensure_future(reader.read(1)) if route is schema.WATCH else None
         try:
             await asyncio.wait({work, hangup} if hangup else {work}, return_when=asyncio.FIRST_COMPLETED)
             if not work.done():
                 raise ProtocolError("the watcher", "hung up")
-            return number, work.result()
+            return _line({"id": number, "result": work.result().model_dump(mode="json")})
         except BulkheadError:
             raise
         except asyncio.CancelledError:
             raise
         except Exception as cause:  # the top of one conversation: it closes this request, and says so
-            _log.exception("the desk failed at %s", method)
-            raise DeskError(f"{method} failed inside the daemon: {type(cause).__name__}", code="internal") from cause
+            _log.exception("the desk failed at %s", route.method)
+            raise DeskError(
+                f"{route.method} failed inside the daemon: {type(cause).__name__}", code="internal"
+            ) from cause
         finally:
             work.cancel()
             if hangup is not None:
                 hangup.cancel()
+                await asyncio.gather(hangup, return_exceptions=True)  # nobody else may read meanwhile
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(extra="allow", strict=True)  # unknown keys are refused below, once the version is known
+    v: Any
+    id: int
+    method: str
+    params: dict[str, Any] = {}
+
+
+def _understood(text: bytes) -> tuple[int, schema.Route, schema.Words]:
+    """The request's number, its route and its parameters.
+
+    Raises:
+        DeskError: it is not in the desk's language, or says more or less than its route takes.
+    """
+    try:
+        request = _Request.model_validate_json(text)
+    except ValidationError as cause:
+        raise DeskError(f"the desk does not know this request: {_first(cause)}", code="usage") from cause
+    if request.v != schema.VERSION:
+        raise DeskError(
+            f"the caller speaks version {str(request.v)[:20]} of the desk's language, this daemon {schema.VERSION}",
+            hint="restart the daemon: bulkhead down",
+            code="version",
+        )
+    route = schema.ROUTES.get(request.method)
+    if route is None or request.model_extra:
+        raise DeskError("the desk does not know this request", hint="bulkhead --help", code="usage")
+    try:
+        return request.id, route, route.params.model_validate(request.params)
+    except ValidationError as cause:
+        raise DeskError(f"{request.method}: {_first(cause)}", code="usage") from cause
 
 
 def _first(problem: ValidationError) -> str:
@@ -156,7 +176,7 @@ def _first(problem: ValidationError) -> str:
 def _number(text: bytes) -> int:
     try:
         return int(json.loads(text)["id"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return 0
 
 
