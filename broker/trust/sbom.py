@@ -46,6 +46,7 @@ def _server(pin: Pin, reference: str) -> dict[str, Any]:
     facts = {
         "kind": artifact.kind,
         "tree-sha256": artifact.tree,
+        "git": f"{artifact.git.url}@{artifact.git.commit}" if artifact.git else "",
         "entry": artifact.entry,
         "interpreter": f"{artifact.interpreter.path} {artifact.interpreter.version}" if artifact.interpreter else "",
         "interpreter-sha256": artifact.interpreter.sha256 if artifact.interpreter else "",

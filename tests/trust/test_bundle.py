@@ -163,6 +163,7 @@ ARCHIVES: Mapping[str, tuple[bytes, str]] = {
     "bomb": (bundle(change=lambda archive: archive.writestr("zeros", "\0" * (20 << 20))), "far more than a server"),
     "prefix": (b"#!/bin/sh\n" + BODY, "exactly one zip"),
     "comment": (BODY[:-2] + b"\4\0abcd", "exactly one zip"),
+    "a gap before its end": (BODY[:-22] + b"more" + BODY[-22:], "not where its end says"),
     "cut": (BODY[:-30], "exactly one zip"),
     "no manifest": (b"PK\3\4" + BODY[4:].replace(b"manifest.json", b"manifest.jsom"), "no manifest.json"),
 }

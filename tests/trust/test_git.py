@@ -225,6 +225,24 @@ async def test_attributes_in_the_repository_change_no_byte_of_what_is_kept(shop:
     assert (found.folder / "README.md").read_bytes() == b"x"
 
 
+async def test_bytes_that_git_changed_while_packing_are_told_from_the_commit(
+    shop: Shop, client: GitClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = shop.forge.commit("o/r", {**FILES, ".gitattributes": "id.txt export-subst\n", "id.txt": "$Format:%H$\n"})
+    monkeypatch.setattr(git, "_AS_IT_IS", "")
+    with pytest.raises(TrustError, match=r"other bytes for 'id\.txt'"):
+        await client.checkout(GitAddress("https://git.test/o/r"), Meaning(commit))
+
+
+async def test_a_file_that_git_does_not_pack_is_missed(
+    shop: Shop, client: GitClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = shop.forge.commit("o/r", {**FILES, ".gitattributes": "README.md export-ignore\n"})
+    monkeypatch.setattr(git, "_AS_IT_IS", "")
+    with pytest.raises(TrustError, match=r"did not pack 'README\.md'"):
+        await client.checkout(GitAddress("https://git.test/o/r"), Meaning(commit))
+
+
 async def test_git_speaks_nothing_but_https_and_obeys_no_configuration_of_the_user(shop: Shop, tmp_path: Path) -> None:
     shop.forge.commit("o/r", FILES)
     marker = tmp_path / "ran"

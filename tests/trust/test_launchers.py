@@ -363,6 +363,6 @@ def test_a_shell_line_is_cut_as_a_shell_would_cut_it_or_refused(line: str) -> No
 
 def test_every_launcher_is_in_the_table_once() -> None:
     assert sorted(LAUNCHERS) == [
-        "bun", "bunx", "deno", "docker", "dotnet", "java", "nerdctl", "npm", "npx", "pipx", "pnpm", "pnpx", "podman",
-        "uv", "uvx", "yarn",
+        "bun", "bunx", "deno", "docker", "dotnet", "java", "mcpb", "nerdctl", "npm", "npx", "pipx", "pnpm", "pnpx",
+        "podman", "uv", "uvx", "yarn",
     ]  # fmt: skip
