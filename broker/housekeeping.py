@@ -24,6 +24,7 @@ from broker.applications import Applications
 from broker.audit.index import Index
 from broker.audit.log import AuditLog
 from broker.audit.redact import Redactor
+from broker.audit.words import secret_words
 from broker.clients.found import config_paths
 from broker.config import Paths, Waits
 from broker.consent import ConsentDesk
@@ -32,7 +33,7 @@ from broker.flow.store import LabelBook, LedgerStore, shipped_labels
 from broker.links import House
 from broker.model import Fact, Grants, Limits, Origin, VerifiedArtifact
 from broker.pinning import Pinner
-from broker.policy.store import GrantBook, PolicyStore
+from broker.policy.store import DEFAULT, STRICTEST, GrantBook, PolicyStore
 from broker.registry import Registry
 from broker.rollback import HeadFile
 from broker.sandbox.launcher import Launcher
@@ -69,7 +70,10 @@ async def keep_house(
     redactor = Redactor()
     for name, value in registry.secrets().items():
         redactor.add(name, value)
-    policy = PolicyStore(agreed)
+    for server in registry.servers():
+        for value in secret_words(server.argv):
+            redactor.add(f"{server.name}/argument", value)
+    policy = PolicyStore(agreed, default=STRICTEST if agreed.problem else DEFAULT)
     grants = GrantBook(agreed, time.time, lambda: secrets.token_hex(6))
     audit = AuditLog.open(paths.audit, key.key, time.time, redactor)
     index = Index(paths.audit)
@@ -90,9 +94,18 @@ async def keep_house(
         return await launcher.spawn(spec, record)
 
     async def spawn_to_pin(artifact: VerifiedArtifact, wanted: Grants, env: Mapping[str, str]) -> Instance:
-        def record(fact: Fact) -> None:
-            audit.append(Origin(server=artifact.server, tier=tier.name), fact)
+        origin = Origin(server=artifact.server, tier=tier.name)
+        for value in secret_words(artifact.argv):
+            redactor.add(f"{artifact.server}/argument", value)
 
+        def record(fact: Fact) -> None:
+            audit.append(origin, fact)
+
+        body = {"argv": list(artifact.argv), "tree": artifact.tree, "hosts": list(wanted.hosts),
+                "read": [str(path) for path in wanted.read], "write": [str(path) for path in wanted.write],
+                "variables": sorted(env)}  # fmt: skip
+        launch = Fact("launch", "broker", "pin", artifact.server, digest=artifact.tree, body=body, durable=True)
+        await audit.append_durable(origin, launch)
         return await spawn(artifact, wanted, env, record)
 
     house = House(

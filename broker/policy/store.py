@@ -17,6 +17,8 @@ from broker.policy.grants import Grant, GrantKind, format_grants, grant_for, par
 POLICY: Final = "policy.toml"
 GRANTS: Final = "grants.toml"
 DEFAULT: Final = "balanced"
+STRICTEST: Final = "strict"
+"""What is in force where nothing can be believed to be agreed."""
 SHIPPED: Final = ("balanced", "strict", "observe")
 MAX_SESSION_GRANTS: Final = 10_000
 
@@ -43,13 +45,14 @@ def shipped(name: str) -> bytes:
 class PolicyStore:
     """Holds the policy in force: the agreed one, else the shipped default."""
 
-    def __init__(self, documents: Documents) -> None:
-        """Read the policy.
+    def __init__(self, documents: Documents, default: str = DEFAULT) -> None:
+        """Read the policy; `default` names the shipped one that is in force where none was agreed to.
 
         Raises:
             PolicyError: it is not acceptable; the daemon must not start with another one instead.
         """
         self._documents = documents
+        self._default = default
         self._current = self._read()
         self._problem = ""
 
@@ -84,7 +87,11 @@ class PolicyStore:
 
     def _read(self) -> Policy:
         data = self._documents.load(POLICY)
-        return parse_policy(data, POLICY) if data is not None else parse_policy(shipped(DEFAULT), f"{DEFAULT}.toml")
+        return (
+            parse_policy(data, POLICY)
+            if data is not None
+            else parse_policy(shipped(self._default), f"{self._default}.toml")
+        )
 
 
 class GrantBook:
