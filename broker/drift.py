@@ -51,17 +51,27 @@ class DriftBook:
         """The server was removed or pinned anew."""
         self._drifts.pop(ServerName(server), None)
 
-    def accept(self, server: str, digest: str) -> Catalog:
-        """A person agreed to the live catalog: it becomes the pinned one, and is returned.
+    def shown(self, server: str, digest: str) -> Drift:
+        """The drift a person saw.
 
         Raises:
             DeskError: there is no such drift, or it is no longer the one that was shown.
         """
-        drift, pin = self.of(server), self._registry.pin(server)
-        if drift is None or pin is None:
+        drift = self.of(server)
+        if drift is None or self._registry.pin(server) is None:
             raise DeskError(f"{server} has not drifted", hint="bulkhead review", code="unknown")
         if drift.digest != digest:
             raise DeskError(f"{server} changed again since you looked", hint="bulkhead review", code="replaced")
+        return drift
+
+    def accept(self, server: str, digest: str) -> Catalog:
+        """A person agreed to the live catalog: it becomes the pinned one, and is returned.
+
+        Raises:
+            DeskError: as for `shown`.
+        """
+        drift, pin = self.shown(server, digest), self._registry.pin(server)
+        assert pin is not None
         agreed = self._registry.catalog(server)
         self._registry.put_pin(pin, Catalog({**agreed.views, **drift.live.views}))
         self.forget(server)

@@ -43,9 +43,24 @@ class Premises:
     stop: Callable[[], None]
     news: News
 
+    def server_changed(self, name: str) -> None:
+        """Links follow the document of their server at once; of one that was switched off or removed they end."""
+        registry = self.house.registry
+        server = registry.server(name) if registry.has_server(name) else None
+        for link in self.sessions.links(name):
+            if server is None:
+                link.end(f"{name} was removed")
+            else:
+                link.server_changed(server)
+                if not server.enabled:
+                    link.end(f"{name} was switched off")
+
     async def did(
         self, kind: FactKind, method: str, target: str, origin: Origin, body: dict[str, Any] | None = None
     ) -> None:
-        """Put on record, on the disk, what a person does at the desk."""
+        """Put on record, on the disk, what a person does at the desk: before it is done if it loosens something.
+
+        What tightens is done first, so that a full disk cannot keep anybody from it.
+        """
         await self.house.audit.append_durable(origin, Fact(kind, "person", method, target, body=body, durable=True))
         self.house.changed()

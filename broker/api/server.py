@@ -40,6 +40,11 @@ class Handlers:
             raise DeskError("this desk belongs to another user", code="presence")
         if route.access != "loosen":
             return
+        if at.house.audit.failure:
+            raise DeskError(
+                f"nothing is loosened while nothing can be recorded: {at.house.audit.failure}",
+                hint="free some space, then: bulkhead down, bulkhead up",
+            )
         why = presence.why_absent(whole_ancestry(peer.pid), at.sessions.applications, at.supervisor, at.presence)
         if why is not None:
             refused = {"route": route.method, "pid": peer.pid, "executable": peer.executable, "why": why}

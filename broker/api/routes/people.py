@@ -67,8 +67,8 @@ class People:
         return schema.Sessions(sessions=self.sessions_now())
 
     async def _session_end(self, _caller: Caller, params: schema.Name) -> schema.Nothing:
-        self._at.sessions.end_session(params.name)
         await self._at.did("link-closed", "session.end", params.name, Origin(session=params.name))
+        self._at.sessions.end_session(params.name)
         return schema.Nothing()
 
     async def _clients(self, _caller: Caller, _params: schema.Nothing) -> schema.Clients:
@@ -84,8 +84,9 @@ class People:
         )
 
     async def _client_add(self, _caller: Caller, params: schema.Name) -> schema.Nothing:
-        self._client_now(params.name)
+        check_name(params.name)
         await self._at.did("grant", "client.add", params.name, Origin(client=params.name))
+        self._client_now(params.name)
         return schema.Nothing()
 
     def _client_now(self, name: str) -> None:
@@ -93,6 +94,7 @@ class People:
         check_name(name)
         if not registry.has_client(name):
             registry.put_client(name, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
+            self._at.house.audit.redactor.add(f"client/{name}", registry.secrets()[f"client/{name}"])
 
     async def _client_remove(self, _caller: Caller, params: schema.Name) -> schema.Nothing:
         self._at.house.registry.remove_client(params.name)
@@ -104,9 +106,10 @@ class People:
         return schema.Nothing()
 
     async def _connect(self, _caller: Caller, params: schema.Connect) -> schema.Nothing:
+        check_name(params.client)
         self._at.house.registry.server(params.server)
-        self.connect_now(params.client, params.server)
         await self._at.did("grant", "grant.connect", params.server, Origin(params.client, params.server))
+        self.connect_now(params.client, params.server)
         return schema.Nothing()
 
     def connect_now(self, client: str, server: str) -> None:

@@ -6,9 +6,10 @@ from broker.api import schema, views
 from broker.api.premises import Premises
 from broker.api.wire import Caller, Handler
 from broker.errors import DeskError
-from broker.files import read_bounded
+from broker.files import read_bounded, sha256_hex
 from broker.model import Origin
 from broker.policy.document import parse_policy
+from broker.policy.grants import parse_grants
 from broker.policy.store import GRANTS, POLICY
 
 
@@ -42,31 +43,63 @@ class Reviews:
         return schema.Review(items=items)
 
     async def _accept(self, _caller: Caller, params: schema.Accept) -> schema.Nothing:
-        if self._at.drifts.of(params.name) is not None:
+        is_catalog = self._at.drifts.of(params.name) is not None
+        if is_catalog:
+            self._at.drifts.shown(params.name, params.digest)
+        else:
+            self._check_document(params)
+        await self._at.did("policy", "review.accept", params.name, Origin(), {"digest": params.digest})
+        if is_catalog:
             live = self._at.drifts.accept(params.name, params.digest)
             for link in self._at.sessions.links(params.name):
                 link.drift_accepted(live)
         else:
-            self._accept_document(params)
-        await self._at.did("policy", "review.accept", params.name, Origin(), {"digest": params.digest})
+            self._at.agreed.accept(params.name, params.digest)
+            self._follow(params.name)
+        self._at.house.changed()
         return schema.Nothing()
 
-    def _accept_document(self, params: schema.Accept) -> None:
-        house = self._at.house
+    def _check_document(self, params: schema.Accept) -> None:
+        """Refuse a document that could not be read back, before it counts."""
         known = {str(found.path) for found in self._at.agreed.drifted()}
         if params.name not in known:
             raise DeskError(f"{params.name} has not changed", hint="bulkhead review", code="unknown")
-        if params.name == POLICY and params.digest:
-            parse_policy(read_bounded(self._at.paths.config / POLICY), POLICY)  # a bad one is refused before it counts
-        self._at.agreed.accept(params.name, params.digest)
+        try:
+            data = read_bounded(self._at.paths.config / params.name)
+        except FileNotFoundError:
+            return  # to agree that it is gone needs no reading
+        if sha256_hex(data) != params.digest:
+            raise DeskError(f"{params.name} changed while you looked", hint="bulkhead review", code="replaced")
         if params.name == POLICY:
+            parse_policy(data, POLICY)
+        elif params.name == GRANTS:
+            parse_grants(data, GRANTS)
+        else:
+            self._at.house.registry.check(params.name, data)
+
+    def _follow(self, document: str) -> None:
+        """What the document says from now on holds for what runs already, too."""
+        house, sessions = self._at.house, self._at.sessions
+        folder, _, file = document.partition("/")
+        name = file.removesuffix(".toml").removesuffix(".catalog.json")
+        if document == POLICY:
             house.policy.reload()
-        if params.name == GRANTS:
+        elif document == GRANTS:
             house.grants.reload()
+        elif folder == "servers":
+            self._at.server_changed(name)
+        elif folder == "pins":
+            for link in sessions.links(name):
+                link.end(f"the pin of {name} was changed; connect again")
+        elif folder == "clients" and not house.registry.has_client(name):
+            for link in sessions.links():
+                if link.client == name:
+                    link.end(f"the client {name} was removed")
 
     # --- sessions, clients, grants ---
 
     async def _policy_use(self, _caller: Caller, params: schema.PolicyUse) -> schema.Nothing:
-        self._at.house.policy.use(params.text.encode(), params.name)
+        parse_policy(params.text.encode(), params.name)  # a bad one is refused before anything is on record
         await self._at.did("policy", "policy.use", params.name, Origin())
+        self._at.house.policy.use(params.text.encode(), params.name)
         return schema.Nothing()

@@ -84,31 +84,27 @@ class Servers:
         house.registry.remove_server(params.name)
         house.grants.forget(server=params.name)
         self._at.drifts.forget(params.name)
-        for link in self._at.sessions.links(params.name):
-            link.end(f"{params.name} was removed")
+        self._at.server_changed(params.name)
         await self._at.did("pin", "server.remove", params.name, Origin(server=params.name))
         return schema.Nothing()
 
     async def _enable(self, _caller: Caller, params: schema.Name) -> schema.Nothing:
-        await self._switch(params.name, True)
+        name = params.name.partition("/")[0]
+        self._at.house.registry.server(name)  # says so if there is none
+        await self._at.did("policy", "enable", params.name, Origin(server=name))
+        self._switch(params.name, True)
         return schema.Nothing()
 
     async def _disable(self, _caller: Caller, params: schema.Name) -> schema.Nothing:
-        await self._switch(params.name, False)
+        self._switch(params.name, False)
+        await self._at.did("policy", "disable", params.name, Origin(server=params.name.partition("/")[0]))
         return schema.Nothing()
 
-    async def _switch(self, name: str, enabled: bool) -> None:
-        name, _, tool = name.partition("/")
-        registry = self._at.house.registry
-        registry.set_enabled(name, tool, enabled)
-        server = registry.server(name)
-        for link in self._at.sessions.links(name):
-            link.server_changed(server)
-            if not server.enabled:
-                link.end(f"{name} was switched off")
-        await self._at.did(
-            "policy", "enable" if enabled else "disable", f"{name}/{tool}".rstrip("/"), Origin(server=name)
-        )
+    def _switch(self, name: str, enabled: bool) -> None:
+        server, _, tool = name.partition("/")
+        self._at.house.registry.set_enabled(server, tool, enabled)
+        self._at.server_changed(server)
+        self._at.house.changed()
 
     async def _grant_paths(self, _caller: Caller, params: schema.GrantPaths) -> schema.Nothing:
         registry = self._at.house.registry
@@ -120,9 +116,9 @@ class Servers:
             write=(*server.grants.write, *(path for path in more.write if path not in server.grants.write)),
             hosts=(*server.grants.hosts, *(host for host in more.hosts if host not in server.grants.hosts)),
         )
-        registry.put_server(replace(server, grants=grants))
         body = {"read": params.read, "write": params.write, "hosts": list(more.hosts)}
         await self._at.did("grant", "server.grant", params.name, Origin(server=params.name), body)
+        registry.put_server(replace(registry.server(params.name), grants=grants))
         return schema.Nothing()
 
     # --- what changed without a yes ---
