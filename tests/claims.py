@@ -19,11 +19,12 @@ CLAIMS: Final[dict[str, str]] = {
     "C14": "A tool that is new or changed since you agreed is held until you look at it.",
     "C15": "An update from another publisher, or without the signature or provenance it had, is refused.",
     # the sandbox
-    "C20": "A server has no network.",
+    "C20": "A server has no network but the hosts you granted it, whichever client library it uses.",
     "C21": "A server sees an empty home instead of yours, and of your files only what you granted.",
     "C22": "A server sees none of your environment but what you gave it.",
     "C23": "Every process of a server ends with its link, and with the daemon, even one killed with SIGKILL.",
     "C24": "Where a sandbox cannot be enforced, the server is not started.",
+    "C25": "Each connection of a server to the network, and each that was denied, is a receipt.",
     # who may say yes
     "C30": "The first connection of a client to a server is a question; an import of yours answers it.",
     "C31": "What no rule allows is asked or denied, and no answer in time means no.",

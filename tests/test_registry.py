@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.agreed import Agreed
-from broker.errors import BulkheadError, ConfigError, TrustError
+from broker.errors import BulkheadError, ConfigError, SandboxError, TrustError
 from broker.model import Grants, Interpreter, LaunchRequest, Pin, PinnedArtifact, ServerName
 from broker.protocol import catalog as catalogs
 from broker.registry import MAX_EXECUTABLES, Registry, Server, check_name
@@ -23,7 +23,8 @@ BAD_NAMES: Final = (
 )  # fmt: skip
 FILES: Final = Server(
     ServerName("files"), ("npx", "-y", "pkg@1"), "2026-01-01T00:00:00Z",
-    grants=Grants((Path("/data/read"),), (Path("/data/write"),)), env=("TOKEN", "ZONE"), disabled_tools=("erase",),
+    grants=Grants((Path("/data/read"),), (Path("/data/write"),), ("*.example.com", "127.0.0.1:5432")),
+    env=("TOKEN", "ZONE"), disabled_tools=("erase",),
 )  # fmt: skip
 PIN: Final = Pin(
     ServerName("files"),
@@ -106,6 +107,24 @@ def test_a_server_is_read_back_as_it_was_put(registry: Registry) -> None:
     assert registry.servers() == [FILES]
     assert registry.has_server("files")
     assert not registry.has_server("file")
+
+
+def test_a_server_document_without_hosts_has_none(book: Book) -> None:
+    text = b'argv = ["npx"]\ncreated = "now"\n'
+    book.registry.check("servers/files.toml", text)
+
+
+def test_the_whole_public_network_is_not_written_beside_what_is_private(registry: Registry) -> None:
+    wide = replace(FILES, grants=replace(FILES.grants, hosts=("public:*",)))
+    with pytest.raises(SandboxError, match=r"files cannot have public:\* and /data/read, /data/write, TOKEN, ZONE"):
+        registry.put_server(wide)
+    assert not registry.has_server("files")
+
+
+def test_an_edited_host_that_means_everybody_is_refused_before_it_counts(book: Book) -> None:
+    data = texts(book)["servers/files.toml"].replace(b"*.example.com", b"*.com")
+    with pytest.raises(SandboxError, match="anybody can have a name under com"):
+        book.registry.check("servers/files.toml", data)
 
 
 def test_an_unknown_server_is_a_sentence_with_a_hint(registry: Registry) -> None:

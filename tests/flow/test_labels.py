@@ -103,6 +103,21 @@ def test_no_shipped_tool_that_changes_or_sends_something_goes_unheld() -> None:
             assert tool.level == "H" or not tool.flags & {"E", "M"}, (labels.package, name)
 
 
+def test_what_a_server_with_hosts_is_told_counts_as_leaving_whatever_its_file_says() -> None:
+    labels = parse_labels(GOOD.encode(), "acme.toml")
+    assert labels.reaching(()) == labels
+    one = labels.reaching(["api.example.com"]).of("tools/call", "read")
+    assert (one.flags, one.level) == (frozenset({"P", "U", "E"}), "H")
+    assert one.reason == "reads a file; and it was granted hosts to reach"
+    assert labels.reaching(["api.example.com"]).of("prompts/get", "x") == WORST
+
+
+def test_what_a_server_with_the_whole_network_says_was_written_by_strangers(book: LabelBook) -> None:
+    quiet = parse_labels(GOOD.replace('labels = ["P", "U"]', "labels = []").encode(), "acme.toml")
+    assert quiet.reaching(["api.example.com"]).of("tools/call", "read").flags == frozenset({"E"})
+    assert quiet.reaching(["public:*"]).of("tools/call", "read").flags == frozenset({"E", "U"})
+
+
 def test_a_call_is_labelled_by_its_method_and_target(book: LabelBook) -> None:
     call = Call(ClientName("c"), ServerName("anything"), SessionId("s"), "client", "tools/call", "write_file", {}, "")
     assert book.of("npm", FILES).of_call(call).flags == {"M"}
