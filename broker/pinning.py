@@ -101,8 +101,9 @@ class Pinner:
             artifact = await resolve(
                 launch, store=self._store, environment=environment, progress=progress, roots=self._roots
             )
-        launch = replace(launch, env=())  # values belong in the owner-only file, the pin names no value
+        launch = replace(launch, argv=_without_values(launch), env=())  # they belong in the owner-only file
         lines = tuple(pins.describe(artifact, launch))
+        lines += (f"sets: {', '.join(sorted(env))} (the values are kept apart)",) if env else ()
         warnings = (*self._changes(name, artifact), *self._warnings(name, artifact))
         digest = hashlib.sha256(json.dumps([name, list(argv), lines, warnings, sorted(env)]).encode()).hexdigest()
         prepared = Prepared(
@@ -117,6 +118,8 @@ class Pinner:
             expires=time.monotonic() + PROPOSAL_SECONDS,
         )
         self._forget_old()
+        while len(self._prepared) >= MAX_PROPOSALS:
+            del self._prepared[next(iter(self._prepared))]
         self._prepared[prepared.id] = prepared
         return prepared
 
@@ -153,18 +156,14 @@ class Pinner:
             return instance
 
         catalog = await take_stock(prepared.server, start, progress)
+        known = self._registry.server(prepared.server) if self._registry.has_server(prepared.server) else None
+        server = Server(prepared.server, prepared.launch.argv, pin.created, grants=grants, env=tuple(sorted(values)))
+        if known is not None:  # what a person switched off stays off until they switch it on
+            server = replace(server, enabled=known.enabled, disabled_tools=known.disabled_tools)
         self._registry.put_env(prepared.server, values)
         pin = self._registry.put_pin(pin, catalog)
-        self._registry.put_server(
-            Server(
-                name=prepared.server,
-                argv=prepared.launch.argv,
-                created=pin.created,
-                grants=grants,
-                env=tuple(sorted(values)),
-            )
-        )
-        del self._prepared[id]
+        self._registry.put_server(server)
+        self._prepared.pop(id, None)
         return pin, tuple(warnings)
 
     @property
@@ -181,7 +180,7 @@ class Pinner:
         notes: tuple[str, ...] = ()
         try:
             old = self._registry.pin(name)
-        except (TrustError, ConfigError) as cause:  # a pin nobody can read must not keep the server from being pinned anew
+        except (TrustError, ConfigError) as cause:  # an unreadable pin must not keep its server from being pinned anew
             old, notes = None, (f"the old pin cannot be read, so nothing was compared with it: {cause}",)
         findings = compare(old.artifact if old else None, artifact, now=time.time())
         if refused := refusals(findings):
@@ -206,8 +205,6 @@ class Pinner:
     def _forget_old(self) -> None:
         now = time.monotonic()
         self._prepared = {id: one for id, one in self._prepared.items() if one.expires > now}
-        while len(self._prepared) >= MAX_PROPOSALS:
-            del self._prepared[next(iter(self._prepared))]
 
 
 def grants_of(read: Sequence[str], write: Sequence[str], hosts: Sequence[str]) -> Grants:
@@ -221,6 +218,14 @@ def grants_of(read: Sequence[str], write: Sequence[str], hosts: Sequence[str]) -
         if not Path(path).is_absolute() or not Path(path).exists():
             raise ConfigError(f"{path} cannot be granted: it is not the absolute path of something that exists")
     return Grants(tuple(map(Path, read)), tuple(map(Path, write)), HostRules.of(hosts).texts)
+
+
+def _without_values(launch: LaunchRequest) -> tuple[str, ...]:
+    """The user's own line without an `env NAME=VALUE ...` in front: documents are shown, and values are secrets."""
+    words = tuple(f"{name}={value}" for name, value in launch.env)
+    prefix = 1 + len(words)
+    is_env = Path(launch.argv[0]).name == "env" and launch.argv[1:prefix] == words
+    return launch.argv[prefix:] if words and is_env else launch.argv
 
 
 def _exists(path: str) -> bool:
