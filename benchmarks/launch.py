@@ -26,7 +26,8 @@ from typing import Any, Final
 
 from broker.config import Waits
 from broker.home import shim_command
-from broker.model import Grants, Limits, Pin, ServerName
+from broker.model import Grants, Limits, ServerName
+from broker.pin import Pin
 from broker.sandbox.launcher import Launcher
 from broker.sandbox.plan import plan
 from broker.sandbox.supervisor import Supervisor

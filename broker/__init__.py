@@ -8,6 +8,7 @@ The rooms, from the street inwards:
     shim        what a client launches: hands its stdin and stdout to the daemon (standard library only)
     daemon      builds every object once, starts and stops them in order
     api         the front desk: two sockets with two powers, what can be asked, who may ask it
+    upkeep      looks at every pin again, each day
     sessions    who is calling, which session, and the way of a link: admit, verify, plan, spawn, relay
     clients     the AI applications: where their configuration lives, import, byte-exact undo
     edges       what a relay needs of the world, as functions
@@ -23,7 +24,8 @@ The rooms, from the street inwards:
     policy      may it happen (pure, but for its store)
     flow        where did it come from (pure, but for its store)
     protocol    what is being said (pure): frames, methods, catalog, Conversation.receive(event) -> effects
-    agreed, home, processes, files, config, model, errors: what every room stands on
+    applications, agreed, rollback, home, processes, sentences, files, config, pin, model, errors: what every room
+    stands on
 """
 
 __version__ = "0.1.0"

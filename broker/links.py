@@ -27,12 +27,12 @@ from broker.model import (
     Lifetime,
     LinkId,
     Origin,
-    Pin,
     ServerName,
     SessionId,
     Verdict,
     VerifiedArtifact,
 )
+from broker.pin import Pin
 from broker.policy.evaluate import evaluate, strictest
 from broker.policy.store import GrantBook, PolicyStore
 from broker.protocol.catalog import Catalog, Change

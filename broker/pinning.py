@@ -16,7 +16,8 @@ from typing import Final
 
 from broker.edges import Running
 from broker.errors import ConfigError, DeskError, TrustError
-from broker.model import Grants, LaunchRequest, Pin, PinnedArtifact, ServerName, VerifiedArtifact
+from broker.model import Grants, ServerName, VerifiedArtifact
+from broker.pin import LaunchRequest, Pin, PinnedArtifact
 from broker.registry import Registry, Server, check_name
 from broker.sandbox.hosts import HostRules
 from broker.sandbox.process import Instance

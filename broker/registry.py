@@ -20,7 +20,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from broker.agreed import Agreed
 from broker.errors import ConfigError
 from broker.files import private_folder, read_bounded, write_private
-from broker.model import ClientName, Grants, Pin, ServerName
+from broker.model import ClientName, Grants, ServerName
+from broker.pin import Pin
 from broker.protocol import catalog as catalogs
 from broker.protocol.catalog import Catalog
 from broker.sandbox.hosts import HostRules

@@ -20,7 +20,8 @@ from broker.drift import DriftBook
 from broker.files import sha256_hex
 from broker.flow.store import LabelBook, LedgerStore
 from broker.links import House
-from broker.model import Fact, Grants, LaunchRequest, Peer, Pin, PinnedArtifact, ServerName, VerifiedArtifact
+from broker.model import Fact, Grants, Peer, ServerName, VerifiedArtifact
+from broker.pin import LaunchRequest, Pin, PinnedArtifact
 from broker.policy.store import GrantBook, PolicyStore
 from broker.protocol.catalog import Catalog
 from broker.registry import Registry, Server

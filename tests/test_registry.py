@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from broker.agreed import Agreed
 from broker.errors import BulkheadError, ConfigError, SandboxError, TrustError
-from broker.model import Grants, Interpreter, LaunchRequest, Pin, PinnedArtifact, ServerName
+from broker.model import Grants, ServerName
+from broker.pin import Interpreter, LaunchRequest, Pin, PinnedArtifact
 from broker.protocol import catalog as catalogs
 from broker.registry import MAX_EXECUTABLES, Registry, Server, check_name
 from broker.trust import pins

@@ -10,7 +10,8 @@ from broker.agreed import Agreed
 from broker.audit.log import AuditLog
 from broker.audit.redact import Redactor
 from broker.audit.verify import verify
-from broker.model import Interpreter, LaunchRequest, Pin, PinnedArtifact, ServerName
+from broker.model import ServerName
+from broker.pin import Interpreter, LaunchRequest, Pin, PinnedArtifact
 from broker.protocol.catalog import Catalog
 from broker.registry import Registry, Server
 from broker.trust.advisories import Advisories, Intake

@@ -6,7 +6,8 @@ from typing import cast
 import pytest
 
 from broker.links import House, Link
-from broker.model import Fact, Pin
+from broker.model import Fact
+from broker.pin import Pin
 from broker.registry import Server
 from broker.trust.store import Store
 from tests.trust.test_glance import OTHER, change, pin, store

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from broker.errors import TrustError
-from broker.model import PinnedArtifact
+from broker.pin import PinnedArtifact
 from broker.trust.osv import Affected, Ecosystem, Record, affects, ecosystems_of, known_as
 
 FILE: Final = "advisories.db"

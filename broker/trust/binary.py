@@ -12,7 +12,7 @@ from typing import Final
 import anyio.to_thread
 
 from broker.errors import TrustError
-from broker.model import LaunchRequest, PinnedArtifact
+from broker.pin import LaunchRequest, PinnedArtifact
 from broker.trust.interpreters import ask_node, ask_python, located
 from broker.trust.launchers.program import NODE, REFUSED
 from broker.trust.launchers.uvx import PYTHON

@@ -17,7 +17,7 @@ import anyio.to_thread
 
 from broker.errors import ConfigError, TrustError
 from broker.files import read_bounded
-from broker.model import EvidenceRecord, Interpreter, LaunchRequest, PinnedArtifact, Publisher
+from broker.pin import EvidenceRecord, Interpreter, LaunchRequest, PinnedArtifact, Publisher
 from broker.trust.bundle_manifest import FOLDER, BundleServer, read_bundle_manifest
 from broker.trust.bundle_signature import Signed, read_signature
 from broker.trust.interpreters import ask_node, located

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509 import Certificate, load_der_x509_certificate
 
 from broker.errors import TrustError
-from broker.model import EvidenceState
+from broker.pin import EvidenceState
 from broker.trust import der
 
 HEAD: Final = b"MCPB_SIG_V1"

@@ -18,7 +18,7 @@ from cryptography.x509 import (
 )
 
 from broker.errors import TrustError
-from broker.model import Publisher
+from broker.pin import Publisher
 
 GITHUB: Final = "https://token.actions.githubusercontent.com"
 GITLAB: Final = "https://gitlab.com"

@@ -11,7 +11,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Final, Literal, TypeAlias
 
-from broker.model import EvidenceKind, EvidenceState, PackageRef, PinnedArtifact, Publisher
+from broker.pin import EvidenceKind, EvidenceState, PackageRef, PinnedArtifact, Publisher
 from broker.trust.spoken import plain
 from broker.trust.versions import older
 

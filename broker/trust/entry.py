@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from broker.model import LaunchRequest
+from broker.pin import LaunchRequest
 from broker.trust.pypi_package import find_script
 from broker.trust.wheel import SITE
 

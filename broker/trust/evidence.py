@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import anyio.to_thread
 
 from broker.errors import TrustError
-from broker.model import EvidenceRecord, PinnedArtifact, Publisher
+from broker.pin import EvidenceRecord, PinnedArtifact, Publisher
 from broker.trust.npm_lock import Locked
 from broker.trust.npm_settings import NpmSettings
 from broker.trust.pypi_package import WheelFile

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from broker.errors import TrustError
-from broker.model import PinnedArtifact
+from broker.pin import PinnedArtifact
 from broker.trust.tree import remove_tree
 
 GRACE: Final = 7200.0  # seconds; a proposal can be agreed to for one hour

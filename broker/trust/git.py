@@ -19,7 +19,7 @@ import anyio
 import anyio.to_thread
 
 from broker.errors import TrustError
-from broker.model import GitSource
+from broker.pin import GitSource
 from broker.trust.interpreters import located
 from broker.trust.launchers.git import COMMIT, GitAddress
 from broker.trust.members import MAX_FILES, MAX_TREE, Unpacking

@@ -14,7 +14,7 @@ from typing import Any, Final
 import anyio.to_thread
 
 from broker.errors import LaunchLineError, TrustError
-from broker.model import GitSource, LaunchRequest, PackageRef, PinnedArtifact
+from broker.pin import GitSource, LaunchRequest, PackageRef, PinnedArtifact
 from broker.trust.entry import entry_of_packages
 from broker.trust.git import Checkout, GitClient
 from broker.trust.interpreters import find_node

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from broker.errors import TrustError
-from broker.model import PinnedArtifact
+from broker.pin import PinnedArtifact
 from broker.trust.tree import FILE, FOLDER, MAX_DEPTH, Entry, Listing, check, digest
 
 LARGE: Final = 100_000_000  # bytes; a whole hash of them was seen to cost a start a fifth of a second

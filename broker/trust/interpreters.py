@@ -19,7 +19,7 @@ from typing import Final
 import anyio.to_thread
 
 from broker.errors import TrustError
-from broker.model import Interpreter
+from broker.pin import Interpreter
 from broker.trust.programs import fingerprint, runtime_prefix
 from broker.trust.run import Command, Run
 

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Final
 
 from broker.errors import LaunchLineError
-from broker.model import LaunchRequest
+from broker.pin import LaunchRequest
 from broker.trust.launchers import bun, bundles, containers, deno, npx, pipx, program, runtimes, uv, uvx
 from broker.trust.launchers.carriers import refuse_carriers
 from broker.trust.launchers.words import Line, program_name

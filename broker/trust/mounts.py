@@ -6,7 +6,8 @@ from typing import Final
 
 from broker.errors import ConfigError
 from broker.files import read_bounded
-from broker.model import Mount, Pin, PinnedArtifact
+from broker.model import Mount
+from broker.pin import Pin, PinnedArtifact
 from broker.trust.pins import PACKAGE
 from broker.trust.programs import in_system
 from broker.trust.project_tree import left_out, present

@@ -6,7 +6,7 @@ The same shut-in clients ask as when a server is pinned, so the answer is what a
 import sys
 from collections.abc import Mapping
 
-from broker.model import LaunchRequest, PinnedArtifact
+from broker.pin import LaunchRequest, PinnedArtifact
 from broker.trust.git import GitClient
 from broker.trust.interpreters import find_node
 from broker.trust.launchers.git import npm_address, python_address

@@ -10,7 +10,7 @@ from functools import partial
 
 import anyio.to_thread
 
-from broker.model import LaunchRequest, PackageRef, PinnedArtifact
+from broker.pin import LaunchRequest, PackageRef, PinnedArtifact
 from broker.trust.evidence import of_npm, with_evidence
 from broker.trust.interpreters import find_node
 from broker.trust.launchers.npx import requirement

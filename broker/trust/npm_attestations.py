@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from broker.errors import TrustError
-from broker.model import EvidenceRecord, Publisher
+from broker.pin import EvidenceRecord, Publisher
 from broker.trust.sigstore_bundles import Bundles, about, decoded, lacks_proof, statement
 
 PROVENANCE: Final = frozenset({"https://slsa.dev/provenance/v1", "https://slsa.dev/provenance/v0.2"})

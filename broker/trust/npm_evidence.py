@@ -15,7 +15,7 @@ from typing import Any, Final
 import anyio
 import anyio.to_thread
 
-from broker.model import EvidenceRecord, EvidenceState
+from broker.pin import EvidenceRecord, EvidenceState
 from broker.trust.evidence import Evidence
 from broker.trust.fetch import Access, Answer, Reader, basic, from_environment, reader, segment
 from broker.trust.npm_attestations import Attestations, Release, attestations, read_keys, registry_signature

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from broker.errors import TrustError
-from broker.model import EvidenceRecord, Publisher
+from broker.pin import EvidenceRecord, Publisher
 from broker.trust.certificates import CIRCLECI, GITHUB, GITLAB, GOOGLE
 from broker.trust.sigstore_bundles import PAYLOAD_TYPE, Attested, Bundles, about
 

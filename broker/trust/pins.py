@@ -18,8 +18,8 @@ from typing import Any, Final, TypeVar, cast, get_args
 import tomli_w
 
 from broker.errors import TrustError
-from broker.model import (
-    ArtifactKind,
+from broker.model import ArtifactKind
+from broker.pin import (
     EvidenceKind,
     EvidenceRecord,
     EvidenceState,
@@ -178,8 +178,14 @@ def _by_folders(artifact: PinnedArtifact) -> list[str]:
 
 
 _VERIFIED: Final[Mapping[ArtifactKind, Callable[[PinnedArtifact], list[str]]]] = MappingProxyType(
-    {"npm": _by_tree, "pypi": _by_tree, "script": _by_files, "binary": _by_files, "project": _by_folders,
-     "bundle": _by_bundle}
+    {
+        "npm": _by_tree,
+        "pypi": _by_tree,
+        "script": _by_files,
+        "binary": _by_files,
+        "project": _by_folders,
+        "bundle": _by_bundle,
+    }
 )
 
 
@@ -322,8 +328,11 @@ def _sound(pin: Pin) -> None:
         (any(dev == bool(tree) for _, tree in artifact.folders), "has a folder without a tree hash, or one too many"),
         (any(tree and not _HEX.fullmatch(tree) for _, tree in artifact.folders), "has a folder without a tree hash"),
         (artifact.kind not in {"binary", "bundle"} and artifact.interpreter is None, "names no interpreter"),
-        (artifact.git is not None and not (tree_kind and _HEX.fullmatch(artifact.git.sha256)
-                                           and _COMMIT.fullmatch(artifact.git.commit)), "names no whole commit"),
+        (
+            artifact.git is not None
+            and not (tree_kind and _HEX.fullmatch(artifact.git.sha256) and _COMMIT.fullmatch(artifact.git.commit)),
+            "names no whole commit",
+        ),
         (any(not _HEX.fullmatch(sha256) for _, sha256 in artifact.files), "has a file without a SHA-256"),
         (any(not path.startswith("/") or ".." in path.split("/") for path in paths), "has a relative path"),
         (artifact.interpreter is not None and not _HEX.fullmatch(artifact.interpreter.sha256), "has a bad interpreter"),

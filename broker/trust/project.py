@@ -17,7 +17,7 @@ import anyio.to_thread
 
 from broker.errors import ConfigError, TrustError
 from broker.files import read_bounded
-from broker.model import Interpreter, LaunchRequest, PinnedArtifact
+from broker.pin import Interpreter, LaunchRequest, PinnedArtifact
 from broker.trust.interpreters import ask_python, ask_runtime, located
 from broker.trust.launchers.program import NODE
 from broker.trust.mounts import VENV_MARK

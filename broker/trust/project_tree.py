@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from broker.errors import TrustError
-from broker.model import LaunchRequest
+from broker.pin import LaunchRequest
 from broker.trust.programs import check_parents, in_system, open_to_others
 from broker.trust.tree import FILE, FOLDER, MAX_DEPTH, Entry, Listing, digest, is_text
 

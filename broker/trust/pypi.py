@@ -12,7 +12,7 @@ from pathlib import Path
 import anyio.to_thread
 
 from broker.errors import TrustError
-from broker.model import Interpreter, LaunchRequest, PackageRef, PinnedArtifact
+from broker.pin import Interpreter, LaunchRequest, PackageRef, PinnedArtifact
 from broker.trust.entry import entry_of_packages
 from broker.trust.evidence import of_pypi, with_evidence
 from broker.trust.interpreters import ask_python, asking_environment, own_python

@@ -14,7 +14,7 @@ import uv
 
 from broker.errors import ConfigError, TrustError
 from broker.files import read_bounded
-from broker.model import Interpreter
+from broker.pin import Interpreter
 from broker.trust.launchers.uvx import normal
 from broker.trust.pins import PACKAGE
 from broker.trust.pypi_settings import PypiSettings

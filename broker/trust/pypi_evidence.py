@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import anyio
 import anyio.to_thread
 
-from broker.model import EvidenceRecord, EvidenceState
+from broker.pin import EvidenceRecord, EvidenceState
 from broker.trust.evidence import Evidence
 from broker.trust.fetch import Access, Answer, Reader, basic, from_environment, reader, segment
 from broker.trust.npm_settings import origin

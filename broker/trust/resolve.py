@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from broker.errors import TrustError
-from broker.model import LaunchRequest, PinnedArtifact
+from broker.pin import LaunchRequest, PinnedArtifact
 from broker.trust.binary import resolve_program
 from broker.trust.git_packages import resolve_git_npm, resolve_git_python
 from broker.trust.launchers.git import is_git

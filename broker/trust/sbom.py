@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 from urllib.parse import quote
 
-from broker.model import PackageRef, Pin
+from broker.pin import PackageRef, Pin
 from broker.trust.osv import ecosystems_of
 
 SPECIFICATION: Final = "1.6"

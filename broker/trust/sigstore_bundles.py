@@ -23,7 +23,7 @@ from sigstore_models.rekor.v1 import TransparencyLogEntry as LogEntryDocument
 from sigstore_models.trustroot.v1 import TrustedRoot as TrustedRootDocument
 
 from broker.errors import TrustError
-from broker.model import Publisher
+from broker.pin import Publisher
 from broker.trust.certificates import known_issuer, publisher
 
 PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"

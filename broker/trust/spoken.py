@@ -5,7 +5,7 @@ Names in a certificate come from outside, so they are bounded and shown as plain
 
 from datetime import UTC, datetime
 
-from broker.model import EvidenceRecord, PinnedArtifact, Publisher
+from broker.pin import EvidenceRecord, PinnedArtifact, Publisher
 
 _WHAT = {
     "signature": "the registry's signature",

@@ -21,7 +21,8 @@ import anyio.to_thread
 
 from broker.errors import ConfigError, TrustError
 from broker.files import private_folder, read_bounded, write_private
-from broker.model import Pin, PinnedArtifact, VerifiedArtifact
+from broker.model import VerifiedArtifact
+from broker.pin import Pin, PinnedArtifact
 from broker.trust.garbage import LOCK, Collected, collect, locked
 from broker.trust.glance import LARGE, Glances
 from broker.trust.mounts import mounts_of

@@ -19,7 +19,7 @@ import anyio.to_thread
 
 from broker.errors import ConfigError, TrustError
 from broker.files import read_bounded
-from broker.model import LaunchRequest, PackageRef, PinnedArtifact
+from broker.pin import LaunchRequest, PackageRef, PinnedArtifact
 from broker.trust.entry import entry_of_project
 from broker.trust.launchers.uvx import normal, requirement
 from broker.trust.pins import LAUNCHER, PACKAGE, PYTHON_FLAGS

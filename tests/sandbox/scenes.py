@@ -2,12 +2,15 @@
 
 import asyncio
 import os
+import socket
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from broker.errors import SandboxError
-from broker.model import Limits
+from broker.model import Limits, SandboxSpec
 from broker.sandbox.launcher import Launcher
 from broker.sandbox.plan import plan_probe
 from broker.sandbox.process import Instance
@@ -71,9 +74,10 @@ async def stop_goes_on_without_its_caller(launcher: Launcher, supervisor: Superv
 
 async def a_cancelled_launch_leaves_nothing(launcher: Launcher, supervisor: Supervisor) -> Any:
     before = descriptors()
-    for number in range(20):
-        launch = asyncio.create_task(launcher.spawn(plan_probe(("/bin/sleep", "600"))))
-        await asyncio.sleep(number * 0.002)
+    for number in range(40):
+        spec = with_hosts("/bin/sleep", "600") if number % 2 else plan_probe(("/bin/sleep", "600"))
+        launch = asyncio.create_task(launcher.spawn(spec, lambda fact: None))
+        await asyncio.sleep(number * 0.001)
         launch.cancel()
         try:
             instance = await launch
@@ -150,6 +154,55 @@ async def the_supervisor_holds_nothing_of_the_daemons(launcher: Launcher, superv
     return sorted({os.readlink(folder / name).partition(":")[0] for name in os.listdir(folder) if name != "2"})
 
 
+async def a_network_without_its_filter_starts_nothing(launcher: Launcher, supervisor: Supervisor) -> Any:
+    before, said = descriptors(), []
+    try:
+        await supervisor.listen(os.open("/dev/null", os.O_RDONLY), [80])
+    except SandboxError as refusal:
+        said.append(str(refusal))
+    listen, supervisor.listen = supervisor.listen, no_way_in  # type: ignore[method-assign]
+    try:
+        await launcher.spawn(with_hosts("/bin/sleep", "600"), lambda fact: None)
+    except SandboxError as refusal:
+        said.append(str(refusal))
+    supervisor.listen = listen  # type: ignore[method-assign]
+    try:
+        await launcher.spawn(with_hosts("/bin/sleep", "600"))
+    except SandboxError as refusal:
+        said.append(str(refusal))
+    instance = await launcher.spawn(with_hosts("/bin/true"), lambda fact: None)
+    code = await instance.wait()
+    await instance.stop()
+    limit = time.monotonic() + 10
+    while (descriptors() != before or children(supervisor.pid)) and time.monotonic() < limit:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    return [said, code, descriptors() - before, children(supervisor.pid)]
+
+
+async def no_way_in(namespace: int, ports: Sequence[int]) -> list[socket.socket]:
+    os.close(namespace)
+    raise SandboxError("setns: Operation not permitted")
+
+
+async def a_network_ends_with_its_server(launcher: Launcher, supervisor: Supervisor) -> Any:
+    before, left = descriptors(), []
+    for end in ("kill", "stop"):
+        instance = await launcher.spawn(with_hosts("/bin/sleep", "600"), lambda fact: None)
+        left.append(descriptors() > before + 8)
+        if end == "kill":
+            instance.kill()
+            await instance.wait()
+        await instance.stop()
+    limit = time.monotonic() + 10
+    while descriptors() != before and time.monotonic() < limit:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    return [left, descriptors() - before]
+
+
+def with_hosts(*argv: str) -> SandboxSpec:
+    return replace(plan_probe(argv), hosts=("far.test", "far.test:8443"))
+
+
 def of_process(pid: int, name: str) -> str:
     return Path(f"/proc/{pid}/{name}").read_text()
 
@@ -179,5 +232,7 @@ SCENES = {
         every_link_is_a_user_of_its_own,
         the_numbers_are_the_servers,
         the_supervisor_holds_nothing_of_the_daemons,
+        a_network_without_its_filter_starts_nothing,
+        a_network_ends_with_its_server,
     )
 }

@@ -219,3 +219,18 @@ def test_the_whole_public_network_keeps_no_company(place: Place) -> None:
     assert f"toy cannot have public:* and {folder}" in with_folder["error"]
     assert "toy cannot have public:* and TOKEN" in with_secret["error"]
     assert alone["code"] == 0
+
+
+@pytest.mark.claim("C24")
+def test_where_the_network_cannot_be_filtered_the_server_is_not_started(yard: Yard) -> None:
+    said, code, kept, running = yard.ask({"scene": "a_network_without_its_filter_starts_nothing"})["scene"]
+    assert said == [
+        "OSError: [Errno 25] Inappropriate ioctl for device",
+        "the network of probe cannot be filtered here, so it was not started: setns: Operation not permitted",
+        "probe has a network, and nobody keeps its receipts",
+    ]
+    assert (code, kept, running) == (0, 0, [])
+
+
+def test_a_network_ends_with_its_server(yard: Yard) -> None:
+    assert yard.ask({"scene": "a_network_ends_with_its_server"})["scene"] == [[True, True], 0]

@@ -6,7 +6,7 @@ import zipfile
 from collections.abc import Sequence
 from typing import Any
 
-from broker.model import PackageRef, PinnedArtifact
+from broker.pin import PackageRef, PinnedArtifact
 
 SHA512 = "sha512-" + "A" * 86 + "=="
 SHA256 = "sha256:" + "0" * 64

@@ -15,7 +15,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from broker.errors import LaunchLineError, TrustError
-from broker.model import Pin, ServerName
+from broker.model import ServerName
+from broker.pin import Pin
 from broker.trust.bundle import resolve_bundle, unpack_bundle
 from broker.trust.bundle_manifest import read_bundle_manifest
 from broker.trust.bundle_signature import read_signature

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.model import EvidenceRecord, PackageRef, PinnedArtifact, Publisher
+from broker.pin import EvidenceRecord, PackageRef, PinnedArtifact, Publisher
 from broker.trust.certificates import GITHUB, GITLAB
 from broker.trust.continuity import ACTIONS, compare, refusals
 from broker.trust.versions import older

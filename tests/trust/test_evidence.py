@@ -13,7 +13,7 @@ from typing import Any, Final
 import pytest
 
 from broker.errors import TrustError
-from broker.model import EvidenceState
+from broker.pin import EvidenceState
 from broker.trust import fetch
 from broker.trust.evidence import Evidence, of_npm, of_pypi
 from broker.trust.npm_lock import Locked

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from broker.errors import TrustError
-from broker.model import PinnedArtifact
+from broker.pin import PinnedArtifact
 from broker.trust import garbage
 from broker.trust.garbage import GRACE, collect, locked, trees_of
 from broker.trust.store import Store

@@ -11,7 +11,8 @@ import anyio
 import pytest
 
 from broker.errors import TrustError
-from broker.model import Pin, ServerName
+from broker.model import ServerName
+from broker.pin import Pin
 from broker.trust import git
 from broker.trust.continuity import compare
 from broker.trust.git import GitClient, Meaning

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from broker.errors import TrustError
-from broker.model import Interpreter, LaunchRequest, Pin, PinnedArtifact, ServerName
+from broker.model import ServerName
+from broker.pin import Interpreter, LaunchRequest, Pin, PinnedArtifact
 from broker.trust.store import Store
 from broker.trust.tree import sha256_of
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.errors import LaunchLineError
-from broker.model import LaunchRequest
+from broker.pin import LaunchRequest
 from broker.trust.launch_spec import parse
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.errors import LaunchLineError
-from broker.model import LaunchRequest
+from broker.pin import LaunchRequest
 from broker.trust.launch_spec import LAUNCHERS, parse
 from broker.trust.launchers.containers import read_run
 from broker.trust.launchers.wrappers import plain_words

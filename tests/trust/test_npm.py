@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from broker.errors import TrustError
-from broker.model import Pin, PinnedArtifact, ServerName
+from broker.model import ServerName
+from broker.pin import Pin, PinnedArtifact
 from broker.trust.launch_spec import parse
 from broker.trust.npm_lock import Machine, read_lock
 from broker.trust.npm_package import find_entry

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.errors import TrustError
-from broker.model import (
-    ArtifactKind,
+from broker.model import ArtifactKind, ServerName
+from broker.pin import (
     EvidenceKind,
     EvidenceRecord,
     EvidenceState,
@@ -21,7 +21,6 @@ from broker.model import (
     Pin,
     PinnedArtifact,
     Publisher,
-    ServerName,
 )
 from broker.trust.pins import command, describe, from_text, pin_digest, to_text
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from broker.errors import TrustError
-from broker.model import Interpreter, Mount, Pin, PinnedArtifact, ServerName
+from broker.model import Mount, ServerName
+from broker.pin import Interpreter, Pin, PinnedArtifact
 from broker.trust.interpreters import own_python
 from broker.trust.launch_spec import parse
 from broker.trust.programs import fingerprint, runtime_prefix

@@ -18,7 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.errors import LaunchLineError, TrustError
-from broker.model import Mount, Pin, ServerName, VerifiedArtifact
+from broker.model import Mount, ServerName, VerifiedArtifact
+from broker.pin import Pin
 from broker.trust.interpreters import own_python
 from broker.trust.launch_spec import parse
 from broker.trust.pins import describe, from_text, to_text

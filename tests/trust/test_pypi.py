@@ -10,7 +10,8 @@ import anyio
 import pytest
 
 from broker.errors import TrustError
-from broker.model import Pin, PinnedArtifact, ServerName
+from broker.model import ServerName
+from broker.pin import Pin, PinnedArtifact
 from broker.trust.launch_spec import parse
 from broker.trust.launchers.uvx import split_with
 from broker.trust.pypi_client import Release, read_lock

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from broker.model import Pin, ServerName
+from broker.model import ServerName
+from broker.pin import Pin
 from broker.trust.launch_spec import parse
 from broker.trust.pins import describe, from_text, to_text
 from broker.trust.resolve import resolve

@@ -6,7 +6,8 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from broker.model import Interpreter, LaunchRequest, PackageRef, Pin, PinnedArtifact, ServerName
+from broker.model import ServerName
+from broker.pin import Interpreter, LaunchRequest, PackageRef, Pin, PinnedArtifact
 from broker.trust.sbom import cyclonedx, purl
 from tests.trust.advisory_examples import SHA256, SHA512
 

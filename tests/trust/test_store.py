@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from broker.errors import TrustError
-from broker.model import Interpreter, LaunchRequest, Mount, Pin, PinnedArtifact, ServerName
+from broker.model import Mount, ServerName
+from broker.pin import Interpreter, LaunchRequest, Pin, PinnedArtifact
 from broker.trust.store import Store, Stored
 from broker.trust.tree import sha256_of
 

@@ -12,7 +12,8 @@ from broker.api import schema
 from broker.api.premises import Premises
 from broker.api.wire import Caller, Handler
 from broker.errors import BulkheadError, DeskError
-from broker.model import Origin, Pin
+from broker.model import Origin
+from broker.pin import Pin
 from broker.trust.advisories import OLD_DAYS
 from broker.trust.garbage import trees_of
 from broker.trust.newer import newer_version

@@ -42,9 +42,14 @@ class Egress:
         taken: list[socket.socket] = []
         try:
             for listener, serve in ((proxy, serve_proxy), *((one, serve_direct) for one in captured)):
-                server = await asyncio.start_server(self._door(serve), sock=listener, limit=BUFFER, backlog=BACKLOG)
+                # Not serving yet: until the server is in the list, nothing may interrupt us.
+                server = await asyncio.start_server(
+                    self._door(serve), sock=listener, limit=BUFFER, backlog=BACKLOG, start_serving=False
+                )
                 taken.append(listener)
                 self._servers.append(server)
+            for server in self._servers:
+                await server.start_serving()
             loop = asyncio.get_running_loop()
             _, self._names = await loop.create_datagram_endpoint(lambda: NameStub(self._way, self._failed), sock=names)
             taken.append(names)

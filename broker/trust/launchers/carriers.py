@@ -6,7 +6,7 @@ Pinning one would pin nothing: what answers is elsewhere.  They are refused, and
 from typing import Final
 
 from broker.errors import LaunchLineError
-from broker.model import LaunchRequest
+from broker.pin import LaunchRequest
 from broker.trust.launchers import npx, uvx
 from broker.trust.launchers.git import is_git
 from broker.trust.launchers.words import origin

@@ -10,7 +10,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from broker.errors import LaunchLineError
-from broker.model import LaunchRequest
+from broker.pin import LaunchRequest
 from broker.trust.launchers.git import is_git, npm_address
 from broker.trust.launchers.words import Line, Options, origin, paths_among, read_options
 

@@ -5,7 +5,7 @@ from types import MappingProxyType
 from typing import Final
 
 from broker.errors import LaunchLineError
-from broker.model import LaunchRequest
+from broker.pin import LaunchRequest
 from broker.trust.launchers.git import is_git
 from broker.trust.launchers.uvx import uvx_request
 from broker.trust.launchers.words import Line, read_options

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Final
 
 from broker.errors import LaunchLineError
-from broker.model import LaunchRequest
+from broker.pin import LaunchRequest
 from broker.trust.launchers.uvx import MODULE, PYTHON
 from broker.trust.launchers.words import Line, paths_among
 

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Final
 
 from broker.errors import LaunchLineError
-from broker.model import LaunchRequest
+from broker.pin import LaunchRequest
 from broker.trust.launchers.uvx import MODULE, PYTHON, extras, program_of, python_of, read_uvx, uvx_request
 from broker.trust.launchers.words import Line, Options, existing_file, paths_among, read_options
 

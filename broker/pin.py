@@ -1,0 +1,159 @@
+"""What a pin is made of: the line that was understood, the bytes that were agreed to, and who speaks for them.
+
+Values only, like `model`; `trust.pins` turns them into text and back.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from broker.model import ArtifactKind, ServerName
+
+
+@dataclass(frozen=True, slots=True)
+class Interpreter:
+    """The program that runs a server's code: real path, version text, SHA-256 (hex), and the folder of its runtime.
+
+    `prefix` is None when the runtime lies under /usr, which every sandbox sees read-only anyway.
+    """
+
+    path: Path
+    version: str
+    sha256: str
+    prefix: Path | None = None
+
+
+EvidenceKind: TypeAlias = Literal["signature", "publication", "provenance"]
+EvidenceState: TypeAlias = Literal["verified", "missing", "unavailable", "invalid"]
+"""`missing`: the index says there is none; `unavailable`: it cannot say; `invalid` never turns into either of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceRecord:
+    """What speaks for a package: the registry's signature, its word on who published, or how it was built."""
+
+    kind: EvidenceKind
+    state: EvidenceState
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Publisher:
+    """Who built a package, as its certificate says, and when (seconds since the epoch), as the transparency log does.
+
+    The ids are the forge's own numbers and are never given to somebody else; names and addresses can be.
+    """
+
+    issuer: str
+    subject: str
+    repository: str = ""
+    repository_id: str = ""
+    owner_id: str = ""
+    workflow: str = ""
+    ref: str = ""
+    commit: str = ""
+    runner: str = ""
+    log_index: int = 0
+    signed_at: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PackageRef:
+    """A package: `integrity` is `sha256:<hex>` or npm's `sha512-<base64>`, `signature` the state of the registry's."""
+
+    name: str
+    version: str
+    integrity: str
+    note: str = ""
+    signature: EvidenceState = "unavailable"
+
+
+@dataclass(frozen=True, slots=True)
+class GitSource:
+    """The one commit a package was taken from, and what the line called it when it was resolved.
+
+    `sha256` is the tree hash of the commit's files (of `folder`, if one is named); `tag` the tag object of an annotated
+    tag; `signature` says what is signed and how (`tag: SSH`), which is not a word on whether it holds.
+    """
+
+    url: str
+    ref: str
+    commit: str
+    sha256: str
+    tag: str = ""
+    folder: str = ""
+    signature: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PinnedArtifact:
+    """What a pin says about bytes.
+
+    For `npm`, `pypi` and `bundle`, `tree` is the tree hash of the store object and `entry` the path of the program
+    inside it; `program` is what a bundle's manifest has run, and `git` the commit a package came from if it is of none.
+    For `script`, `files` names the script and its hash; for `binary`, the program and its hash.
+    For `project`, `folders` names folders of this machine and the hash of all that is in them (empty for a development
+    folder, which is not verified), `program` is what the interpreter is given before the server's own arguments,
+    `tree`, if any, the store object of the project's dependencies, and `until` the time (ISO 8601) at which the trust
+    in a development folder ends.
+    `evidence` and `publisher` speak of the package that is run; `maintainers` and `released` are claims of the index.
+    """
+
+    kind: ArtifactKind
+    name: str
+    version: str
+    tree: str = ""
+    entry: str = ""
+    file_count: int = 0
+    byte_count: int = 0
+    packages: tuple[PackageRef, ...] = ()
+    files: tuple[tuple[str, str], ...] = ()
+    folders: tuple[tuple[str, str], ...] = ()
+    program: tuple[str, ...] = ()
+    until: str = ""
+    interpreter: Interpreter | None = None
+    findings: tuple[str, ...] = ()
+    evidence: tuple[EvidenceRecord, ...] = ()
+    publisher: Publisher | None = None
+    maintainers: tuple[str, ...] = ()
+    released: str = ""
+    git: GitSource | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchRequest:
+    """What `trust.launch_spec.parse` understood of a launch line.
+
+    `requirement` is what the ecosystem resolves (`name@range`, `name==1`), `args` what the server itself receives,
+    `paths` the arguments that name existing or absolute paths (proposed as grants), `floating` whether the
+    requirement may mean other bytes tomorrow.  `module` is run in place of a program; `cwd` is the folder the line
+    starts the server in.  `dev` trusts a local project as it is on each day, for a while.
+    """
+
+    argv: tuple[str, ...]
+    runner: str
+    kind: ArtifactKind
+    requirement: str
+    args: tuple[str, ...] = ()
+    bin: str | None = None
+    extra: tuple[str, ...] = ()
+    python: str | None = None
+    registry: str | None = None
+    env: tuple[tuple[str, str], ...] = ()
+    paths: tuple[str, ...] = ()
+    floating: bool = False
+    warnings: tuple[str, ...] = ()
+    module: str | None = None
+    cwd: str | None = None
+    dev: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """What the user agreed to run.  `catalog` is the digest of everything advertised, by era and capabilities."""
+
+    server: ServerName
+    created: str
+    launch: LaunchRequest
+    artifact: PinnedArtifact
+    catalog: str = ""
