@@ -66,8 +66,10 @@ def read_head(folder: Path, key: bytes) -> Head | None:
     heads = [decode_slot(data[at : at + _SLOT], key) for at in (0, _SLOT)]
     good = [head for head in heads if head is not None]
     if not good:
-        raise AuditError("the checkpoint of the audit log was changed, or was made with another key",
-                         hint="restore the key store of this home, or move the audit folder aside to begin a new chain")
+        raise AuditError(
+            "the checkpoint of the audit log was changed, or was made with another key",
+            hint="restore the key store of this home, or move the audit folder aside to begin a new chain",
+        )
     return max(good, key=lambda head: head.seq)
 
 

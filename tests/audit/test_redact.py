@@ -35,9 +35,9 @@ WRITTEN: Final[dict[str, Callable[[str, str, str], str]]] = {
     "json": lambda before, value, after: before + json.dumps(value) + after,
     "json with its own letters": lambda before, value, after: json.dumps(before + value + after, ensure_ascii=False),
     "json within json": lambda before, value, after: json.dumps(json.dumps({"k": before + value + after})),
-    "json with every character escaped": lambda before, value, after: before
-    + "".join(f"\\u{ord(c):04x}" if ord(c) < 0x10000 else c for c in value)
-    + after,
+    "json with every character escaped": lambda before, value, after: (
+        before + "".join(f"\\u{ord(c):04x}" if ord(c) < 0x10000 else c for c in value) + after
+    ),
     "url": lambda before, value, after: before + urllib.parse.quote(value, safe="") + after,
     "url path": lambda before, value, after: "https://h/" + urllib.parse.quote(value) + after,
     "form": lambda before, value, after: urllib.parse.urlencode({"a": before, "b": value, "c": after}),

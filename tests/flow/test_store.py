@@ -101,8 +101,17 @@ def test_a_line_cut_short_by_a_crash_is_dropped_and_the_next_one_is_whole(tmp_pa
     assert [read.server for read in store(tmp_path).view(ONE).reads] == [TIME, FILES]
 
 
-@pytest.mark.parametrize("line", [b"nonsense\n", b"{}\n", b"[]\n", b"\xff\n", b"\n",
-                                  b'{"server":"files","method":"m","target":"t","flags":"XYZ","digest":"d","when":1}\n'])
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"nonsense\n",
+        b"{}\n",
+        b"[]\n",
+        b"\xff\n",
+        b"\n",
+        b'{"server":"files","method":"m","target":"t","flags":"XYZ","digest":"d","when":1}\n',
+    ],
+)
 def test_a_line_nobody_understands_counts_as_a_read_from_an_unknown_server(tmp_path: Path, line: bytes) -> None:
     note(store(tmp_path), server=FILES)
     (journal,) = (tmp_path / "ledgers").iterdir()
