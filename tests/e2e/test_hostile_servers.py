@@ -9,7 +9,6 @@ from typing import Any, Final
 import pytest
 
 from broker.api import schema
-from broker.config import Waits
 from broker.errors import BulkheadError
 from broker.model import Era, JsonObject
 from broker.policy.store import shipped
@@ -24,7 +23,6 @@ HOSTILE: Final = ("asks", "bad_json", "closes_stdin", "daemonises", "flood", "hu
 WRONG_IDS: Final = ("unknown", "twice", "other-type", "error-unknown")
 GONE_WITHIN: Final = 10.0
 ABLE: Final[JsonObject] = {"sampling": {}, "elicitation": {"form": {}}, "roots": {}}
-MARGIN: Final = 10.0  # beyond a bound of the daemon's own; it looks once a second
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +36,6 @@ def toys() -> Iterator[Running]:
             home.add_toy(toy)
         for how in WRONG_IDS:
             home.add_toy("wrong_ids", "--how", how, name=how)
-        mark = marked(home)
-        home.add_toy("silent", "--at", "initialize", "--when", str(mark), name="mute", read=[mark.parent])
-        mark.touch()
         yield home
 
 
@@ -290,40 +285,3 @@ def test_a_server_that_comes_up_with_other_tools_gets_no_call_of_a_changed_one(r
         assert "has changed (description)" in str(held)
         assert link.passed_over == [{"jsonrpc": "2.0", "method": "notifications/tools/list_changed"}]
         assert link.tools() == []
-
-
-# --- bounds -----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """Two servers that do nothing, waited for while the other tests of this module run."""
-
-    mute: Pair
-    mute_call: int
-    deaf: Pair
-
-
-@pytest.fixture(scope="module", autouse=True)
-def patience(toys: Running) -> Iterator[Patience]:
-    """Calls to a server that never answers its opening, and to one that never reads, made first and looked at last."""
-    mute, deaf = pair(toys, "mute"), pair(toys, "closes_stdin")
-    with mute.hostile, mute.honest, deaf.hostile, deaf.honest:
-        mute_call = mute.hostile.start_request("tools/call", {"name": "go", "arguments": {}})
-        deaf.hostile.start_request("tools/call", {"name": "go", "arguments": {}})
-        deaf.hostile.start_request("tools/call", {"name": "go", "arguments": {"more": "x" * (1 << 20)}})
-        yield Patience(mute, mute_call, deaf)
-
-
-def test_a_server_that_does_not_read_ends_its_own_link_within_its_bound(patience: Patience) -> None:
-    deaf = patience.deaf
-    assert deaf.hostile.wait(within=Waits().send + MARGIN) == 1
-    assert "the server did not read for 30 s" in deaf.hostile.errors()
-    assert deaf.others_go_on()
-
-
-def test_a_server_that_never_answers_its_opening_is_given_up_within_its_bound(patience: Patience) -> None:
-    mute = patience.mute
-    refused = mute.hostile.answer_to(patience.mute_call, within=Waits().launch + MARGIN)["error"]
-    assert refused["message"] == "mute ended: it did not answer its opening in time"
-    assert mute.others_go_on()

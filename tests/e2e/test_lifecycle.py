@@ -1,16 +1,19 @@
 """How the daemon, its shims and its servers begin and end: in order when asked, and all together when killed."""
 
 import os
+import shutil
 import signal
 import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 import pytest
 
 from tests.e2e.processes import Watched, daemons, descendants
-from tests.e2e.running import Running
+from tests.e2e.running import Running, home_of_a_stranger
 from tests.fakes.raw_client import RawClient
 
 pytestmark = pytest.mark.sandbox
@@ -18,6 +21,7 @@ pytestmark = pytest.mark.sandbox
 GONE_WITHIN: Final = 10.0
 STOPPED_WITHIN: Final = 20.0
 SOON: Final = 1.0  # seconds until a person must know, from the start of the shim on
+WRONG_USAGE: Final = 2
 NO_DAEMON: Final = 3
 
 
@@ -31,9 +35,9 @@ def in_mid_call(home: Running) -> RawClient:
     return link
 
 
-def refused(link: RawClient, *, within: float) -> list[str]:
+def refused(link: RawClient, code: int = NO_DAEMON) -> list[str]:
     """What a shim that finds no daemon says, line by line."""
-    assert link.wait(within=within) == NO_DAEMON
+    assert link.wait(within=GONE_WITHIN) == code
     assert link.receive_line() == b"", "standard output belongs to the protocol"
     return link.errors().splitlines()
 
@@ -208,51 +212,68 @@ def test_status_without_a_daemon_says_so_and_starts_none(resting: Running) -> No
 # --- a daemon that cannot start ---------------------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
+def stopped() -> Iterator[Running]:
+    """A home that was used, whose daemon does not run."""
+    with home_of_a_stranger() as home:
+        home.up()
+        home.add_toy("honest")
+        home.newcomer("honest")
+        assert home.bulkhead("down").returncode == 0
+        yield home
+
+
 @pytest.mark.claim("C62")
-@pytest.mark.parametrize("trouble", ["no folder", "no lock", "no key", "not a key", "no table", "no conf", "open conf"])
+@pytest.mark.parametrize("trouble", ["no folder", "no lock", "no key", "not a key", "no log", "no conf", "open conf"])
 def test_when_no_daemon_can_start_a_shim_says_soon_what_to_do_and_nothing_on_standard_output(
-    running: Running, trouble: str
+    stopped: Running, trouble: str
 ) -> None:
-    running.add_toy("honest")
-    client = running.newcomer("honest")
-    assert running.bulkhead("down").returncode == 0
-    paths = running.paths
+    paths = stopped.paths
     culprit = {
         "no folder": paths.state,
         "no lock": paths.state / "daemon.lock",
         "no key": paths.state / "integrity.key",
         "not a key": paths.state / "integrity.key",
-        "no table": paths.audit,
+        "no log": paths.audit,
         "no conf": paths.home / "home.conf",
         "open conf": paths.home / "home.conf",
     }[trouble]
-    spoil(culprit, trouble)
-    started = time.monotonic()
-    with running.connect("honest", client) as link:
-        said = refused(link, within=GONE_WITHIN)
-        waited = time.monotonic() - started
-    assert said[0].startswith("bulkhead: ")
-    assert str(culprit) in said[0] or str(paths.home) in said[0]
-    assert said[1].startswith("try: ")
-    assert waited < SOON + 1.0, f"{waited:.1f} s"  # this machine may be busy; alone it takes a fifth of a second
-    with Watched(daemons(paths.home)) as rest:
-        assert rest.left(within=GONE_WITHIN) == {}
+    with spoilt(culprit, trouble):
+        started = time.monotonic()
+        with stopped.connect("honest", "client-1") as link:
+            said = refused(link)
+            waited = time.monotonic() - started
+        assert said[0].startswith("bulkhead: ")
+        assert str(culprit) in said[0] or str(paths.home) in said[0]
+        assert said[1].startswith("try: ")
+        assert waited < SOON + 1.0, f"{waited:.1f} s"  # a machine may be busy; alone it takes a fifth of a second
+        with Watched(daemons(paths.home)) as rest:
+            assert rest.left(within=GONE_WITHIN) == {}
 
 
-def spoil(path: Path, trouble: str) -> None:
+@contextmanager
+def spoilt(path: Path, trouble: str) -> Iterator[None]:
     """Break the home in a way that stops root, too."""
-    if trouble == "not a key":
-        path.write_bytes(b"\xff these are no 64 digits\n")
-    elif trouble == "open conf":
-        path.chmod(0o666)
+    away = path.with_name("away")
+    path.rename(away)
+    if trouble in ("no folder", "no log"):
+        path.write_text("in the way\n")
+    elif trouble == "no lock":
+        path.mkdir()
     elif trouble == "no key":
         path.write_bytes(b"")
-    else:
-        path.rename(path.with_name("away"))
-        if trouble == "no lock":
-            path.mkdir()
-        elif trouble != "no conf":
-            path.write_text("in the way\n")
+    elif trouble == "not a key":
+        path.write_bytes(b"\xff these are no 64 digits\n")
+    elif trouble == "open conf":
+        shutil.copyfile(away, path)
+        path.chmod(0o666)
+    try:
+        yield
+    finally:
+        if path.is_dir():
+            path.rmdir()
+        path.unlink(missing_ok=True)
+        away.rename(path)
 
 
 @pytest.mark.claim("C62")
@@ -260,7 +281,7 @@ def test_a_shim_with_a_wrong_line_says_what_to_do(running: Running) -> None:
     for argv in (["--client", "x"], ["honest", "--home", str(running.paths.home)], ["a", "b"]):
         shim = running.shim("honest", "x")[:5]
         with RawClient([*shim, *argv], env=running.environment) as link:
-            assert refused(link, within=GONE_WITHIN)[1].startswith("try: bulkhead connect NAME")
+            assert refused(link, WRONG_USAGE)[1].startswith("try: bulkhead connect NAME")
 
 
 @pytest.mark.claim("C62")
