@@ -154,6 +154,9 @@ async def main(supervisor: Supervisor, wish: dict[str, Any]) -> None:
     if "world" in wish:
         await in_a_world(supervisor, tier, wish)
         return
+    if "real_network" in wish:
+        await on_the_real_network(supervisor, tier, wish)
+        return
     launcher = Launcher(supervisor, tier, waits)
     if "scene" in wish:
         say({"scene": await SCENES[wish["scene"]](launcher, supervisor)})
@@ -180,6 +183,13 @@ async def in_a_world(supervisor: Supervisor, tier: Tier, wish: dict[str, Any]) -
         results.append({**result, **world.told()})
         await world.close()
     say({"results": results})
+    await supervisor.stop()
+
+
+async def on_the_real_network(supervisor: Supervisor, tier: Tier, wish: dict[str, Any]) -> None:
+    """Run the jobs with the lookups and connections of whatever network namespace this process is in."""
+    world, launcher = World("", ""), Launcher(supervisor, tier)
+    say({"results": [{**await run(launcher, job, world), **world.told()} for job in wish["jobs"]]})
     await supervisor.stop()
 
 
