@@ -12,13 +12,19 @@ from collections.abc import Sequence
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     import asyncio  # here, so that importing the package costs a client's start nothing
+    import io
+
+    from pydantic import ValidationError
 
     from broker.cli import output
     from broker.cli.arguments import parser, spelled_out
-    from broker.cli.context import CANNOT_ENFORCE, NO, UNREACHABLE, Context
+    from broker.cli.context import CANNOT_ENFORCE, NO, UNREACHABLE, USAGE, Context
     from broker.config import paths_of
     from broker.errors import BulkheadError, DaemonUnreachable, DeskError, MachineError
 
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without our characters still gets the sentence
     args = parser().parse_args(spelled_out(list(sys.argv[1:] if argv is None else argv)))
     context = Context(paths_of(os.environ), os.environ)
     try:
@@ -39,6 +45,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BulkheadError as error:
         output.complain(error)
         return NO
+    except ValidationError as error:  # what was typed does not fit into a request
+        first = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        output.complain(BulkheadError(f"{where}: {first['msg']}", hint=f"bulkhead {args.command_name} --help"))
+        return USAGE
     except KeyboardInterrupt:
         return NO
     except BrokenPipeError:

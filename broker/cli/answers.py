@@ -27,7 +27,7 @@ async def pending(args: Namespace, context: Context) -> int:
             output.show(f"    > {output.line(line, 300)}")
         if question.detail:
             output.show("    in full:")
-            for line in output.plain(question.detail).splitlines():
+            for line in output.plain(question.detail, len(question.detail)).splitlines():  # whole: it is asked about
                 output.show(f"    > {line}")
     return DONE
 

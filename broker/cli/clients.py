@@ -208,7 +208,7 @@ async def _registered(desk: DeskClient, context: Context) -> dict[ServerName, Se
 
 def _show_plan(plan: ImportPlan) -> None:
     if plan.diff:
-        output.show(plan.diff.rstrip())
+        output.show_text(plan.diff.rstrip())
     else:
         output.show(f"{plan.found.path}: nothing to import")
     for entry in plan.left:

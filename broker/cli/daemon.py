@@ -29,11 +29,12 @@ async def up(args: Namespace, context: Context) -> int:
         write_conf(context.paths, context.environment)
         argv = daemon_argv(context.paths, "--foreground", *options)
         os.execve(argv[0], argv, daemon_environment(context.environment))  # noqa: S606 - no shell is the point
+    say = output.aside if args.json else output.show
     if await reachable(context.paths):
-        output.show("the daemon runs already")
+        say("the daemon runs already")
     else:
         await asyncio.to_thread(start, context.paths, context.environment, *options)
-        output.show("the daemon runs")
+        say("the daemon runs")
     return await status(args, context)
 
 

@@ -166,11 +166,24 @@ async def _add(
     if not quiet:
         output.show(f"    adding {name}: {' '.join(argv)}")
     agreed = await add_server(
-        desk, name, argv, environment, env={}, read=[], write=write, yes=True, connect=[CLIENT], quiet=quiet
+        desk,
+        name,
+        argv,
+        environment,
+        env={},
+        read=[],
+        write=write,
+        yes=True,
+        connect=[CLIENT],
+        show=_silent if quiet else output.show,
     )
     if agreed is None:
         raise DaemonUnreachable(f"{name} was not added")
     return agreed
+
+
+def _silent(_text: str) -> None:
+    """Where nobody looks."""
 
 
 @asynccontextmanager

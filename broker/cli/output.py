@@ -31,8 +31,21 @@ def _harmless(char: str) -> bool:
 
 
 def show(text: str = "") -> None:
-    sys.stdout.write(plain(text, 1 << 20) + "\n")
+    """One line of ours, whatever stands in it."""
+    sys.stdout.write(line(text, len(text)) + "\n")
     sys.stdout.flush()
+
+
+def show_text(text: str) -> None:
+    """A text of several lines, whole."""
+    sys.stdout.write(plain(text, len(text)) + "\n")
+    sys.stdout.flush()
+
+
+def aside(text: str) -> None:
+    """What a person needs to see while a program reads the result."""
+    sys.stderr.write(line(text, len(text)) + "\n")
+    sys.stderr.flush()
 
 
 def show_json(value: Any) -> None:
@@ -57,9 +70,9 @@ def progress(text: str) -> None:
 
 def complain(error: BulkheadError) -> None:
     """One sentence and, where there is one, the line that says what to do."""
-    sys.stderr.write(f"bulkhead: {plain(str(error))}\n")
+    sys.stderr.write(f"bulkhead: {line(str(error))}\n")
     if error.hint:
-        sys.stderr.write(f"try: {plain(error.hint)}\n")
+        sys.stderr.write(f"try: {line(error.hint)}\n")
     sys.stderr.flush()
 
 
@@ -68,7 +81,7 @@ def ask(question: str, answers: str = "yn") -> str:
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return answers[-1]
     letters = "/".join([*answers[:-1], answers[-1].upper()])
-    sys.stderr.write(f"{question} [{letters}] ")
+    sys.stderr.write(f"{line(question)} [{letters}] ")
     sys.stderr.flush()
     said = sys.stdin.readline().strip().lower()[:1]
     return said if said and said in answers else answers[-1]

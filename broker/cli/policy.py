@@ -19,11 +19,17 @@ async def policy(args: Namespace, context: Context) -> int:
         return USAGE
     text = _text(args.name)
     if args.action == "show":
-        output.show(text)
+        if args.json:
+            output.show_json({"name": args.name, "text": text})
+        else:
+            output.show_text(text)
         return DONE
     found = parse_policy(text.encode(), args.name)
     if args.action == "check":
-        output.show(f"{args.name}: {len(found.rules)} rules, no problem")
+        if args.json:
+            output.show_json({"name": args.name, "rules": len(found.rules)})
+        else:
+            output.show(f"{args.name}: {len(found.rules)} rules, no problem")
         return DONE
     async with context.desk() as desk:
         await desk.ask(schema.POLICY_USE, schema.PolicyUse(name=args.name, text=text), schema.Nothing)
@@ -36,5 +42,9 @@ def _text(name: str) -> str:
         return shipped(name).decode()
     try:
         return read_bounded(Path(name)).decode()
+    except UnicodeDecodeError:
+        raise PolicyError(
+            f"{name} is not UTF-8 text", hint="bulkhead policy show balanced shows how one looks"
+        ) from None
     except FileNotFoundError:
         raise PolicyError(f"there is no policy {name}", hint=f"one of {', '.join(SHIPPED)}, or a file") from None

@@ -1,7 +1,7 @@
 """`add`, `servers`, `show`, `remove`, `enable`, `disable`, `grant`, `pin`, `review`."""
 
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from broker.api import schema
@@ -37,6 +37,7 @@ async def add(args: Namespace, context: Context) -> int:
             hosts=HostRules.of(args.host).texts,
             yes=args.yes,
             dev=args.dev,
+            show=output.aside if args.json else output.show,
         )
     if agreed is None:
         return NO
@@ -60,11 +61,10 @@ async def add_server(
     yes: bool,
     hosts: Sequence[str] = (),
     connect: Sequence[str] = (),
-    quiet: bool = False,
+    show: Callable[[str], None] = output.show,
     dev: bool = False,
 ) -> schema.Agreed | None:
-    """The whole way of one server; None if the person said no.  `quiet` shows nothing (a program reads the output)."""
-    show = _nothing if quiet else output.show
+    """The whole way of one server; None if the person said no.  `show` is told everything a yes is about."""
     prepare = schema.Prepare(
         name=name, argv=list(argv), environment=caller_environment(environment), dev=dev, settings=dict(env)
     )
@@ -207,9 +207,13 @@ async def pin(args: Namespace, context: Context) -> int:
             hosts=old.hosts,
             yes=args.yes,
             dev=bool(old.development),
+            show=output.aside if args.json else output.show,
         )
     if agreed is None:
         return NO
+    if args.json:
+        output.show_json(agreed.model_dump(mode="json"))
+        return DONE
     output.show(f"{old.artifact} {old.version} {old.tree[:12]} -> {agreed.server.version} {agreed.server.tree[:12]}")
     _show_agreed(agreed)
     return DONE
@@ -229,7 +233,7 @@ async def review(args: Namespace, context: Context) -> int:
         for item in wanted:
             output.show(f"{item.kind} {output.line(item.name)} changed:")
             for change in item.changes:
-                output.show(f"  {output.line(change, 500)}")
+                output.show(f"  {output.line(change, len(change))}")  # what is cut may be what matters
             if args.yes or output.ask("accept this?") == "y":
                 await desk.ask(schema.ACCEPT, schema.Accept(name=item.name, digest=item.digest), schema.Nothing)
                 output.show("accepted")
@@ -258,10 +262,6 @@ def _pair(text: str) -> tuple[str, str]:
     if not (name and sign):
         raise ValueError(text)
     return name, value
-
-
-def _nothing(_text: str) -> None:
-    """Where a person does not look."""
 
 
 def _exists(path: str) -> bool:

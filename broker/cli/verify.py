@@ -22,7 +22,7 @@ async def verify(args: Namespace, context: Context) -> int:
         )
         found = await desk.ask(schema.VERIFY, request, schema.Checks, progress=output.progress)
     if args.sbom == "-":
-        output.show(found.sbom)
+        output.show_text(found.sbom)
     elif args.sbom is not None:
         write_private(Path(absolute(args.sbom)), found.sbom.encode() + b"\n", mode=0o644)
     if args.json:
