@@ -225,12 +225,13 @@ class Registry:
         return _client_file(name) in self._agreed.names("clients")
 
     def put_client(self, name: str, created: str) -> None:
-        """Register a client and mint its secret (kept if it has one)."""
+        """Register a client and mint its secret; what it has of both is kept, and a lost secret is minted anew."""
         check_name(name)
         secret = self._secret_file(name)
         if not secret.exists():
             write_private(secret, secrets.token_hex(SECRET_BYTES).encode() + b"\n")
-        self._write_client(Client(ClientName(name), created))
+        if not self.has_client(name):
+            self._write_client(Client(ClientName(name), created))
 
     def programs(self, client: str, server: str) -> tuple[str, ...]:
         """The programs that may be behind this client when it uses this server."""

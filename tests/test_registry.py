@@ -280,6 +280,18 @@ def test_a_secret_is_kept_when_its_client_is_put_again(book: Book) -> None:
     assert secret_of(book, "cursor") == before
 
 
+def test_a_lost_secret_is_minted_anew_and_what_is_known_of_the_client_stays(book: Book) -> None:
+    book.registry.put_client("cursor", "now")
+    book.registry.add_program("cursor", "files", "/opt/cursor")
+    lost = secret_of(book, "cursor")
+    (book.config / "clients" / "cursor.secret").unlink()
+    book.registry.put_client("cursor", "later")
+    assert secret_of(book, "cursor") != lost
+    assert book.registry.is_client("cursor", secret_of(book, "cursor"))
+    assert book.registry.client("cursor").created == "now"
+    assert book.registry.programs("cursor", "files") == ("/opt/cursor",)
+
+
 def test_programs_are_bound_by_client_and_server(registry: Registry) -> None:
     registry.put_client("cursor", "now")
     registry.add_program("cursor", "files", "/opt/cursor")

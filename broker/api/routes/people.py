@@ -92,9 +92,8 @@ class People:
     def _client_now(self, name: str) -> None:
         registry = self._at.house.registry
         check_name(name)
-        if not registry.has_client(name):
-            registry.put_client(name, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
-            self._at.house.audit.redactor.add(f"client/{name}", registry.secrets()[f"client/{name}"])
+        registry.put_client(name, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
+        self._at.house.audit.redactor.add(f"client/{name}", registry.secrets()[f"client/{name}"])
 
     async def _client_remove(self, _caller: Caller, params: schema.Name) -> schema.Nothing:
         self._at.house.registry.remove_client(params.name)
