@@ -185,18 +185,24 @@ async def no_way_in(namespace: int, ports: Sequence[int]) -> list[socket.socket]
 
 
 async def a_network_ends_with_its_server(launcher: Launcher, supervisor: Supervisor) -> Any:
-    before, left = descriptors(), []
+    before, left = descriptors(), list[int]()
     for end in ("kill", "stop"):
         instance = await launcher.spawn(with_hosts("/bin/sleep", "600"), lambda fact: None)
         left.append(descriptors() > before + 8)
         if end == "kill":
             instance.kill()
             await instance.wait()
+            left.append(await open_descriptors(before + 3) - before)  # its three streams: nobody has stopped it yet
         await instance.stop()
+    return [left, await open_descriptors(before) - before]
+
+
+async def open_descriptors(hoped: int) -> int:
+    """How many there are, once they are as few as hoped or it took too long."""
     limit = time.monotonic() + 10
-    while descriptors() != before and time.monotonic() < limit:  # noqa: ASYNC110
+    while descriptors() != hoped and time.monotonic() < limit:  # noqa: ASYNC110
         await asyncio.sleep(0.01)
-    return [left, descriptors() - before]
+    return descriptors()
 
 
 def with_hosts(*argv: str) -> SandboxSpec:

@@ -233,4 +233,4 @@ def test_where_the_network_cannot_be_filtered_the_server_is_not_started(yard: Ya
 
 
 def test_a_network_ends_with_its_server(yard: Yard) -> None:
-    assert yard.ask({"scene": "a_network_ends_with_its_server"})["scene"] == [[True, True], 0]
+    assert yard.ask({"scene": "a_network_ends_with_its_server"})["scene"] == [[True, 3, True], 0]

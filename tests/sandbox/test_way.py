@@ -183,6 +183,18 @@ async def test_whoever_says_nothing_is_dropped(monkeypatch: pytest.MonkeyPatch) 
         assert await gone(silent)
 
 
+async def test_whoever_asks_again_on_one_connection_is_made_to_open_another() -> None:
+    elsewhere = Elsewhere(far_test=PUBLIC)
+    async with opened(elsewhere, "far.test") as doors:  # the host there keeps its end open, whatever it was told
+        stream = Stream(*await asyncio.open_connection("127.0.0.1", doors.proxy))
+        await stream.send(b"GET http://far.test/ HTTP/1.1\r\n\r\n")
+        async with asyncio.timeout(LIMIT):
+            assert b"Connection: close" in await stream.reader.readuntil(b"\r\n\r\n")
+        await stream.send(b"GET http://far.test/again HTTP/1.1\r\n\r\n")
+        assert await gone(stream)
+    assert len(elsewhere.dialled) == 1
+
+
 async def test_a_refusal_says_what_would_allow_it() -> None:
     async with opened(Elsewhere(), "far.test") as doors:
         answered, stream = await doors.tunnel("near.test:443")
