@@ -224,6 +224,7 @@ async def _watch(consent: ConsentDesk, news: News) -> None:
                 news.tell()
         if not watcher.dropped:
             return
+        news.tell()  # more happened in one breath than it could hold: that is news, too
 
 
 async def _until_stopped(stop: asyncio.Event, background: list[asyncio.Task[None]]) -> None:
