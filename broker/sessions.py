@@ -147,7 +147,7 @@ class Sessions:
         if decision.verdict is not Verdict.ALLOW:
             return decision
         known = self._house.registry.programs(session.client, server)
-        if not known:
+        if not known and executable:
             self._house.registry.add_program(session.client, server, executable)  # the first use binds the grant
         elif executable not in known:
             reason = f"{session.client} is run by a program that never used {server} before: {executable or 'unknown'}"
@@ -187,7 +187,7 @@ class Sessions:
                 call = connection(session.client, server.name, session.id)
                 if decision.rule != NEW_PROGRAM:
                     house.grants.add("connection", call, decision, lifetime)
-                if lifetime == "always":
+                if lifetime == "always" and peer.root_executable:  # one that cannot be seen is never known
                     house.registry.add_program(session.client, server.name, peer.root_executable)
         except BulkheadError as problem:  # a yes that cannot be recorded or kept lets nobody in
             link.end(str(problem))

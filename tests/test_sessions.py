@@ -282,6 +282,22 @@ async def test_the_first_use_binds_the_program_and_another_program_is_a_question
     assert NEW_PROGRAM in json.dumps(rooms.receipts())
 
 
+async def test_a_program_that_cannot_be_seen_is_never_known(tmp_path: Path) -> None:
+    """Whatever hides itself would otherwise be one and the same program."""
+    async with housed(tmp_path) as rooms:
+        ends = []
+        for number in range(2):
+            ends.append(rooms.enter(peer=replace(ME, root_pid=70 + number, root_executable=""))[1])
+            await until(lambda: rooms.house.consent.open())
+            (question,) = rooms.house.consent.open()
+            assert question.why.endswith("never used notes before: unknown")
+            answer(rooms, question, allowed=True, lifetime="always")
+            await until(lambda: all(link.admitted for link in rooms.sessions.links()))
+        assert rooms.registry.programs("desk", "notes") == ()
+        for end in ends:
+            end.close()
+
+
 async def test_a_yes_for_once_to_a_new_program_binds_nothing(tmp_path: Path) -> None:
     async with housed(tmp_path) as rooms:
         ends = [rooms.enter()[1]]
