@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 
 from tests.fakes.home import Home, throwaway_home
 
-GROUPS = ("sandbox", "registry")
+GROUPS = ("sandbox", "registry", "keychain")
 
 # A law does not fail because the machine is busy: no deadlines, and slow data is no fault of the code.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
