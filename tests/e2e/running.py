@@ -1,6 +1,5 @@
 """A throw-away home whose daemon runs, and the ways into it: the command line, the desk, the shim."""
 
-import asyncio
 import os
 import shutil
 import signal
@@ -12,9 +11,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
-from broker.api.client import DeskClient
-from broker.api.schema import ServerView
-from broker.cli.servers import add_server
+from broker.api import schema
+from broker.cli.environment import caller_environment
 from broker.config import Paths
 from broker.home import shim_command
 from tests.e2e.desk import Desk
@@ -66,29 +64,22 @@ class Running:
         read: Sequence[Path] = (),
         write: Sequence[Path] = (),
         connect: Sequence[str] = (),
-    ) -> ServerView:
-        """Register and pin a server, with a yes to everything; `connect` names clients that may use it at once."""
+    ) -> schema.ServerView:
+        """Register and pin a server, with a yes to what is shown; `connect` names clients that may use it at once."""
+        environment = caller_environment(self.environment)
+        prepare = schema.Prepare(name=name, argv=[str(part) for part in argv], environment=environment)
+        proposal = self.desk.ask(schema.PREPARE, prepare, schema.Proposal)
+        agree = schema.Agree(
+            id=proposal.id,
+            digest=proposal.digest,
+            read=[str(path) for path in read],
+            write=[str(path) for path in write],
+            env=dict(env or {}),
+            connect=list(connect),
+        )
+        return self.desk.ask(schema.AGREE, agree, schema.Agreed).server
 
-        async def add() -> ServerView:
-            async with DeskClient(self.paths.control_socket) as desk:
-                agreed = await add_server(
-                    desk,
-                    name,
-                    [str(part) for part in argv],
-                    self.environment,
-                    env=env or {},
-                    read=[str(path) for path in read],
-                    write=[str(path) for path in write],
-                    yes=True,
-                    connect=connect,
-                    quiet=True,
-                )
-            assert agreed is not None
-            return agreed.server
-
-        return asyncio.run(add())
-
-    def add_toy(self, toy: str, *arguments: str, name: str = "", **how: Any) -> ServerView:
+    def add_toy(self, toy: str, *arguments: str, name: str = "", **how: Any) -> schema.ServerView:
         """Register one of the toy servers, by default under its own name."""
         return self.add(name or toy, toy_line(toy, *arguments), **how)
 
