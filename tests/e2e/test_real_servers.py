@@ -232,6 +232,6 @@ def test_a_package_that_does_not_exist_is_refused_and_named(real: Running) -> No
 
 
 def test_the_real_packages_are_as_pinned(real: Running) -> None:
-    done = real.bulkhead("verify")
+    done = real.bulkhead("verify", "--offline")
     assert done.returncode == 0, done.stdout
     assert done.stdout.count("as pinned") == 3
