@@ -45,7 +45,7 @@ class Report:
         self.steps.append({"step": what, "ok": ok, "saw": saw})
         if not self.quiet:
             output.show(f"{'ok ' if ok else 'NO '} {what}")
-            output.show(f"      {output.plain(saw, 300)}")
+            output.show(f"      {output.plain(' '.join(saw.split()), 300)}")
 
     @property
     def ok(self) -> bool:
