@@ -179,7 +179,7 @@ def test_a_development_folder_changes_as_its_author_likes_and_says_so_everywhere
         assert link.call_text("word") == "changed"
         assert [grant.lifetime for grant in running.desk.grants() if grant.client == client] == ["session"]
     launches = running.desk.receipts(server="notes", kind="launch")
-    said = [entry["body"]["development"] for entry in launches if "argv" in (entry["body"] or {})]
+    said = [entry["body"]["development"] for entry in launches if "development" in (entry["body"] or {})]
     assert said and all("not verified" in each for each in said), launches
     with pytest.raises(DeskError, match="development folder"):
         running.desk.connect(client, "notes")
