@@ -9,14 +9,20 @@ The rooms, from the street inwards:
     daemon      builds every object once, starts and stops them in order
     api         the front desk: two sockets with two powers, what can be asked, who may ask it
     upkeep      looks at every pin again, each day
-    sessions    who is calling, which session, and the way of a link: admit, verify, plan, spawn, relay
+    sessions    who is calling, which session, and whether a link may be opened
+    links       one link: the rooms it joins
+    judge       may this call of a link happen: policy, ledger, grants, and a person
+    launch      verify, plan, spawn the server of a link
+    house       every owner of state that links share
     clients     the AI applications: where their configuration lives, import, byte-exact undo
     edges       what a relay needs of the world, as functions
     relay       carries one link: feeds the conversation, performs its effects
+    hosted      the server side of a relay: starting it, its streams, its end; inbox  what waits its turn there
     endpoints   lines on descriptors
     consent     asks a person; no answer is no
     pinning     from a launch line to a pin; stocktaking asks a server for all it offers; drift keeps what changed
-    registry    servers, pins and clients as documents that a person agreed to (see agreed)
+    registry    servers and their pins as documents that a person agreed to (see agreed); client_book  the clients and
+                their secrets; documents  what may be a name and what a document may say
     trust       is it what we agreed to: launch lines, npm, PyPI, the content-addressed store
     sandbox     run it with its hands tied
     audit       what happened: the chain of receipts and its index

@@ -30,7 +30,7 @@ from broker.config import Paths, Waits
 from broker.consent import ConsentDesk
 from broker.drift import DriftBook
 from broker.flow.store import LabelBook, LedgerStore, shipped_labels
-from broker.links import House
+from broker.house import House
 from broker.model import Fact, Grants, Limits, Origin, VerifiedArtifact
 from broker.pinning import Pinner
 from broker.policy.store import DEFAULT, STRICTEST, GrantBook, PolicyStore
@@ -128,7 +128,7 @@ async def keep_house(
     await asyncio.to_thread(house.ledgers.prune, time.time() - LEDGER_SECONDS)
     sessions = Sessions(house, Applications(paths.state / "applications"))
     upkeep = Upkeep(registry, Sources(agreed), advisories, audit, lambda name: list(sessions.links(name)))
-    registry.put_client(LOCAL_CLIENT, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
+    registry.clients.put(LOCAL_CLIENT, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
     redactor.add(f"client/{LOCAL_CLIENT}", registry.secrets()[f"client/{LOCAL_CLIENT}"])
     handlers = Handlers(
         Premises(

@@ -14,11 +14,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from broker.documents import check_name
 from broker.edges import Running
 from broker.errors import ConfigError, DeskError, TrustError
 from broker.model import Grants, ServerName, VerifiedArtifact
 from broker.pin import LaunchRequest, Pin, PinnedArtifact
-from broker.registry import Registry, Server, check_name
+from broker.registry import Registry, Server
 from broker.sandbox.hosts import HostRules
 from broker.sandbox.process import Instance
 from broker.stocktaking import take_stock

@@ -1,36 +1,28 @@
-"""Servers, their pins and the clients, as documents that a person agreed to.
+"""Servers and their pins, as documents that a person agreed to.
 
 Every read goes through `Agreed`: a hand-edited file changes nothing until somebody says yes to it.  Environment values
-and client secrets lie beside them in owner-only files of their own, because documents are shown and compared.
+lie beside them in owner-only files of their own, because documents are shown and compared.
 """
 
-import hmac
 import json
-import re
-import secrets
-import tomllib
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from broker.agreed import Agreed
+from broker.client_book import ClientBook
+from broker.documents import check_name, parse, stem
 from broker.errors import ConfigError
-from broker.files import private_folder, read_bounded, write_private
-from broker.model import ClientName, Grants, ServerName
+from broker.files import read_bounded, write_private
+from broker.model import Grants, ServerName
 from broker.pin import Pin
 from broker.protocol import catalog as catalogs
 from broker.protocol.catalog import Catalog
 from broker.sandbox.hosts import HostRules
 from broker.trust import pins
-
-NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-SECRET_BYTES: Final = 32
-MAX_SECRET: Final = 4096  # bytes of a client's secret file; ours has 65
-MAX_EXECUTABLES: Final = 64  # a client that was started from more places than this asks each time
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +38,6 @@ class Server:
     disabled_tools: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Client:
-    """A registered AI application."""
-
-    name: ClientName
-    created: str
-    programs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """By server: the programs that were seen behind this client and allowed."""
-
-
 class _ServerDocument(BaseModel):
     model_config = ConfigDict(extra="forbid")
     argv: list[str] = Field(min_length=1)
@@ -68,26 +50,18 @@ class _ServerDocument(BaseModel):
     disabled_tools: list[str] = []
 
 
-class _ClientDocument(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-    created: str
-    programs: dict[str, list[str]] = {}
-
-
-Document = TypeVar("Document", bound=BaseModel)
-
-
 class Registry:
     """The one owner of these documents.  Disk first, then memory: there is no cache that could disagree."""
 
     def __init__(self, agreed: Agreed, config: Path) -> None:
         self._agreed = agreed
         self._config = config
+        self.clients = ClientBook(agreed, config)
 
     # --- servers ---
 
     def servers(self) -> list[Server]:
-        return [self.server(_stem(name)) for name in self._agreed.names("servers")]
+        return [self.server(stem(name)) for name in self._agreed.names("servers")]
 
     def server(self, name: str) -> Server:
         """One server.
@@ -96,7 +70,7 @@ class Registry:
             ConfigError: there is none of this name, or its document cannot be read.
         """
         check_name(name)
-        document = _parse(_ServerDocument, self._agreed.load(_server_file(name)), f"server {name}")
+        document = parse(_ServerDocument, self._agreed.load(_server_file(name)), f"server {name}")
         return Server(
             name=ServerName(name),
             argv=tuple(document.argv),
@@ -177,9 +151,7 @@ class Registry:
         for path in (self._config / "env").glob("*.json"):
             for name, value in _values(path).items():
                 known[f"{path.stem}/{name}"] = value
-        for path in (self._config / "clients").glob("*.secret"):
-            known[f"client/{path.stem}"] = read_bounded(path, MAX_SECRET).decode("utf-8", "replace").strip()
-        return known
+        return known | self.clients.secrets()
 
     # --- pins ---
 
@@ -209,60 +181,6 @@ class Registry:
         self._agreed.write(_pin_file(pin.server), pins.to_text(pin).encode())
         return pin
 
-    # --- clients ---
-
-    def clients(self) -> list[Client]:
-        return [self.client(_stem(name)) for name in self._agreed.names("clients")]
-
-    def client(self, name: str) -> Client:
-        check_name(name)
-        data = self._agreed.load(_client_file(name))
-        document = _parse(_ClientDocument, data, f"client {name}")
-        programs = {server: tuple(known) for server, known in document.programs.items()}
-        return Client(ClientName(name), document.created, programs)
-
-    def has_client(self, name: str) -> bool:
-        return _client_file(name) in self._agreed.names("clients")
-
-    def put_client(self, name: str, created: str) -> None:
-        """Register a client and mint its secret; what it has of both is kept, and a lost secret is minted anew."""
-        check_name(name)
-        secret = self._secret_file(name)
-        if not secret.exists():
-            write_private(secret, secrets.token_hex(SECRET_BYTES).encode() + b"\n")
-        if not self.has_client(name):
-            self._write_client(Client(ClientName(name), created))
-
-    def programs(self, client: str, server: str) -> tuple[str, ...]:
-        """The programs that may be behind this client when it uses this server."""
-        return self.client(client).programs.get(server, ())
-
-    def add_program(self, client: str, server: str, executable: str) -> None:
-        """Bind the program behind a client, seen first or allowed by a person."""
-        known = self.client(client)
-        others = tuple(path for path in known.programs.get(server, ()) if path != executable)
-        programs = {**known.programs, server: (*others, executable)[-MAX_EXECUTABLES:]}
-        self._write_client(replace(known, programs=programs))
-
-    def _write_client(self, client: Client) -> None:
-        document = {"created": client.created, "programs": {key: list(value) for key, value in client.programs.items()}}
-        self._agreed.write(_client_file(client.name), tomli_w.dumps(document).encode())
-
-    def remove_client(self, name: str) -> None:
-        self.client(name)
-        self._agreed.remove(_client_file(name))
-        self._secret_file(name).unlink(missing_ok=True)
-
-    def is_client(self, name: str, secret: str) -> bool:
-        """True when `secret` is that of the registered client `name`."""
-        if NAME.fullmatch(name) is None or not self.has_client(name):
-            return False
-        try:
-            known = read_bounded(self._secret_file(name), MAX_SECRET).strip()
-        except FileNotFoundError:
-            return False
-        return len(known) == 2 * SECRET_BYTES and hmac.compare_digest(known, secret.encode("utf-8", "replace"))
-
     # --- documents somebody edited ---
 
     def check(self, name: str, data: bytes) -> None:
@@ -273,36 +191,20 @@ class Registry:
         """
         folder, _, file = name.partition("/")
         if folder == "servers":
-            HostRules.of(_parse(_ServerDocument, data, f"server {_stem(name)}").hosts)
+            HostRules.of(parse(_ServerDocument, data, f"server {stem(name)}").hosts)
         elif folder == "clients":
-            _parse(_ClientDocument, data, f"client {_stem(name)}")
+            self.clients.check(name, data)
         elif folder == "pins":
             text = data.decode("utf-8", "replace")
             if file.endswith(".json"):
                 catalogs.from_json(text)
-            elif pins.from_text(text).server != _stem(name):
+            elif pins.from_text(text).server != stem(name):
                 raise ConfigError(f"{name} is the pin of another server")
         if file:
             check_name(file.removesuffix(".toml").removesuffix(".catalog.json"))
 
-    def _secret_file(self, name: str) -> Path:
-        return private_folder(self._config / "clients") / f"{name}.secret"
-
     def _env_file(self, name: str) -> Path:
         return self._config / "env" / f"{name}.json"
-
-
-def check_name(name: str) -> None:
-    """Refuse a name that could be read as a path or an option.
-
-    Raises:
-        ConfigError: it is not letters, digits, `_`, `.`, `-`, at most 64, starting with a letter or digit.
-    """
-    if NAME.fullmatch(name) is None:
-        raise ConfigError(
-            f"{name[:80]!r} cannot be a name",
-            hint="use up to 64 letters, digits, '_', '.' and '-', beginning with a letter or digit",
-        )
 
 
 def _values(path: Path) -> dict[str, str]:
@@ -316,23 +218,6 @@ def _values(path: Path) -> dict[str, str]:
     return values
 
 
-def _parse(kind: type[Document], data: bytes | None, what: str) -> Document:
-    if data is None:
-        raise ConfigError(f"there is no {what}", hint="bulkhead servers; bulkhead client list")
-    try:
-        return kind.model_validate(tomllib.loads(data.decode()))
-    except ValidationError as cause:
-        problem = cause.errors(include_input=False, include_url=False)[0]
-        where = ".".join(str(part) for part in problem["loc"])
-        raise ConfigError(f"the document of {what} is wrong at {where}: {problem['msg']}") from cause
-    except (ValueError, RecursionError) as cause:
-        raise ConfigError(f"the document of {what} is not TOML: {str(cause)[:200]}") from cause
-
-
-def _stem(name: str) -> str:
-    return Path(name).name.removesuffix(".toml")
-
-
 def _server_file(name: str) -> str:
     return f"servers/{name}.toml"
 
@@ -343,7 +228,3 @@ def _pin_file(name: str) -> str:
 
 def _catalog_file(name: str) -> str:
     return f"pins/{name}.catalog.json"
-
-
-def _client_file(name: str) -> str:
-    return f"clients/{name}.toml"

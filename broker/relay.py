@@ -6,33 +6,28 @@ reason recorded; other links go on.  Nothing that failed lets anything through.
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Coroutine
 from functools import partial
 from typing import Any, Final, assert_never
 
 from broker.config import Waits
-from broker.edges import Edges, Ending, Running
-from broker.endpoints.stderr import LastWords
+from broker.edges import Edges, Ending
 from broker.endpoints.stdio import LineEndpoint
 from broker.errors import BulkheadError, ProtocolError
+from broker.hosted import Hosted
+from broker.inbox import Inbox
 from broker.model import Call, Decision, Side, Verdict
 from broker.protocol.conversation import Conversation
 from broker.protocol.effects import Ask, Drift, Effect, End, Forward, Launch, Read, Record, Withdraw
 from broker.protocol.events import (
     Answered,
     Event,
-    FromClient,
-    FromServer,
-    Garbled,
     NotStarted,
     ServerGone,
     Started,
 )
-from broker.protocol.frames import FrameDecoder, encode
+from broker.protocol.frames import Frame, FrameDecoder, encode
 
-MAX_QUEUED: Final = 256  # events waiting behind one fdatasync; more are left in the pipes
-MAX_QUEUED_BYTES: Final = 16 * 1024 * 1024  # four of the largest messages
 MAX_UNREAD: Final = 32 * 1024 * 1024  # a peer that is so far behind does not read, whatever it makes us say
 PROGRESS_SECONDS: Final = 5.0  # clients reset their own time-out on progress, the shortest seen being 10
 
@@ -47,27 +42,29 @@ class Relay:
         self._edges = edges
         self._waits = waits
         self._loop = asyncio.get_running_loop()
-        self._queue: deque[Event] = deque()
-        self._queued_bytes = 0
+        self._inbox = Inbox()
         self._busy = False
         self._ending: asyncio.Future[Ending] = self._loop.create_future()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._stopping: set[asyncio.Task[None]] = set()
         self._questions: dict[int, asyncio.Task[None]] = {}
-        self._decoders = {"client": FrameDecoder("client")}
-        self._server: LineEndpoint | None = None
-        self._running: Running | None = None
-        self._launch_deadline: float | None = None
+        self._decoder = FrameDecoder("client")
         self._client_gone = False
         self._last_lines = asyncio.Event()
-        self._last_words: LastWords | None = None
         self.calls = 0
         self._client = LineEndpoint(
             client[0],
             client[1],
-            on_bytes=partial(self._arrived, "client"),
+            on_bytes=lambda data: self._arrived("client", self._decoder.feed(data)),
             on_closed=self._client_closed,
             on_drained=self._client_drained,
+        )
+        self._server = Hosted(
+            edges.launch,
+            waits,
+            on_frames=partial(self._arrived, "server"),
+            on_gone=self._server_gone,
+            on_drained=self._regulate,
+            on_failure=self._break,
         )
 
     # --- what the owner does ---
@@ -88,7 +85,7 @@ class Relay:
 
     def feed(self, event: Event) -> None:
         """Something happened to the conversation from outside: an admission, an accepted drift."""
-        self._queue.append(event)
+        self._inbox.put(event)
         self._drain()
 
     def end(self, reason: str, blame: str = "") -> None:
@@ -98,40 +95,26 @@ class Relay:
 
     def tick(self, now: float) -> None:
         """Called about once a second: bounded waits that need no timer of their own."""
-        for side, endpoint in (("client", self._client), ("server", self._server)):
+        for side, endpoint in (("client", self._client), ("server", self._server.endpoint)):
             since = endpoint.stuck_since if endpoint is not None else None
             if since is not None and now - since > self._waits.send:
                 self.end(f"the {side} did not read for {self._waits.send:.0f} s", side)
-        if not self._conversation.starting:
-            if self._launch_deadline is not None:
-                self._launch_deadline = None
-                self._changed()
-        elif self._launch_deadline is None:  # it said that its lists changed, and is asked for them again
-            self._launch_deadline = now + self._waits.launch
-        elif now > self._launch_deadline:
-            self._server_ended("it did not answer its opening in time")
+        if self._server.tick(now, self._conversation.starting):
+            self._changed()
         self._leave()
 
     # --- events in ---
 
-    def _arrived(self, side: Side, data: bytes) -> None:
+    def _arrived(self, side: Side, frames: list[Frame]) -> None:
         if self._ending.done():
             return
-        for frame in self._decoders[side].feed(data):
-            self._queued_bytes += frame.size
-            if frame.fault is not None:
-                self._queue.append(Garbled(side, str(frame.fault.error), frame.fault.reply, frame.size))
-            elif frame.message is not None:
-                event = FromClient if side == "client" else FromServer
-                self._queue.append(event(frame.message, frame.size))
+        self._inbox.arrived(side, frames)
         self._drain()
 
     def _drain(self) -> None:
-        while self._queue and not self._busy and not self._ending.done():
-            event = self._queue.popleft()
-            self._queued_bytes -= event.size if isinstance(event, FromClient | FromServer | Garbled) else 0
+        while self._inbox and not self._busy and not self._ending.done():
             try:
-                rest = self._perform(self._conversation.receive(event))
+                rest = self._perform(self._conversation.receive(self._inbox.take()))
             except Exception as problem:  # noqa: BLE001 - the top of this conversation: it closes, it never carries on
                 self._break(problem)
                 return
@@ -145,8 +128,9 @@ class Relay:
         """Listen to each side only while there is room for what it says: the one place that pauses and resumes."""
         if self._ending.done():
             return
-        room = len(self._queue) <= MAX_QUEUED and self._queued_bytes <= MAX_QUEUED_BYTES
-        for endpoint, other in ((self._client, self._server), (self._server, self._client)):
+        room = self._inbox.has_room
+        client, server = self._client, self._server.endpoint
+        for endpoint, other in ((client, server), (server, client)):
             if endpoint is not None:
                 if room and not (other is not None and other.congested):
                     endpoint.resume_reading()
@@ -202,9 +186,9 @@ class Relay:
         return []
 
     def _forward(self, to: Side, line: bytes) -> None:
-        endpoint = self._client if to == "client" else self._server
+        endpoint = self._client if to == "client" else self._server.endpoint
         if endpoint is None:
-            if any(isinstance(event, ServerGone) for event in self._queue):
+            if self._inbox.holds(ServerGone):
                 return  # it ended while this waited for the disk; that event answers whoever waits
             raise ProtocolError("the broker", "had a message for a server that does not run")
         self.calls += to == "server"
@@ -230,55 +214,21 @@ class Relay:
     async def _launch(self) -> None:
         self._changed()
         try:
-            running = await self._edges.launch()
+            await self._server.launch()
         except BulkheadError as problem:
             hint = f"; try: {problem.hint}" if problem.hint else ""
             self.feed(NotStarted(f"{problem}{hint}"))
             self._changed()
             return
-        self._running = running
         if self._ending.done():
             return
-        self._decoders["server"] = FrameDecoder("server")
-        streams = running.take_streams()
-        self._last_words = LastWords(streams.stderr)
-        self._server = LineEndpoint(
-            streams.stdout,
-            streams.stdin,
-            on_bytes=partial(self._arrived, "server"),
-            on_closed=partial(self._server_ended, "it ended, or closed its input or output"),
-            on_drained=self._regulate,
-        )
-        self._launch_deadline = self._loop.time() + self._waits.launch
+        self._server.connect()
         self.feed(Started())
         self._changed()
 
-    def _server_ended(self, reason: str) -> None:
-        if self._server is None:
-            return
-        self._let_go()
-        self._launch_deadline = None
+    def _server_gone(self, reason: str) -> None:
         self.feed(ServerGone(reason))
         self._changed()
-
-    def _let_go(self) -> None:
-        """Close the server's streams and stop its tree, in a task that is never cut short."""
-        if self._server is not None:
-            self._server.close()
-        if self._running is not None:
-            task = self._loop.create_task(self._stop(self._running, self._last_words))
-            self._stopping.add(task)
-            task.add_done_callback(self._stopping.discard)
-        self._server = self._running = self._last_words = None
-
-    async def _stop(self, running: Running, last_words: LastWords | None) -> None:
-        try:
-            await running.stop()
-        except Exception as problem:  # noqa: BLE001 - as above
-            self._break(problem)
-        finally:
-            if last_words is not None:
-                last_words.close()
 
     # --- ends and bounds ---
 
@@ -293,7 +243,7 @@ class Relay:
         deadlines, and so has sending.  `tick` notices a client that died: then there is nobody.
         """
         if self._client_gone:
-            waits = self._conversation.awaiting or self._client.waiting or self._queue or self._busy
+            waits = self._conversation.awaiting or self._client.waiting or self._inbox or self._busy
             if self._client.deserted or not waits:
                 self.end("the client closed the link", "client")
 
@@ -343,6 +293,5 @@ class Relay:
             pass  # it does not read; nobody waits longer for it
         finally:
             self._client.close()
-            self._let_go()
-            if self._stopping:
-                await asyncio.wait(self._stopping)
+            self._server.let_go()
+            await self._server.stopped()

@@ -16,7 +16,8 @@ from typing import Any, Final
 
 from broker.applications import Applications
 from broker.errors import BulkheadError, ConfigError, DeskError
-from broker.links import House, Link, server_of
+from broker.house import House
+from broker.links import Link, server_of
 from broker.model import ClientName, Decision, Fact, LinkId, Peer, ServerName, SessionId, Verdict
 from broker.policy.evaluate import connection
 from broker.processes import boot_id, process, same_program
@@ -86,7 +87,7 @@ class Sessions:
         if peer.uid != self._house.owner:
             raise DeskError("this daemon belongs to another user", code="presence")
         registry = self._house.registry
-        if not registry.is_client(hello.client, hello.secret):
+        if not registry.clients.is_client(hello.client, hello.secret):
             raise ConfigError(
                 f"{hello.client!r:.80} is not a registered client, or not with this secret",
                 hint=f"bulkhead client add {hello.client:.64}",
@@ -146,9 +147,10 @@ class Sessions:
         decision = grants.connected(session.client, server, session.id, policy)
         if decision.verdict is not Verdict.ALLOW:
             return decision
-        known = self._house.registry.programs(session.client, server)
+        clients = self._house.registry.clients
+        known = clients.programs(session.client, server)
         if not known and executable:
-            self._house.registry.add_program(session.client, server, executable)  # the first use binds the grant
+            clients.add_program(session.client, server, executable)  # the first use binds the grant
         elif executable not in known:
             reason = f"{session.client} is run by a program that never used {server} before: {executable or 'unknown'}"
             return Decision(Verdict.ASK, NEW_PROGRAM, reason)
@@ -163,7 +165,7 @@ class Sessions:
             server=server.name,
             session=session.id,
             what=f"{session.client} wants to use {server.name} for the first time",
-            why=f"{decision.reason}{link.caveat}",
+            why=f"{decision.reason}{link.judge.caveat}",
             digest_of={"connection": [session.client, server.name, peer.root_executable], "rule": decision.rule},
             evidence=(f"program: {peer.root_executable or 'unknown'} (process {peer.root_pid})", f"folder: {peer.cwd}"),
             detail="",
@@ -175,7 +177,7 @@ class Sessions:
             if not done:
                 link.admission_delayed()
             answer = await waiting
-            lifetime = link.lasting(answer.lifetime)
+            lifetime = link.judge.lasting(answer.lifetime)
         except asyncio.CancelledError:
             ticket.withdraw()
             raise
@@ -188,7 +190,7 @@ class Sessions:
                 if decision.rule != NEW_PROGRAM:
                     house.grants.add("connection", call, decision, lifetime)
                 if lifetime == "always" and peer.root_executable:  # one that cannot be seen is never known
-                    house.registry.add_program(session.client, server.name, peer.root_executable)
+                    house.registry.clients.add_program(session.client, server.name, peer.root_executable)
         except BulkheadError as problem:  # a yes that cannot be recorded or kept lets nobody in
             link.end(str(problem))
             return

@@ -19,7 +19,7 @@ from broker.consent import ConsentDesk
 from broker.drift import DriftBook
 from broker.files import sha256_hex
 from broker.flow.store import LabelBook, LedgerStore
-from broker.links import House
+from broker.house import House
 from broker.model import Fact, Grants, Peer, ServerName, VerifiedArtifact
 from broker.pin import LaunchRequest, Pin, PinnedArtifact
 from broker.policy.store import GrantBook, PolicyStore
@@ -156,7 +156,7 @@ async def housed(
     )
     rooms = Rooms(house, paths, agreed, drifts, Sessions(house, Applications(paths.state / "applications")), clock)
     pin_server(rooms)
-    registry.put_client("desk", "2026-01-01T00:00:00Z")
+    registry.clients.put("desk", "2026-01-01T00:00:00Z")
     try:
         yield rooms
     finally:

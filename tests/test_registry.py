@@ -11,11 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.agreed import Agreed
+from broker.client_book import MAX_EXECUTABLES
+from broker.documents import check_name
 from broker.errors import BulkheadError, ConfigError, SandboxError, TrustError
 from broker.model import Grants, ServerName
 from broker.pin import Interpreter, LaunchRequest, Pin, PinnedArtifact
 from broker.protocol import catalog as catalogs
-from broker.registry import MAX_EXECUTABLES, Registry, Server, check_name
+from broker.registry import Registry, Server
 from broker.trust import pins
 from tests.protocol.stage import CATALOG, LEGACY
 
@@ -79,17 +81,17 @@ def test_a_name_that_could_be_a_path_or_an_option_is_refused_everywhere(book: Bo
         lambda: registry.remove_server(name),
         lambda: registry.put_env(name, {}),
         lambda: registry.put_pin(replace(PIN, server=ServerName(name)), CATALOG),
-        lambda: registry.client(name),
-        lambda: registry.put_client(name, "now"),
-        lambda: registry.add_program(name, "files", "/bin/x"),
-        lambda: registry.remove_client(name),
+        lambda: registry.clients.find(name),
+        lambda: registry.clients.put(name, "now"),
+        lambda: registry.clients.add_program(name, "files", "/bin/x"),
+        lambda: registry.clients.remove(name),
     ):
         with pytest.raises(ConfigError, match="cannot be a name") as refused:
             act()
         assert refused.value.hint.startswith("use up to 64 letters")
     assert not registry.has_server(name)
-    assert not registry.has_client(name)
-    assert not registry.is_client(name, "")
+    assert not registry.clients.has(name)
+    assert not registry.clients.is_client(name, "")
     assert registry.pin(name) is None
     assert sorted(book.config.parent.rglob("*")) == before
 
@@ -196,11 +198,11 @@ def test_values_that_cannot_be_read_are_a_sentence_and_show_nothing(book: Book, 
 
 def test_every_kept_value_is_known_as_a_secret(registry: Registry) -> None:
     registry.put_env("files", {"TOKEN": "s3cret"})
-    registry.put_client("cursor", "now")
+    registry.clients.put("cursor", "now")
     known = registry.secrets()
     assert known.keys() == {"files/TOKEN", "client/cursor"}
     assert known["files/TOKEN"] == "s3cret"
-    assert registry.is_client("cursor", known["client/cursor"])
+    assert registry.clients.is_client("cursor", known["client/cursor"])
 
 
 # --- pins -----------------------------------------------------------------------------------------------------------
@@ -236,86 +238,86 @@ def secret_of(book: Book, name: str) -> str:
 
 def test_a_client_proves_itself_with_a_secret_of_its_own_that_only_its_owner_can_read(book: Book) -> None:
     for name in ("cursor", "claude"):
-        book.registry.put_client(name, "now")
+        book.registry.clients.put(name, "now")
     mine, theirs = secret_of(book, "cursor"), secret_of(book, "claude")
     assert len(mine) == 64
     assert mine != theirs
     assert mode(book.config / "clients" / "cursor.secret") == 0o600
-    assert book.registry.is_client("cursor", mine)
+    assert book.registry.clients.is_client("cursor", mine)
     for wrong in (theirs, "", mine[:-1], mine + "0", mine.upper() + "x", "ä" * 64, "\ud800", "\0"):
-        assert not book.registry.is_client("cursor", wrong)
+        assert not book.registry.clients.is_client("cursor", wrong)
 
 
 @pytest.mark.parametrize("secret", ["", "0" * 64, "\ud800"])
 def test_an_unknown_client_is_refused_like_a_wrong_secret(registry: Registry, secret: str) -> None:
-    assert not registry.is_client("nobody", secret)
+    assert not registry.clients.is_client("nobody", secret)
 
 
 def test_a_secret_without_an_agreed_document_opens_nothing(book: Book) -> None:
     """Whoever can drop two files into the folder has not been agreed to."""
-    book.registry.put_client("cursor", "now")
+    book.registry.clients.put("cursor", "now")
     folder = book.config / "clients"
     (folder / "intruder.toml").write_bytes((folder / "cursor.toml").read_bytes())
     (folder / "intruder.secret").write_text("0" * 64)
-    assert not book.registry.is_client("intruder", "0" * 64)
+    assert not book.registry.clients.is_client("intruder", "0" * 64)
 
 
 @pytest.mark.parametrize("text", [b"", b"short", b"0" * 63, b"\xff" * 64])
 def test_a_damaged_secret_lets_nobody_in(book: Book, text: bytes) -> None:
-    book.registry.put_client("cursor", "now")
+    book.registry.clients.put("cursor", "now")
     (book.config / "clients" / "cursor.secret").write_bytes(text)
-    assert not book.registry.is_client("cursor", text.decode(errors="replace"))
+    assert not book.registry.clients.is_client("cursor", text.decode(errors="replace"))
 
 
 def test_a_lost_secret_lets_nobody_in(book: Book) -> None:
-    book.registry.put_client("cursor", "now")
+    book.registry.clients.put("cursor", "now")
     (book.config / "clients" / "cursor.secret").unlink()
-    assert not book.registry.is_client("cursor", "")
+    assert not book.registry.clients.is_client("cursor", "")
 
 
 def test_a_secret_is_kept_when_its_client_is_put_again(book: Book) -> None:
-    book.registry.put_client("cursor", "now")
+    book.registry.clients.put("cursor", "now")
     before = secret_of(book, "cursor")
-    book.registry.put_client("cursor", "later")
+    book.registry.clients.put("cursor", "later")
     assert secret_of(book, "cursor") == before
 
 
 def test_a_lost_secret_is_minted_anew_and_what_is_known_of_the_client_stays(book: Book) -> None:
-    book.registry.put_client("cursor", "now")
-    book.registry.add_program("cursor", "files", "/opt/cursor")
+    book.registry.clients.put("cursor", "now")
+    book.registry.clients.add_program("cursor", "files", "/opt/cursor")
     lost = secret_of(book, "cursor")
     (book.config / "clients" / "cursor.secret").unlink()
-    book.registry.put_client("cursor", "later")
+    book.registry.clients.put("cursor", "later")
     assert secret_of(book, "cursor") != lost
-    assert book.registry.is_client("cursor", secret_of(book, "cursor"))
-    assert book.registry.client("cursor").created == "now"
-    assert book.registry.programs("cursor", "files") == ("/opt/cursor",)
+    assert book.registry.clients.is_client("cursor", secret_of(book, "cursor"))
+    assert book.registry.clients.find("cursor").created == "now"
+    assert book.registry.clients.programs("cursor", "files") == ("/opt/cursor",)
 
 
 def test_programs_are_bound_by_client_and_server(registry: Registry) -> None:
-    registry.put_client("cursor", "now")
-    registry.add_program("cursor", "files", "/opt/cursor")
-    registry.add_program("cursor", "files", "/opt/other")
-    registry.add_program("cursor", "files", "/opt/cursor")
-    assert registry.programs("cursor", "files") == ("/opt/other", "/opt/cursor")
-    assert registry.programs("cursor", "time") == ()
-    assert registry.client("cursor").created == "now"
+    registry.clients.put("cursor", "now")
+    registry.clients.add_program("cursor", "files", "/opt/cursor")
+    registry.clients.add_program("cursor", "files", "/opt/other")
+    registry.clients.add_program("cursor", "files", "/opt/cursor")
+    assert registry.clients.programs("cursor", "files") == ("/opt/other", "/opt/cursor")
+    assert registry.clients.programs("cursor", "time") == ()
+    assert registry.clients.find("cursor").created == "now"
 
 
 def test_a_client_started_from_ever_new_places_is_remembered_with_a_bound(registry: Registry) -> None:
-    registry.put_client("cursor", "now")
+    registry.clients.put("cursor", "now")
     for number in range(MAX_EXECUTABLES + 2):
-        registry.add_program("cursor", "files", f"/tmp/{number}")
-    known = registry.programs("cursor", "files")
+        registry.clients.add_program("cursor", "files", f"/tmp/{number}")
+    known = registry.clients.programs("cursor", "files")
     assert len(known) == MAX_EXECUTABLES
     assert (known[0], known[-1]) == ("/tmp/2", f"/tmp/{MAX_EXECUTABLES + 1}")
 
 
 def test_removing_a_client_takes_its_secret(book: Book) -> None:
-    book.registry.put_client("cursor", "now")
+    book.registry.clients.put("cursor", "now")
     secret = secret_of(book, "cursor")
-    book.registry.remove_client("cursor")
-    assert not book.registry.is_client("cursor", secret)
+    book.registry.clients.remove("cursor")
+    assert not book.registry.clients.is_client("cursor", secret)
     assert [path for path in book.config.rglob("*") if path.is_file()] == []
 
 
@@ -326,7 +328,7 @@ def texts(book: Book) -> dict[str, bytes]:
     """Good documents, as we write them."""
     book.registry.put_server(FILES)
     book.registry.put_pin(PIN, CATALOG)
-    book.registry.put_client("cursor", "now")
+    book.registry.clients.put("cursor", "now")
     names = ("servers/files.toml", "pins/files.toml", "pins/files.catalog.json", "clients/cursor.toml")
     return {name: (book.config / name).read_bytes() for name in names}
 

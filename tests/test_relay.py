@@ -9,16 +9,18 @@ from typing import Any, Final
 
 import pytest
 
+from broker import inbox
 from broker import relay as module
 from broker.config import Waits
 from broker.edges import Edges, Ending, Running
 from broker.errors import AuditError, BulkheadError, SandboxError
+from broker.inbox import MAX_QUEUED
 from broker.model import Call, ClientName, Decision, Fact, JsonObject, ServerName, SessionId
 from broker.protocol.catalog import Catalog, Change, View
 from broker.protocol.conversation import Conversation
 from broker.protocol.effects import Read
 from broker.protocol.events import Admitted
-from broker.relay import MAX_QUEUED, Relay
+from broker.relay import Relay
 from tests.peers import FarEnd, ToyServer, echo, wire
 from tests.protocol.stage import (
     CATALOG,
@@ -238,9 +240,9 @@ async def test_a_client_that_floods_a_slow_disk_is_left_in_its_pipe() -> None:
         world.disk.clear()
         flood = b"".join(json.dumps(call(number)).encode() + b"\n" for number in range(4 * MAX_QUEUED))
         talking = asyncio.ensure_future(world.client.say_bytes(flood))
-        await until(lambda: len(world.relay._queue) > MAX_QUEUED)
+        await until(lambda: len(world.relay._inbox) > MAX_QUEUED)
         await turns(50)
-        assert len(world.relay._queue) <= 2 * MAX_QUEUED + 1000
+        assert len(world.relay._inbox) <= 2 * MAX_QUEUED + 1000
         world.disk.set()
         heard = [(await world.client.hear())["id"] for _ in range(4 * MAX_QUEUED)]
         await talking
@@ -248,20 +250,20 @@ async def test_a_client_that_floods_a_slow_disk_is_left_in_its_pipe() -> None:
 
 
 async def test_large_messages_behind_a_slow_disk_are_bounded_by_their_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_QUEUED_BYTES", 300_000)
+    monkeypatch.setattr(inbox, "MAX_QUEUED_BYTES", 300_000)
     async with playing(World(decide=NO)) as world:
         await world.open()
         world.disk.clear()
         calls = [call(number, text="x" * 100_000) for number in range(20)]
         talking = asyncio.ensure_future(world.client.say(*calls))
-        await until(lambda: world.relay._queued_bytes > 300_000)
+        await until(lambda: world.relay._inbox.bytes > 300_000)
         await turns(50)
-        assert len(world.relay._queue) < 6
+        assert len(world.relay._inbox) < 6
         world.disk.set()
         heard = [(await world.client.hear())["id"] for _ in range(20)]
         await talking
     assert heard == list(range(20))
-    assert world.relay._queued_bytes == 0
+    assert world.relay._inbox.bytes == 0
 
 
 async def test_a_server_that_ends_while_a_call_for_it_waits_for_the_disk_is_a_server_that_ended() -> None:
@@ -275,7 +277,7 @@ async def test_a_server_that_ends_while_a_call_for_it_waits_for_the_disk_is_a_se
         await world.client.say(call(2))
         await until(lambda: "answer" in world.kinds())
         world.servers[0].leave()
-        await until(lambda: world.relay._server is None)
+        await until(lambda: world.relay._server.endpoint is None)
         world.disk.set()
         answer = await world.client.hear()
         assert answer["id"] == 2
@@ -456,7 +458,7 @@ async def test_a_server_that_does_not_read_stops_its_client_and_a_new_server_let
         await world.client.hear()
         world.servers[0]._work.cancel()  # type: ignore[union-attr]
         talking = asyncio.ensure_future(world.client.say(*(call(n, text="x" * 1_000_000) for n in range(1, 9))))
-        await until(lambda: world.relay._server is not None and world.relay._server.congested)
+        await until(lambda: (end := world.relay._server.endpoint) is not None and end.congested)
         await turns(100)
         assert not talking.done()  # left in its pipe
         world.servers[0].leave()
@@ -481,7 +483,7 @@ async def test_a_peer_that_does_not_read_for_too_long_ends_the_link_by_name(side
             world.servers[0]._work.cancel()  # type: ignore[union-attr]
             await world.client.hear()
             await world.client.say(call(2, text="x" * 1_000_000))
-            await until(lambda: world.relay._server is not None and world.relay._server.waiting)
+            await until(lambda: (end := world.relay._server.endpoint) is not None and end.waiting)
         now = asyncio.get_running_loop().time()
         world.relay.tick(now)
         assert not world.run.done()
@@ -548,7 +550,7 @@ async def test_the_server_is_gone_when_the_link_is_even_if_it_was_stopping_alrea
         server = world.servers[0]
         server.may_stop.clear()
         server.far.stop_talking()
-        await until(lambda: world.relay._server is None)
+        await until(lambda: world.relay._server.endpoint is None)
         world.client.close()
         await turns(50)
         assert not world.run.done()  # it waits for the tree

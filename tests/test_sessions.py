@@ -158,7 +158,7 @@ async def test_one_run_of_one_client_is_one_session_whatever_its_folder(tmp_path
 
 async def test_another_run_or_another_client_is_another_session(tmp_path: Path) -> None:
     async with housed(tmp_path) as rooms:
-        rooms.registry.put_client("other", "now")
+        rooms.registry.clients.put("other", "now")
         far = [rooms.enter()[1], rooms.enter(peer=running())[1], rooms.enter(client="other")[1]]
         ids = {session.id for session in rooms.sessions.all()}
         assert len(ids) == 3
@@ -195,7 +195,7 @@ async def test_the_first_connection_is_a_question_and_a_yes_lets_the_waiting_han
         assert (await far.hear())["id"] == "open"
         far.close()
         await until(lambda: not rooms.sessions.links())
-        assert rooms.registry.programs("desk", "notes") == ("/opt/desk",)
+        assert rooms.registry.clients.programs("desk", "notes") == ("/opt/desk",)
         _, again = rooms.enter()
         assert rooms.house.consent.open() == ()  # asked once
         again.close()
@@ -244,7 +244,7 @@ async def test_a_yes_that_cannot_be_recorded_lets_nobody_in(tmp_path: Path) -> N
         answer(rooms, rooms.house.consent.open()[0], allowed=True, lifetime="always")
         assert "the disk is full" in await reason(visit.ended)
         assert await far.hear_all() == []
-        assert (rooms.house.grants.all(), rooms.registry.programs("desk", "notes")) == ((), ())
+        assert (rooms.house.grants.all(), rooms.registry.clients.programs("desk", "notes")) == ((), ())
         rooms.house.audit._failure = ""
         far.close()
 
@@ -269,13 +269,13 @@ async def test_a_yes_that_cannot_be_kept_lets_nobody_in(tmp_path: Path, monkeypa
 async def test_the_first_use_binds_the_program_and_another_program_is_a_question(tmp_path: Path) -> None:
     async with housed(tmp_path) as rooms:
         _, far = rooms.enter()
-        assert rooms.registry.programs("desk", "notes") == ("/opt/desk",)
+        assert rooms.registry.clients.programs("desk", "notes") == ("/opt/desk",)
         _, stranger = rooms.enter(peer=replace(ME, root_pid=77, root_executable="/tmp/desk"))
         await until(lambda: rooms.house.consent.open())
         (question,) = rooms.house.consent.open()
         assert "run by a program that never used notes before: /tmp/desk" in question.why
         answer(rooms, question, allowed=True, lifetime="always")
-        await until(lambda: "/tmp/desk" in rooms.registry.programs("desk", "notes"))
+        await until(lambda: "/tmp/desk" in rooms.registry.clients.programs("desk", "notes"))
         assert rooms.house.grants.all() == ()  # the connection itself was allowed before
         for end in (far, stranger):
             end.close()
@@ -293,7 +293,7 @@ async def test_a_program_that_cannot_be_seen_is_never_known(tmp_path: Path) -> N
             assert question.why.endswith("never used notes before: unknown")
             answer(rooms, question, allowed=True, lifetime="always")
             await until(lambda: all(link.admitted for link in rooms.sessions.links()))
-        assert rooms.registry.programs("desk", "notes") == ()
+        assert rooms.registry.clients.programs("desk", "notes") == ()
         for end in ends:
             end.close()
 
@@ -306,7 +306,7 @@ async def test_a_yes_for_once_to_a_new_program_binds_nothing(tmp_path: Path) -> 
             await until(lambda: rooms.house.consent.open())
             answer(rooms, rooms.house.consent.open()[0], allowed=True)
             await until(lambda: all(link.admitted for link in rooms.sessions.links()))
-        assert rooms.registry.programs("desk", "notes") == ("/opt/desk",)
+        assert rooms.registry.clients.programs("desk", "notes") == ("/opt/desk",)
         for end in ends:
             end.close()
 

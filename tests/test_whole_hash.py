@@ -5,10 +5,10 @@ from typing import cast
 
 import pytest
 
-from broker.links import House, Link
+from broker.house import House
+from broker.launch import Launch
 from broker.model import Fact
 from broker.pin import Pin
-from broker.registry import Server
 from broker.trust.store import Store
 from tests.trust.test_glance import OTHER, change, pin, store
 
@@ -20,21 +20,18 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-class Started(Link):
-    """A link whose server was just started; it writes down how it ends."""
+class Started(Launch):
+    """A launch that just happened; it writes down how its link ends."""
 
     def __init__(self, house: Store, pinned: Pin) -> None:
-        self._house = cast(House, SimpleNamespace(store=house))
-        self._pin = pinned
-        self.server = Server(pinned.server, pinned.launch.argv, pinned.created)
         self.reasons: list[str] = []
         self.facts: list[Fact] = []
 
-    def end(self, reason: str) -> None:
-        self.reasons.append(reason)
+        async def durably(fact: Fact) -> None:
+            self.facts.append(fact)
 
-    def _record(self, fact: Fact) -> None:
-        self.facts.append(fact)
+        rooms = cast(House, SimpleNamespace(store=house))
+        super().__init__(rooms, pinned, self.facts.append, durably, self.reasons.append)
 
 
 async def test_a_file_the_glance_missed_ends_the_server_and_is_on_record(

@@ -9,7 +9,7 @@ from broker.api.presence import Presence
 from broker.audit.index import Index
 from broker.config import Paths
 from broker.drift import DriftBook
-from broker.links import House
+from broker.house import House
 from broker.model import Fact, FactKind, Origin
 from broker.pinning import Pinner
 from broker.sandbox.tiers import Tier

@@ -324,7 +324,7 @@ async def test_what_loosens_does_not_happen_if_it_cannot_be_recorded(
 def _state(at: Office) -> object:
     registry = at.rooms.registry
     return (
-        registry.servers(), registry.clients(), at.rooms.house.grants.all(), at.rooms.house.policy.current.name,
+        registry.servers(), registry.clients.all(), at.rooms.house.grants.all(), at.rooms.house.policy.current.name,
         registry.pin("notes"), registry.secrets().keys(), at.rooms.drifts.all().keys(),
     )  # fmt: skip
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from broker.api import schema, views
 from broker.api.premises import Premises
 from broker.api.wire import Caller, Handler
+from broker.documents import check_name
 from broker.errors import DeskError
 from broker.model import Origin, QuestionId
-from broker.registry import check_name
 from broker.trust.pins import development
 
 
@@ -79,7 +79,7 @@ class People:
                     created=client.created,
                     executables=sorted({path for paths in client.programs.values() for path in paths}),
                 )
-                for client in self._at.house.registry.clients()
+                for client in self._at.house.registry.clients.all()
             ]
         )
 
@@ -92,11 +92,11 @@ class People:
     def _client_now(self, name: str) -> None:
         registry = self._at.house.registry
         check_name(name)
-        registry.put_client(name, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
+        registry.clients.put(name, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
         self._at.house.audit.redactor.add(f"client/{name}", registry.secrets()[f"client/{name}"])
 
     async def _client_remove(self, _caller: Caller, params: schema.Name) -> schema.Nothing:
-        self._at.house.registry.remove_client(params.name)
+        self._at.house.registry.clients.remove(params.name)
         self._at.house.grants.forget(client=params.name)
         for link in self._at.sessions.links():
             if link.client == params.name:
@@ -118,7 +118,7 @@ class People:
         if pin is not None and pin.launch.dev:
             raise DeskError(f"{server} is a {development(pin.artifact)}", hint="allow it in each session")
         house.grants.connect(
-            house.registry.client(client).name, house.registry.server(server).name, house.policy.current
+            house.registry.clients.find(client).name, house.registry.server(server).name, house.policy.current
         )
 
     def grants_now(self) -> list[schema.GrantView]:

@@ -91,7 +91,7 @@ class Reviews:
         elif folder == "pins":
             for link in sessions.links(name):
                 link.end(f"the pin of {name} was changed; connect again")
-        elif folder == "clients" and not house.registry.has_client(name):
+        elif folder == "clients" and not house.registry.clients.has(name):
             for link in sessions.links():
                 if link.client == name:
                     link.end(f"the client {name} was removed")

@@ -1,0 +1,43 @@
+"""What all links of a home share: every owner of state, built once by the daemon.
+
+A link gets its neighbours from here, as objects; no room looks for another one.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from broker.audit.log import AuditLog
+from broker.config import Waits
+from broker.consent import ConsentDesk
+from broker.flow.store import LabelBook, LedgerStore
+from broker.model import Fact, Grants, ServerName, VerifiedArtifact
+from broker.policy.store import GrantBook, PolicyStore
+from broker.protocol.catalog import Catalog, Change
+from broker.registry import Registry
+from broker.sandbox.process import Instance
+from broker.trust.advisories import Advisories
+from broker.trust.store import Store
+
+Spawn: TypeAlias = Callable[[VerifiedArtifact, Grants, Mapping[str, str], Callable[[Fact], None]], Awaitable[Instance]]
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """Built once; nothing in it is ever replaced."""
+
+    registry: Registry
+    audit: AuditLog
+    consent: ConsentDesk
+    policy: PolicyStore
+    grants: GrantBook
+    ledgers: LedgerStore
+    labels: LabelBook
+    store: Store
+    advisories: Advisories
+    spawn: Spawn
+    waits: Waits
+    drifted: Callable[[ServerName, tuple[Change, ...], Catalog], None]
+    changed: Callable[[], None]
+    owner: int
+    key: bytes = field(repr=False)

@@ -1,0 +1,83 @@
+"""Start the server of one link: verify, plan, spawn, in this order and recorded before its first instruction.
+
+Each step takes the type the step before returns, so that none can be left out.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from broker.errors import BulkheadError
+from broker.house import House
+from broker.model import Fact
+from broker.pin import Pin
+from broker.registry import Server
+from broker.sandbox.process import Instance
+from broker.trust import pins
+
+
+class Launch:
+    """What a link starts, as often as it must.  `end` ends the link."""
+
+    def __init__(
+        self,
+        house: House,
+        pin: Pin,
+        record: Callable[[Fact], None],
+        record_durably: Callable[[Fact], Awaitable[None]],
+        end: Callable[[str], None],
+    ) -> None:
+        self.instance: Instance | None = None
+        self._house = house
+        self._pin = pin
+        self._record = record
+        self._record_durably = record_durably
+        self._end = end
+        self._hashing: asyncio.Task[None] | None = None
+
+    async def start(self, server: Server) -> Instance:
+        """verify -> plan -> spawn.  Recorded, on the disk, before the server's first instruction."""
+        self._house.advisories.refuse_malware(server.name, self._pin.artifact)
+        artifact = await self._house.store.verified(self._pin)
+        env = self._house.registry.env(server)
+        grants = server.grants
+        fact = Fact(
+            "launch",
+            "broker",
+            target=server.name,
+            digest=artifact.tree,
+            body={
+                "argv": list(artifact.argv),
+                "tree": artifact.tree,
+                "read": [str(path) for path in grants.read],
+                "write": [str(path) for path in grants.write],
+                "hosts": list(grants.hosts),
+                "variables": sorted(env),
+                "development": pins.development(self._pin.artifact),
+            },
+            durable=True,
+        )
+        await self._record_durably(fact)
+        self.instance = instance = await self._house.spawn(artifact, grants, env, self._record)
+        started = {"pid": instance.pid, "warnings": list(instance.warnings)}
+        try:
+            self._record(Fact("launch", "broker", method="started", target=server.name, body=started))
+        except BulkheadError:
+            await instance.stop()  # nobody else knows of it
+            raise
+        if self._house.store.owes_whole(self._pin):
+            self._hashing = asyncio.create_task(self._hash_whole())
+        return instance
+
+    def close(self) -> None:
+        """The link is over: nobody needs to know any more."""
+        if self._hashing is not None:
+            self._hashing.cancel()
+
+    async def _hash_whole(self) -> None:
+        """What was only looked at before the start is hashed beside it; a difference ends the server."""
+        try:
+            await self._house.store.verified(self._pin, whole=True)
+        except Exception as problem:  # noqa: BLE001 - whatever kept it from being hashed, nobody knows what runs
+            reason = str(problem) if isinstance(problem, BulkheadError) else f"{self._pin.server} could not be hashed"
+            self._end(reason)
+            self._record(Fact("violation", "broker", "store", self._pin.server, body={"problem": reason}))
