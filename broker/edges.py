@@ -24,8 +24,13 @@ class Ends(Protocol):
 
 
 class Running(Protocol):
-    """A started server instance.  `stop` returns when its whole tree is gone."""
+    """A started server instance.  `stop` returns when its whole tree is gone.
 
+    `ending` says why we ended it ourselves; it is empty while it runs, and when it ended by itself.
+    """
+
+    @property
+    def ending(self) -> str: ...
     def take_streams(self) -> Ends: ...
     async def stop(self) -> None: ...
 

@@ -66,7 +66,7 @@ class Hosted:
             streams.stdout,
             streams.stdin,
             on_bytes=self._arrived,
-            on_closed=lambda: self.gone(ENDED),
+            on_closed=self._closed,
             on_drained=self._on_drained,
         )
         self._deadline = self._loop.time() + self._waits.launch
@@ -88,6 +88,10 @@ class Hosted:
             self.let_go()
             self._deadline = None
             self._on_gone(reason)
+
+    def _closed(self) -> None:
+        """Its streams ended: because we ended it, and then it is known why, or by itself."""
+        self.gone((self._running.ending if self._running is not None else "") or ENDED)
 
     def let_go(self) -> None:
         """Close the streams and stop the tree.  Idempotent."""

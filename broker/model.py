@@ -113,14 +113,17 @@ class Grants:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one sandbox may use.  Bytes, counts."""
+    """What one sandbox may use.  Bytes, counts, and seconds of processor time per hour."""
 
+    memory: int = 2 << 30
+    processor: int = 1800
     processes: int = 256
     open_files: int = 4096
     file_size: int = 4 << 30
     home_size: int = 256 << 20
     tmp_size: int = 256 << 20
     shm_size: int = 64 << 20
+    state_size: int = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)

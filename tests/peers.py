@@ -137,6 +137,7 @@ class ToyServer:
         stderr, self.complain = os.pipe()
         self._streams = Streams(stdin, stdout, stderr)
         self._taken = False
+        self.ending = ""
         self._work = asyncio.ensure_future(self._serve()) if serve else None
 
     @property

@@ -42,6 +42,9 @@ ETC: Final = (
 )
 
 
+DATA_FACTOR: Final = 2
+"""The kernel refuses a single process so many times the memory of its sandbox: a wall behind the watch, which looks
+at all processes together and can say what happened."""
 PATIENCE: Final = "timeout:6 attempts:2"  # our own lookups take up to ten seconds
 NO_PATIENCE: Final = "timeout:1 attempts:1"  # without hosts nobody answers
 
@@ -274,6 +277,7 @@ def _rlimits(limits: Limits, *, early_processes: bool) -> tuple[tuple[int, int],
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_NOFILE, limits.open_files),
         (resource.RLIMIT_FSIZE, limits.file_size),
+        (resource.RLIMIT_DATA, DATA_FACTOR * limits.memory),
         (resource.RLIMIT_MEMLOCK, 8 << 20),  # the kernel's default for users
     ]
     if early_processes:

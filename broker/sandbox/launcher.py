@@ -28,6 +28,7 @@ from broker.sandbox.process import Instance, Streams, Tree
 from broker.sandbox.supervisor import Started, Supervisor, or_discard, readable
 from broker.sandbox.sweep import sweep
 from broker.sandbox.tiers import Tier
+from broker.sandbox.watch import Watch
 
 MAX_INFO: Final = 4096  # bwrap writes a few numbers
 SHOWN_COMPLAINT: Final = 400
@@ -74,7 +75,7 @@ class Launcher:
         wires = _Wires()
         try:
             async with asyncio.timeout(self._waits.launch):
-                return await self._build(spec, tier, wires, egress)
+                return await self._build(spec, tier, wires, egress, record)
         except TimeoutError as cause:
             limit = f"{self._waits.launch:.0f} seconds"
             raise SandboxError(f"the sandbox of {spec.server} was not ready within {limit}") from cause
@@ -83,27 +84,40 @@ class Launcher:
             if not self._supervisor.alive:
                 await or_discard(_sweep_up(), lambda _: None)
 
-    async def _build(self, spec: SandboxSpec, tier: Tier, wires: "_Wires", egress: Egress | None) -> Instance:
+    async def _build(
+        self,
+        spec: SandboxSpec,
+        tier: Tier,
+        wires: "_Wires",
+        egress: Egress | None,
+        record: Callable[[Fact], None] | None,
+    ) -> Instance:
         identity = tier.identity(next(self._uids))
         # In a thread: a granted folder may lie on a network that hangs.
         composing = asyncio.to_thread(bubblewrap.command, spec, tier.bwrap, identity, wires.hand_over())
         command = await or_discard(composing, Command.close)
         started = await self._supervisor.spawn(command)
         try:
-            tree = await self._at_the_gate(spec, started, wires, egress, limit_processes=identity.setpriv is None)
+            tree, watch = await self._at_the_gate(
+                spec, started, wires, egress, limit_processes=identity.setpriv is None
+            )
         except BaseException:
             started.discard()
             if egress is not None:
                 egress.close()
             raise
-        return Instance(spec.server, tier.name, tree, wires.take_streams(), self._waits, command.warnings, egress)
+        streams = wires.take_streams()
+        return Instance(
+            spec.server, tier.name, tree, streams, self._waits, command.warnings, egress, spec.limits, watch, record
+        )
 
     async def _at_the_gate(
         self, spec: SandboxSpec, started: Started, wires: "_Wires", egress: Egress | None, *, limit_processes: bool
-    ) -> Tree:
+    ) -> tuple[Tree, Watch]:
         first_pid = await wires.first_process(spec.server)
         server_pid = await wires.server_process(spec.server)
         first = server = -1
+        watch: Watch | None = None
         try:
             first = os.pidfd_open(first_pid)
             server = os.pidfd_open(server_pid)
@@ -114,15 +128,18 @@ class Launcher:
             await _armed(first_pid)
             if egress is not None:
                 await self._open_ways_out(spec, first_pid, egress)
+            watch = Watch(spec.server, first_pid, spec.limits)
             wires.let_go()  # fails if the gate is gone; so both were alive when their descriptors were opened
         except BaseException as cause:
+            if watch is not None:
+                watch.stop()
             for descriptor in (first, server):
                 if descriptor >= 0:
                     os.close(descriptor)
             if isinstance(cause, OSError) and not isinstance(cause, TimeoutError):
                 raise wires.failure(spec.server) from cause
             raise
-        return Tree(started, first, server, server_pid)
+        return Tree(started, first, server, server_pid), watch
 
     async def _open_ways_out(self, spec: SandboxSpec, first_pid: int, egress: Egress) -> None:
         """Serve the sandbox's network before its server runs.  Without the filter there is no server."""

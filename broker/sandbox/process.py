@@ -8,16 +8,20 @@ import asyncio
 import contextlib
 import os
 import signal
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from broker.config import Waits
 from broker.errors import SandboxError
-from broker.model import ServerName
+from broker.model import Fact, Limits, ServerName
 from broker.sandbox.egress.service import Egress
+from broker.sandbox.limits import Overrun, overrun
 from broker.sandbox.reaper import STATUS
 from broker.sandbox.supervisor import Started
+from broker.sandbox.watch import Watch
 
+TOO_LARGE: Final = 128 + signal.SIGXFSZ  # as bwrap tells the end of a server that the kernel's own limit ended
 KILL_LIMIT: Final = 10.0  # a fork storm of 128 processes took 160 ms; a slow disk may hold one in the kernel
 
 
@@ -56,8 +60,11 @@ class Instance:
         waits: Waits,
         warnings: tuple[str, ...],
         egress: Egress | None = None,
+        limits: Limits = Limits(),  # noqa: B008 - a frozen value
+        watch: Watch | None = None,
+        record: Callable[[Fact], None] | None = None,
     ) -> None:
-        """`egress` serves its network, if it has one, and is closed with it."""
+        """`egress` serves its network, if it has one, and is closed with it; so is the `watch` of its `limits`."""
         self.server = server
         self.tier = tier
         self.pid = tree.outer.pid
@@ -67,6 +74,11 @@ class Instance:
         self._streams: Streams | None = streams
         self._waits = waits
         self._egress = egress
+        self._limits = limits
+        self._watch = watch
+        self._record: Callable[[Fact], None] = record or (lambda _: None)
+        self.ending = ""
+        """Why we ended it, in words for a person; empty while it runs, or when it ended by itself."""
         self._code: int | None = None
         self._first_alive = True
         self._stopping: asyncio.Task[None] | None = None
@@ -74,6 +86,8 @@ class Instance:
         self._ended: asyncio.Future[int] = self._loop.create_future()
         self._loop.add_reader(tree.outer.status, self._outer_reaped)
         self._loop.add_reader(tree.first, self._first_died)
+        if watch is not None:
+            watch.start(self._end_over)
 
     @property
     def stdin(self) -> int:
@@ -118,6 +132,14 @@ class Instance:
         for pidfd in (self._tree.outer.pidfd, self._tree.first):
             self._signal(pidfd, signal.SIGKILL)
 
+    def _end_over(self, found: Overrun) -> None:
+        self.ending = found.text
+        body = {"limit": found.flag, "reason": found.text}
+        try:
+            self._record(Fact("exit", "broker", "limit", self.server, body=body))
+        finally:
+            self.kill()
+
     async def _stop(self) -> None:
         try:
             await self._end()
@@ -157,6 +179,8 @@ class Instance:
         else:  # the supervisor died and could not say; the kernel kills what it started, and so do we
             self._code = -signal.SIGKILL
         self.kill()
+        if self._code == TOO_LARGE and not self.ending:
+            self._end_over(overrun(self.server, self._limits, "file-size"))
         self._settle()
 
     def _first_died(self) -> None:
@@ -171,6 +195,8 @@ class Instance:
             os.close(descriptor)
         if self._egress is not None:
             self._egress.close()
+        if self._watch is not None:
+            self._watch.stop()
         self._ended.set_result(self._code)
 
     def _signal(self, pidfd: int, number: signal.Signals) -> None:

@@ -103,6 +103,7 @@ CALLS: Final = {
     "sethostname": Numbers(170, 161),
     "setns": Numbers(308, 268),
     "settimeofday": Numbers(164, 170),
+    "shmget": Numbers(29, 194),
     "socket": Numbers(41, 198),
     "socketpair": Numbers(53, 199),
     "statmount": Numbers(457, 457),
@@ -137,6 +138,8 @@ FORBIDDEN: Final = (
     # corners of the kernel that servers do not need and exploits do
     "move_pages", "migrate_pages", "mbind", "set_mempolicy", "get_mempolicy", "lookup_dcookie", "fanotify_init",
     "open_by_handle_at", "name_to_handle_at", "bpf", "perf_event_open", "userfaultfd",
+    # memory that belongs to no process and no file, so that no limit could count it
+    "shmget",
 )  # fmt: skip
 
 AF_UNIX: Final = 1

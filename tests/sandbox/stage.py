@@ -16,7 +16,7 @@ from typing import Any
 
 from broker.config import Waits
 from broker.errors import BulkheadError
-from broker.model import Grants, Limits, Mount, ServerName, VerifiedArtifact
+from broker.model import Fact, Grants, Limits, Mount, ServerName, VerifiedArtifact
 from broker.sandbox.launcher import Launcher
 from broker.sandbox.plan import plan
 from broker.sandbox.process import Instance
@@ -49,7 +49,14 @@ async def start(launcher: Launcher, job: dict[str, Any], world: World | None = N
         realpath=(lambda path: path) if job.get("trusting") else Path.resolve,
         cwd=Path(job.get("cwd", "/home/mcp")),
     )
-    return await launcher.spawn(spec, world.record if world is not None else None)
+    if world is not None:
+        return await launcher.spawn(spec, world.record)
+    facts = job.setdefault("facts", [])
+
+    def record(fact: Fact) -> None:
+        facts.append({"kind": fact.kind, "method": fact.method, "limit": (fact.body or {}).get("limit")})
+
+    return await launcher.spawn(spec, None if spec.hosts else record)
 
 
 def paths(names: Iterable[str]) -> tuple[Path, ...]:
@@ -78,6 +85,8 @@ async def run(launcher: Launcher, job: dict[str, Any], world: World | None = Non
         "err": errors.decode(errors="replace"),
         "tier": instance.tier,
         "warnings": instance.warnings,
+        "ending": instance.ending,
+        "facts": job.get("facts", []),
     }
 
 
