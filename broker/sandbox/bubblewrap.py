@@ -45,6 +45,8 @@ ETC: Final = (
 DATA_FACTOR: Final = 2
 """The kernel refuses a single process so many times the memory of its sandbox: a wall behind the watch, which looks
 at all processes together and can say what happened."""
+UNTOLD: Final = ("/proc/keys", "/proc/key-users", "/proc/timer_list", "/proc/sched_debug", "/proc/latency_stats")
+"""Of the whole machine or of the user outside, whoever reads them."""
 PATIENCE: Final = "timeout:6 attempts:2"  # our own lookups take up to ten seconds
 NO_PATIENCE: Final = "timeout:1 attempts:1"  # without hosts nobody answers
 
@@ -122,6 +124,7 @@ def command(spec: SandboxSpec, bwrap: Path, identity: Identity, ends: Ends) -> C
     """
     options = _Options(spec.server, (ends.stdin, ends.stdout, ends.stderr, ends.gate))
     try:
+        _own_streams(identity, ends)
         options.place(-1)  # the arguments themselves, known last
         options.place(ends.info)
         filter_bytes = seccomp.assemble(platform.machine(), unix_sockets=spec.unix_sockets)
@@ -161,6 +164,13 @@ def unwritable(spec: SandboxSpec, identity: Identity) -> tuple[str, ...]:
     )
 
 
+def _own_streams(identity: Identity, ends: Ends) -> None:
+    """Give the pipes to the server's own user: programs open /dev/stderr by its name."""
+    for stream in (ends.stdin, ends.stdout, ends.stderr):
+        if identity.setpriv is not None and stat.S_ISFIFO(os.fstat(stream).st_mode):
+            os.fchown(stream, identity.uid, identity.gid)
+
+
 def _walls(options: _Options, identity: Identity) -> None:
     options.add(*(NAMESPACES_OF_USER if identity.setpriv is None else NAMESPACES_OF_ROOT))
     options.add("--die-with-parent", "--new-session", "--hostname", "mcp")
@@ -176,6 +186,10 @@ def _system(options: _Options, limits: Limits) -> None:
             options.add("--ro-bind", str(path), str(path))
     # bwrap's own cover over /proc/sys is left out when it runs as root.
     options.add("--proc", "/proc", "--ro-bind", "/proc/sys", "/proc/sys")
+    for name in filter(os.path.exists, UNTOLD):
+        options.add("--ro-bind", os.devnull, name)
+    # Process 1 cannot be rewritten through /proc/1/mem then, and nothing there spares itself when memory runs out.
+    options.add("--remount-ro", "/proc")
     # Each tmpfs has a size: memory is what it is made of.
     options.add("--dev", "/dev")
     for shared, size in (("/dev/shm", limits.shm_size), ("/tmp", limits.tmp_size)):  # noqa: S108

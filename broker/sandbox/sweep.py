@@ -26,13 +26,18 @@ def sweep() -> list[int]:
 def _is_left_over(pid: int) -> bool:
     status = _fields(pid)
     return (
-        status.get("Name") == "bwrap"
+        _is_bwrap(pid)
         and status.get("Uid", "").split()[:1] == [str(os.getuid())]
         and len(inside := status.get("NSpid", "").split()) > 1
         and inside[-1] == "1"
         and os.fsencode(GATE_SCRIPT) in _read(pid, "cmdline").split(b"\0")
-        and _fields(int(status.get("PPid", "0"))).get("Name") != "bwrap"
+        and not _is_bwrap(int(status.get("PPid", "0")))
     )
+
+
+def _is_bwrap(pid: int) -> bool:
+    """By its arguments: what runs from a nameless copy has no name of its own."""
+    return os.path.basename(_read(pid, "cmdline").split(b"\0", 1)[0]) == b"bwrap"
 
 
 def _fields(pid: int) -> dict[str, str]:
