@@ -123,6 +123,8 @@ class Waits:
 
     handshake_answer: float = 12.0  # the least patient client seen gives up on its opening after 15
     question: float = 120.0  # a person needs to read; most clients' tool time-out is 60 to 300
+    verify: float = 300.0  # 4 GiB from a disk that gives 15 MB a second; larger objects are only glanced at
+    verify_whole: float = 1800.0  # beside a running server, where nobody waits for it
     launch: float = 60.0  # a cold Python server was seen to need 1.8 s; a slow disk 20 times that
     send: float = 30.0  # a peer that does not read for so long is gone
     stop_stdin: float = 2.0  # the MCP SDK's own grace after closing stdin

@@ -34,7 +34,8 @@ class Inbox:
         for frame in frames:
             self.bytes += frame.size
             if frame.fault is not None:
-                self._events.append(Garbled(side, str(frame.fault.error), frame.fault.reply, frame.size))
+                fault = frame.fault
+                self._events.append(Garbled(side, str(fault.error), fault.reply, frame.size, fault.overlong))
             elif frame.message is not None:
                 event = FromClient if side == "client" else FromServer
                 self._events.append(event(frame.message, frame.size))

@@ -62,6 +62,7 @@ class Judge:
 
     async def ask(self, call: Call, decision: Decision) -> Decision:
         """Put a call to a person and wait; whoever is cancelled meanwhile has withdrawn the question."""
+        shown = {"arguments": call.arguments, **call.extra} if call.extra else call.arguments
         ticket = self._house.consent.ask(
             kind="call",
             client=self.client,
@@ -71,7 +72,7 @@ class Judge:
             why=f"{decision.rule}: {decision.reason}{self.caveat}",
             digest_of={"call": call.digest, "rule": decision.rule, "evidence": list(decision.evidence)},
             evidence=decision.evidence,
-            detail=self._house.audit.redactor.json(call.arguments),
+            detail=self._house.audit.redactor.json(shown),
             wait_seconds=self._house.waits.question,
         )
         try:

@@ -6,9 +6,9 @@ Each step takes the type the step before returns, so that none can be left out.
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from broker.errors import BulkheadError
+from broker.errors import BulkheadError, SandboxError
 from broker.house import House
-from broker.model import Fact
+from broker.model import Fact, VerifiedArtifact
 from broker.pin import Pin
 from broker.registry import Server
 from broker.sandbox.process import Instance
@@ -37,7 +37,7 @@ class Launch:
     async def start(self, server: Server) -> Instance:
         """verify -> plan -> spawn.  Recorded, on the disk, before the server's first instruction."""
         self._house.advisories.refuse_malware(server.name, self._pin.artifact)
-        artifact = await self._house.store.verified(self._pin)
+        artifact = await self._verified(self._house.waits.verify)
         env = self._house.registry.env(server)
         grants = server.grants
         fact = Fact(
@@ -73,10 +73,21 @@ class Launch:
         if self._hashing is not None:
             self._hashing.cancel()
 
+    async def _verified(self, seconds: float, *, whole: bool = False) -> VerifiedArtifact:
+        """What the pin names, read again; a disk that hangs ends this launch and no other."""
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._house.store.verified(self._pin, whole=whole)
+        except TimeoutError as cause:
+            raise SandboxError(
+                f"the files of {self._pin.server} could not be read and hashed within {seconds:.0f} s",
+                hint="look at the disk that holds the store, then call again",
+            ) from cause
+
     async def _hash_whole(self) -> None:
         """What was only looked at before the start is hashed beside it; a difference ends the server."""
         try:
-            await self._house.store.verified(self._pin, whole=True)
+            await self._verified(self._house.waits.verify_whole, whole=True)
         except Exception as problem:  # noqa: BLE001 - whatever kept it from being hashed, nobody knows what runs
             reason = str(problem) if isinstance(problem, BulkheadError) else f"{self._pin.server} could not be hashed"
             self._end(reason)

@@ -24,7 +24,7 @@ from broker.relay import Relay
 from broker.trust import pins
 from broker.trust.garbage import trees_of
 
-LinkState: TypeAlias = Literal["waiting for a yes", "ready", "starting", "running", "drift", "ended"]
+LinkState: TypeAlias = Literal["waiting for a yes", "refused", "ready", "starting", "running", "drift", "ended"]
 
 
 class Link:
@@ -54,7 +54,7 @@ class Link:
         self._pin_digest = pins.pin_digest(pin)
         self.judge = Judge(house, client, session, server, pin, self._record_durably)
         self._launching = Launch(house, pin, self._record, self._record_durably, self.end)
-        self._drift = False
+        self._drift = self._refused = False
         self._conversation = Conversation(client, server.name, session, catalog, self.judge.judge, admitted)
         edges = Edges(
             record=self._record,
@@ -71,7 +71,7 @@ class Link:
 
     async def run(self) -> None:
         """Carry the link to its end, which is recorded whatever it is."""
-        ending = Ending("the daemon stops")
+        ending = Ending("bulkhead is stopping")
         try:
             ending = await self._relay.run()
         finally:
@@ -87,7 +87,7 @@ class Link:
 
     def admit(self, allowed: bool, reason: str) -> None:
         """Somebody answered whether this client may use this server."""
-        self.admitted = allowed
+        self.admitted, self._refused = allowed, not allowed
         self._relay.feed(Admitted(allowed, reason))
 
     def admission_delayed(self) -> None:
@@ -112,7 +112,7 @@ class Link:
         if self.ended.done():
             return "ended"
         if not self.admitted:
-            return "waiting for a yes"
+            return "refused" if self._refused else "waiting for a yes"
         if self._drift:
             return "drift"
         if self._conversation.starting:

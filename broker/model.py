@@ -50,6 +50,8 @@ class Call:
     target: str
     arguments: JsonObject
     digest: str
+    extra: JsonObject = field(default_factory=dict)
+    """What the request says beside its arguments: whoever is asked about the call sees it too."""
 
 
 @dataclass(frozen=True, slots=True)

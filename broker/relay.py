@@ -21,6 +21,7 @@ from broker.protocol.conversation import Conversation
 from broker.protocol.effects import Ask, Drift, Effect, End, Forward, Launch, Read, Record, Withdraw
 from broker.protocol.events import (
     Answered,
+    Closing,
     Event,
     NotStarted,
     ServerGone,
@@ -75,7 +76,7 @@ class Relay:
         try:
             ending = await asyncio.shield(self._ending)
         except asyncio.CancelledError:
-            ending = Ending("the daemon stops")
+            ending = Ending("bulkhead is stopping")
             if not self._ending.done():
                 self._ending.set_result(ending)
             await self._close(ending)
@@ -278,6 +279,19 @@ class Relay:
         if not task.cancelled() and (problem := task.exception()) is not None:
             self._break(problem)
 
+    async def _say_goodbye(self, ending: Ending) -> None:
+        """Whoever still waits hears why nothing will come.  Recorded first, like everything; else it is not said."""
+        try:
+            for effect in self._conversation.receive(Closing(ending.reason)):
+                if isinstance(effect, Record) and effect.fact.durable:
+                    await self._edges.record_durably(effect.fact)
+                elif isinstance(effect, Record):
+                    self._edges.record(effect.fact)
+                elif isinstance(effect, Forward) and effect.to == "client":
+                    self._client.send(encode(effect.message))
+        except Exception as problem:  # noqa: BLE001 - the link is closed already; nothing more is said on it
+            self._break(problem)
+
     async def _close(self, ending: Ending) -> None:
         """Ordered and bounded: stop listening, let the client take its last lines, stop the server's tree."""
         self._client.pause_reading()
@@ -286,6 +300,8 @@ class Relay:
             task.cancel()
         try:
             await asyncio.gather(*tasks, return_exceptions=True)
+            if ending.blame != "client":
+                await self._say_goodbye(ending)
             if self._client.waiting and ending.blame != "client":
                 async with asyncio.timeout(self._waits.stop_stdin):
                     await self._last_lines.wait()

@@ -15,10 +15,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from broker.applications import Applications
+from broker.consent import WITHDRAWN, Ticket
 from broker.errors import BulkheadError, ConfigError, DeskError
 from broker.house import House
 from broker.links import Link, server_of
-from broker.model import ClientName, Decision, Fact, LinkId, Peer, ServerName, SessionId, Verdict
+from broker.model import Answer, ClientName, Decision, Fact, JsonObject, LinkId, Peer, ServerName, SessionId, Verdict
 from broker.policy.evaluate import connection
 from broker.processes import boot_id, process, same_program
 
@@ -172,15 +173,16 @@ class Sessions:
             wait_seconds=house.waits.question,
         )
         try:
-            waiting = asyncio.ensure_future(ticket.answer())
-            done, _ = await asyncio.wait({waiting}, timeout=house.waits.handshake_answer)
-            if not done:
-                link.admission_delayed()
-            answer = await waiting
+            answer = await self._unless_ended(link, ticket)
             lifetime = link.judge.lasting(answer.lifetime)
         except asyncio.CancelledError:
             ticket.withdraw()
             raise
+        if answer is WITHDRAWN and link.ended.done():  # it is on record, and nobody is there to be told
+            body: JsonObject = {"question": ticket.question.id, "withdrawn": "the client is gone"}
+            house.audit.append(link.origin, Fact("answer", "broker", "connection", server.name, body=body))
+            house.changed()
+            return
         body = {"allowed": answer.allowed, "for": lifetime, "by": answer.by, "program": peer.root_executable}
         fact = Fact("answer", "person", "connection", server.name, body=body, durable=True)
         try:
@@ -196,6 +198,22 @@ class Sessions:
             return
         link.admit(answer.allowed, "" if answer.allowed else "you have not allowed this client to use this server")
         house.changed()
+
+    async def _unless_ended(self, link: Link, ticket: Ticket) -> Answer:
+        """The answer; once the link is gone nobody needs it, and the question leaves the desk with its last asker."""
+        waiting = asyncio.ensure_future(ticket.answer())
+        either: set[asyncio.Future[Any]] = {waiting, link.ended}
+        patience = self._house.waits.handshake_answer
+        try:
+            done, _ = await asyncio.wait(either, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+            if not done:
+                link.admission_delayed()
+                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if not ticket.answered:
+                ticket.withdraw()
+            return await waiting
+        finally:
+            waiting.cancel()
 
     # --- living and ending ---
 
@@ -249,7 +267,7 @@ class Sessions:
         """End every link in order: both sides closed, every server's tree gone.  Bounded by `waits.shutdown`."""
         self._closing = True
         for link in self.links():
-            link.end("the daemon stops")
+            link.end("bulkhead is stopping")
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=self._house.waits.shutdown)
         for task in tuple(self._tasks):

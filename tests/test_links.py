@@ -1,5 +1,6 @@
 """One link in its house: judged by policy and ledger, launched only from what was verified, on record at every step."""
 
+import asyncio
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -9,9 +10,9 @@ import pytest
 
 from broker.errors import ConfigError
 from broker.links import Link, server_of
-from broker.model import Fact, JsonObject, Lifetime, Origin, ServerName
+from broker.model import Fact, JsonObject, Lifetime, Origin, ServerName, VerifiedArtifact
 from broker.protocol.catalog import Catalog
-from tests.house import OPEN, Rooms, housed, pin_server
+from tests.house import OPEN, QUICK, Rooms, housed, pin_server
 from tests.peers import FarEnd, ToyServer, echo
 from tests.protocol.stage import (
     CATALOG,
@@ -126,6 +127,39 @@ async def test_one_changed_byte_starts_nothing_and_the_client_is_told_which_file
         said = json.dumps(await reply(far, 1))
         assert "notes-program was changed" in said
         assert rooms.spawned == []
+        far.close()
+
+
+async def test_files_that_cannot_be_hashed_in_time_start_nothing_and_the_client_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def hang(*_: object, **__: object) -> VerifiedArtifact:
+        await asyncio.sleep(3600)
+        raise AssertionError
+
+    async with housed(tmp_path, waits=replace(QUICK, verify=0.05)) as rooms:
+        monkeypatch.setattr(rooms.house.store.__class__, "verified", hang)
+        far = await opened(rooms)
+        await far.say(call(1))
+        assert "the files of notes could not be read and hashed within" in json.dumps(await reply(far, 1))
+        assert rooms.spawned == []
+        far.close()
+
+
+async def test_a_question_shows_everything_the_call_says(tmp_path: Path) -> None:
+    async with housed(tmp_path, policy=ASKS) as rooms:
+        far = await opened(rooms)
+        more = {
+            "inputResponses": {"form": {"content": "mine"}},
+            "_meta": {"vendor/note": "this too", "progressToken": 1},
+        }
+        await far.say(request(1, "tools/call", name="write", arguments={"text": "hello"}, **more))
+        await until(lambda: rooms.house.consent.open())
+        (question,) = rooms.house.consent.open()
+        assert json.loads(question.detail) == {
+            "arguments": {"text": "hello"}, "inputResponses": more["inputResponses"],
+            "_meta": {"vendor/note": "this too"},
+        }  # fmt: skip
         far.close()
 
 

@@ -20,6 +20,7 @@ from broker.protocol.catalog import Catalog, Change, View
 from broker.protocol.conversation import Conversation
 from broker.protocol.effects import Read
 from broker.protocol.events import Admitted
+from broker.protocol.frames import MAX_FRAME
 from broker.relay import Relay
 from tests.peers import FarEnd, ToyServer, echo, wire
 from tests.protocol.stage import (
@@ -742,9 +743,38 @@ async def test_questions_open_at_the_end_are_withdrawn() -> None:
         await world.open()
         await world.client.say(call(1))
         await until(lambda: world.asked)
-        world.relay.end("the daemon stops")
+        world.relay.end("bulkhead is stopping")
         await world.ended()
         assert cancelled.is_set()
+
+
+async def test_a_link_that_is_ended_answers_the_calls_that_wait_for_its_server() -> None:
+    async with playing(World(server=lambda: ToyServer())) as world:  # it answers no call
+        await world.open()
+        await world.client.say(call(1))
+        await until(lambda: any(m.get("method") == "tools/call" for each in world.servers for m in each.heard))
+        world.relay.end("bulkhead is stopping")
+        heard = await world.client.hear_all()
+        assert [message["id"] for message in heard] == [1]
+        assert "bulkhead is stopping" in heard[0]["error"]["message"]
+        await world.ended()
+        assert world.kinds()[-1] == "result"
+
+
+async def test_an_answer_longer_than_a_line_may_be_is_an_error_and_the_link_goes_on() -> None:
+    def answer(message: JsonObject) -> JsonObject | None:
+        reply = echo(message)
+        if reply is not None and message["id"] == 1:
+            reply["result"]["content"][0]["text"] = "x" * (MAX_FRAME + 1)
+        return reply
+
+    async with playing(World(server=lambda: ToyServer(answer=answer))) as world:
+        await world.open()
+        await world.client.say(call(1))
+        said = (await world.client.hear())["error"]["message"]
+        assert f"notes sent a line longer than the limit of {MAX_FRAME} bytes" in said
+        await world.client.say(call(2))
+        assert (await world.client.hear())["id"] == 2
 
 
 # --- admission and drift --------------------------------------------------------------------------------------------

@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
+from broker.api.views import link_view
 from broker.errors import BulkheadError, ConfigError, DeskError
 from broker.model import Answer, Lifetime, Peer, Question
 from broker.processes import process
 from broker.sessions import NEW_PROGRAM, Hello, Session
-from tests.house import ME, OPEN, Rooms, housed, pin_server
+from tests.house import ME, OPEN, QUICK, Rooms, housed, pin_server
 from tests.protocol.stage import INITIALIZE, INITIALIZED, call, request
 from tests.waiting import WITHIN, open_descriptors, turns, until
 
@@ -235,6 +236,45 @@ async def test_a_no_and_no_answer_keep_the_client_out_and_start_nothing(tmp_path
         far.close()
 
 
+async def test_a_client_that_leaves_takes_its_open_question_with_it(tmp_path: Path) -> None:
+    async with housed(tmp_path, policy=None, waits=replace(QUICK, question=3600.0)) as rooms:
+        visit, far = rooms.enter()
+        await far.say(INITIALIZE, INITIALIZED)
+        await until(lambda: rooms.house.consent.open())
+        (question,) = rooms.house.consent.open()
+        far.close()
+        await reason(visit.ended)
+        await until(lambda: not rooms.house.consent.open())
+        withdrawn = {"question": question.id, "withdrawn": "the client is gone"}
+        await until(lambda: [entry["body"] for entry in rooms.receipts() if entry["kind"] == "answer"] == [withdrawn])
+
+
+async def test_a_question_two_links_share_stays_while_one_of_them_waits(tmp_path: Path) -> None:
+    async with housed(tmp_path, policy=None, waits=replace(QUICK, question=3600.0)) as rooms:
+        first, far = rooms.enter()
+        _, other = rooms.enter()
+        await other.say(INITIALIZE, INITIALIZED)
+        await until(lambda: rooms.house.consent.open())
+        far.close()
+        await reason(first.ended)
+        await until(lambda: any(entry["kind"] == "answer" for entry in rooms.receipts()))
+        (question,) = rooms.house.consent.open()
+        answer(rooms, question, allowed=True)
+        assert (await other.hear())["id"] == "open"
+        other.close()
+
+
+async def test_a_refused_link_says_so(tmp_path: Path) -> None:
+    async with housed(tmp_path, policy=None) as rooms:
+        _, far = rooms.enter()
+        await far.say(INITIALIZE, INITIALIZED)
+        await until(lambda: rooms.house.consent.open())
+        answer(rooms, rooms.house.consent.open()[0], allowed=False)
+        await until(lambda: rooms.sessions.links()[0].state == "refused")
+        assert link_view(rooms.sessions.links()[0]).state == "refused"
+        far.close()
+
+
 async def test_a_yes_that_cannot_be_recorded_lets_nobody_in(tmp_path: Path) -> None:
     async with housed(tmp_path, policy=None) as rooms:
         visit, far = rooms.enter()
@@ -388,7 +428,7 @@ async def test_stopping_ends_every_link_and_every_server_within_its_limit(tmp_pa
             await far.hear()
         async with asyncio.timeout(WITHIN):
             await rooms.sessions.close()
-        assert {await reason(visit.ended) for visit, _ in links} == {"the daemon stops"}
+        assert {await reason(visit.ended) for visit, _ in links} == {"bulkhead is stopping"}
         assert all(server.stopped.is_set() for server in rooms.servers)
         assert len(rooms.servers) == 5
         for _, far in links:

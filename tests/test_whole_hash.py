@@ -5,6 +5,7 @@ from typing import cast
 
 import pytest
 
+from broker.config import Waits
 from broker.house import House
 from broker.launch import Launch
 from broker.model import Fact
@@ -30,7 +31,7 @@ class Started(Launch):
         async def durably(fact: Fact) -> None:
             self.facts.append(fact)
 
-        rooms = cast(House, SimpleNamespace(store=house))
+        rooms = cast(House, SimpleNamespace(store=house, waits=Waits()))
         super().__init__(rooms, pinned, self.facts.append, durably, self.reasons.append)
 
 

@@ -17,6 +17,7 @@ from broker.errors import DaemonUnreachable, DeskError
 
 MAX_LINE: Final = 32 * 1024 * 1024  # a snapshot with thousands of tools stays far below
 CONNECT_SECONDS: Final = 2.0
+ANSWER_SECONDS: Final = 1800.0  # between two lines of an answer; long work tells how far it is
 _LOOK: Final = "see: bulkhead status"
 _WATCH_EVENT: Final[TypeAdapter[schema.WatchEvent]] = TypeAdapter(schema.WatchEvent)
 
@@ -59,11 +60,17 @@ class DeskClient:
 
         Raises:
             DeskError: the desk said no, and why.
-            DaemonUnreachable: the connection broke.
+            DaemonUnreachable: the connection broke, or nothing was heard of the work for `ANSWER_SECONDS`.
         """
         number = await self._send(route, params)
         while True:
-            line = await self._line(number)
+            try:
+                async with asyncio.timeout(ANSWER_SECONDS):
+                    line = await self._line(number)
+            except TimeoutError as cause:
+                raise DaemonUnreachable(
+                    f"the daemon said nothing about {route.method} for {ANSWER_SECONDS:.0f} s", hint=_LOOK
+                ) from cause
             if "event" in line:
                 progress(str(line["event"].get("text", "")))
                 continue

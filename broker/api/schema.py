@@ -64,7 +64,7 @@ class LinkView(Words):
 
     id: str
     server: str
-    state: Literal["waiting for a yes", "ready", "starting", "running", "drift", "ended"]
+    state: Literal["waiting for a yes", "refused", "ready", "starting", "running", "drift", "ended"]
     tier: str = ""
     pid: int = 0
     calls: int = 0

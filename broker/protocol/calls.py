@@ -6,7 +6,9 @@ from typing import Any
 
 from broker.model import Call, ClientName, JsonObject, ServerName, SessionId, Side
 from broker.protocol.catalog import canonical
+from broker.protocol.envelope import meta_of
 from broker.protocol.replies import quoted
+from broker.protocol.versions import RESERVED_META
 
 _ARGUMENTS_OF = frozenset({"tools/call", "prompts/get"})
 
@@ -24,8 +26,16 @@ class Names:
 
         `arguments` is what the called thing receives: the `arguments` of a tool or prompt, else the whole params.
         """
-        arguments = params.get("arguments", {}) if method in _ARGUMENTS_OF else params
-        return Call(self.client, self.server, self.session, origin, method, target, arguments, digest(method, params))
+        arguments, extra = _parts(params) if method in _ARGUMENTS_OF else (params, {})
+        asked = digest(method, params)
+        return Call(self.client, self.server, self.session, origin, method, target, arguments, asked, extra)
+
+
+def _parts(params: JsonObject) -> tuple[JsonObject, JsonObject]:
+    """The arguments, and what else is said that the protocol itself does not need."""
+    extra = {name: value for name, value in params.items() if name not in ("name", "arguments", "_meta")}
+    meta = {name: value for name, value in meta_of(params).items() if name not in RESERVED_META}
+    return params.get("arguments", {}), {**extra, "_meta": meta} if meta else extra
 
 
 def digest(method: str, params: JsonObject) -> str:

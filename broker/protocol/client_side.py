@@ -4,7 +4,7 @@ Only `_use` leads to the server; everything else is answered here and starts not
 """
 
 from broker.errors import ProtocolError
-from broker.model import Era, Fact, JsonObject
+from broker.model import Era, Fact, JsonObject, Verdict
 from broker.protocol import replies
 from broker.protocol.dispatch import Dispatcher
 from broker.protocol.envelope import Notification, Request, Response, read, token_of
@@ -12,7 +12,7 @@ from broker.protocol.frames import is_request_id
 from broker.protocol.instance import Instance
 from broker.protocol.lifecycle import Admission, may_request
 from broker.protocol.link import Link
-from broker.protocol.methods import Method, method_for, target_of
+from broker.protocol.methods import Method, has_strange_words, method_for, target_of
 from broker.protocol.opening import (
     check_legacy,
     check_modern,
@@ -171,7 +171,7 @@ class ClientSide:
         waiting = OpenRequest(request.id, request.method, target, request.message, size, token_of(request.params))
         link.from_client.add(waiting)
         link.asked()
-        if method.judged:
+        if method.judged or has_strange_words(method, request.message):
             waiting.call = link.names.call("client", request.method, target, request.params)
             self._dispatcher.decide("client", waiting)
         else:
@@ -191,10 +191,12 @@ class ClientSide:
     def _notification(self, found: Notification, size: int) -> None:
         link = self._link
         known = method_for(found.method, "notification", "client", link.era or "legacy")
-        if found.method == "notifications/cancelled":
-            self._cancelled(found, size)
-        elif known is None:
+        if known is None:
             self._drop(found, size, "no method a client may use here")
+        elif (objection := self._strange(found, known)) is not None:
+            self._drop(found, size, objection)
+        elif found.method == "notifications/cancelled":
+            self._cancelled(found, size)
         elif found.method == "notifications/initialized":
             link.initialized = link.initialized or found.message  # the server gets it when its own handshake ends
             link.record(Fact("handshake", "client", found.method, size=size))
@@ -207,6 +209,15 @@ class ClientSide:
         else:
             fact = Fact("notification", "client", found.method, size=size, body=found.params)
             link.send("server", found.message, fact)
+
+    def _strange(self, found: Notification, method: Method) -> str | None:
+        """Why more words than the method has do not go on: nobody waits for an answer, so nobody is asked."""
+        if not has_strange_words(method, found.message):
+            return None
+        decision = self._link.judge(self._link.names.call("client", found.method, found.method, found.params))
+        if decision.verdict is Verdict.ALLOW:
+            return None
+        return f"it says more than {found.method} has fields for, and {decision.rule} does not allow it"
 
     def _cancelled(self, found: Notification, size: int) -> None:
         link = self._link

@@ -20,6 +20,7 @@ from broker.protocol.events import (
     AdmissionDelayed,
     Admitted,
     Answered,
+    Closing,
     DriftAccepted,
     Event,
     FromClient,
@@ -96,6 +97,8 @@ class Conversation:
                 self._from_client(event)
             case FromServer(message, size):
                 self._server.receive(message, size or len(encode(message)))
+            case Garbled("server", what, _, size, overlong=True):
+                self._server.unheard(what, size)
             case Garbled(who, what, reply, size):
                 self._link.garbled(who, what, reply, size)
             case Answered(question, decision):
@@ -111,6 +114,8 @@ class Conversation:
                 self._started()
             case NotStarted(reason) | ServerGone(reason):
                 self._instance.gone(reason)
+            case Closing(reason):
+                self._close(reason)
             case DriftAccepted(live):
                 self._instance.accepted(live)
             case _:
@@ -165,6 +170,15 @@ class Conversation:
                 self._client.receive(event.message, event.size)
         if before is not Admission.UNDECIDED and answer is Admission.ADMITTED:
             self._instance.announce(["tools", "prompts", "resources"])
+
+    def _close(self, reason: str) -> None:
+        """What waits for a person's admission is answered, too."""
+        waiting, self._waiting = self._waiting, []
+        for event in waiting:
+            request = read("client", event.message)
+            if isinstance(request, Request):
+                self._link.reject(request, event.size, replies.UNAVAILABLE, f"Bulkhead closed the link: {reason}")
+        self._link.end(reason)
 
     def _started(self) -> None:
         if self._link.phase is not Phase.LAUNCHING:

@@ -25,13 +25,15 @@ class FromServer:
 class Garbled:
     """A line that is no message.  `what` is what `FrameDecoder` says about it, `reply` the JSON-RPC error it deserves.
 
-    A client is told and its link lives on; a server's line is dropped and counted against it.
+    A client is told and its link lives on; a server's line is dropped and counted against it.  `overlong` is a line
+    that nobody read because it was longer than `size`.
     """
 
     who: Side
     what: str
     reply: JsonObject
     size: int = 0
+    overlong: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,13 @@ class ServerGone:
 
 
 @dataclass(frozen=True, slots=True)
+class Closing:
+    """The link is over for a reason outside of the conversation: whoever still waits is told it, and nothing else."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class DriftAccepted:
     """A person agreed to `live`, as a `Drift` showed it; from now on it counts as the pinned one.
 
@@ -95,5 +104,6 @@ Event: TypeAlias = (
     | Started
     | NotStarted
     | ServerGone
+    | Closing
     | DriftAccepted
 )

@@ -35,6 +35,8 @@ class Fault:
 
     error: ProtocolError
     reply: JsonObject
+    overlong: bool = False
+    """Nobody read the line: it was longer than the limit, which is the frame's `size`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,7 @@ class FrameDecoder:
         while self._held > self._max_frame:
             self._held -= self._max_frame
             what = f"sent a line longer than {self._max_frame} bytes"
-            frames.append(self._fault(self._max_frame, INVALID_REQUEST, what))
+            frames.append(self._fault(self._max_frame, INVALID_REQUEST, what, overlong=True))
 
     def _end_line(self, frames: list[Frame]) -> None:
         line, skipped = bytes(self._line), self._skipping
@@ -109,9 +111,9 @@ class FrameDecoder:
             return self._fault(size, INVALID_REQUEST, "sent an id that is neither text nor a whole number")
         return Frame(size, message=value)
 
-    def _fault(self, size: int, code: int, what: str) -> Frame:
+    def _fault(self, size: int, code: int, what: str, *, overlong: bool = False) -> Frame:
         error = ProtocolError(self._who, what, hint="one JSON-RPC 2.0 object a line, in UTF-8, no key twice")
-        return Frame(size, fault=Fault(error, error_reply(None, code, str(error))))
+        return Frame(size, fault=Fault(error, error_reply(None, code, str(error)), overlong))
 
 
 def encode(message: JsonObject) -> bytes:

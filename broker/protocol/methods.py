@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Final, Literal, TypeAlias
 
 from broker.model import Era, JsonObject, Side
+from broker.protocol.versions import RESERVED_META
 
 Kind: TypeAlias = Literal["request", "notification"]
 
@@ -16,6 +17,7 @@ _CLIENT: Final[frozenset[Side]] = frozenset({"client"})
 _SERVER: Final[frozenset[Side]] = frozenset({"server"})
 _EITHER: Final[frozenset[Side]] = frozenset({"client", "server"})
 _NOBODY: Final[frozenset[Side]] = frozenset()
+_ENVELOPE: Final = frozenset({"jsonrpc", "id", "method", "params"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,9 @@ class Method:
     pinned: bool = False
     """Answered by us from the agreed catalog or our own state: no server needs to run."""
 
+    fields: frozenset[str] = frozenset()
+    """The parameters it has, each of them one value, where it is not judged: these may say what they like."""
+
     input: bool = False
     """A modern server asks it inside an `input_required` result; such an entry is judged like the request."""
 
@@ -47,13 +52,14 @@ def _request(
     target: str = "",
     judged: bool = False,
     pinned: bool = False,
+    fields: tuple[str, ...] = (),
     asked: bool = False,
 ) -> Method:
-    return Method("request", legacy, modern, target, judged, pinned, asked)
+    return Method("request", legacy, modern, target, judged, pinned, frozenset(fields), asked)
 
 
-def _notification(legacy: frozenset[Side], modern: frozenset[Side]) -> Method:
-    return Method("notification", legacy, modern)
+def _notification(legacy: frozenset[Side], modern: frozenset[Side], *fields: str) -> Method:
+    return Method("notification", legacy, modern, fields=frozenset(fields))
 
 
 METHODS: Final[Mapping[str, Method]] = MappingProxyType(
@@ -71,20 +77,21 @@ METHODS: Final[Mapping[str, Method]] = MappingProxyType(
         "prompts/get": _request(_CLIENT, _CLIENT, target="name", judged=True),
         "resources/read": _request(_CLIENT, _CLIENT, target="uri", judged=True),
         "resources/subscribe": _request(_CLIENT, _NOBODY, target="uri", judged=True),
-        "resources/unsubscribe": _request(_CLIENT, _NOBODY, target="uri"),
+        "resources/unsubscribe": _request(_CLIENT, _NOBODY, target="uri", fields=("uri",)),
         "completion/complete": _request(_CLIENT, _CLIENT, target="ref", judged=True),
         "sampling/createMessage": _request(_SERVER, _NOBODY, judged=True, asked=True),
         "elicitation/create": _request(_SERVER, _NOBODY, judged=True, asked=True),
         "roots/list": _request(_SERVER, _NOBODY, judged=True, asked=True),
-        # Tasks act on a call that was judged when it was made; a link's server holds no other link's tasks.
-        "tasks/get": _request(_EITHER, _CLIENT, target="taskId"),
-        "tasks/result": _request(_EITHER, _NOBODY, target="taskId"),
-        "tasks/list": _request(_EITHER, _NOBODY),
-        "tasks/cancel": _request(_EITHER, _CLIENT, target="taskId"),
-        "tasks/update": _request(_NOBODY, _CLIENT, target="taskId"),
+        # Tasks act on a call that was judged when it was made; a link's server holds no other link's tasks.  What an
+        # update brings to the server is new, and judged.
+        "tasks/get": _request(_EITHER, _CLIENT, target="taskId", fields=("taskId",)),
+        "tasks/result": _request(_EITHER, _NOBODY, target="taskId", fields=("taskId",)),
+        "tasks/list": _request(_EITHER, _NOBODY, fields=("cursor",)),
+        "tasks/cancel": _request(_EITHER, _CLIENT, target="taskId", fields=("taskId",)),
+        "tasks/update": _request(_NOBODY, _CLIENT, target="taskId", judged=True),
         "notifications/initialized": _notification(_CLIENT, _NOBODY),
-        "notifications/cancelled": _notification(_EITHER, _EITHER),
-        "notifications/progress": _notification(_EITHER, _SERVER),
+        "notifications/cancelled": _notification(_EITHER, _EITHER, "requestId", "reason"),
+        "notifications/progress": _notification(_EITHER, _SERVER, "progressToken", "progress", "total", "message"),
         "notifications/message": _notification(_SERVER, _SERVER),
         "notifications/roots/list_changed": _notification(_CLIENT, _NOBODY),
         "notifications/tools/list_changed": _notification(_SERVER, _SERVER),
@@ -93,7 +100,9 @@ METHODS: Final[Mapping[str, Method]] = MappingProxyType(
         "notifications/resources/updated": _notification(_SERVER, _SERVER),
         "notifications/subscriptions/acknowledged": _notification(_NOBODY, _SERVER),
         "notifications/elicitation/complete": _notification(_SERVER, _NOBODY),
-        "notifications/tasks/status": _notification(_EITHER, _SERVER),
+        "notifications/tasks/status": _notification(
+            _EITHER, _SERVER, "taskId", "status", "statusMessage", "createdAt", "lastUpdatedAt", "ttl", "pollInterval"
+        ),
     }
 )
 
@@ -104,6 +113,18 @@ def method_for(name: str, kind: Kind, sender: Side, era: Era) -> Method | None:
     if method is None or method.kind != kind:
         return None
     return method if sender in (method.legacy if era == "legacy" else method.modern) else None
+
+
+def has_strange_words(method: Method, message: JsonObject) -> bool:
+    """Whether a message says more than its row of the table knows; then even a method nobody judges is judged.
+
+    A field that no revision gives a meaning could carry anything past the policy.
+    """
+    params = message.get("params", {})
+    if message.keys() - _ENVELOPE or params.get("_meta", {}).keys() - RESERVED_META:
+        return True
+    said = {name: value for name, value in params.items() if name != "_meta"}
+    return bool(said.keys() - method.fields) or any(isinstance(value, dict | list) for value in said.values())
 
 
 def target_of(name: str, method: Method, params: JsonObject) -> str | None:

@@ -85,7 +85,11 @@ class OpenRequests:
     def abandon(self, request: OpenRequest) -> None:
         """It was cancelled: an answer may still come and is for nobody."""
         del self._open[request.id]
-        self._abandoned[request.id] = None
+        self.expect_late(request.id)
+
+    def expect_late(self, request: RequestId) -> None:
+        """An answer that is for nobody may still come under this id."""
+        self._abandoned[request] = None
         if len(self._abandoned) > MAX_ABANDONED:
             self._abandoned.popitem(last=False)
 

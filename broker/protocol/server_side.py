@@ -21,7 +21,6 @@ from broker.protocol.states import MAX_STATE
 from broker.protocol.versions import OWN_PREFIX, SUBSCRIPTION_KEY
 
 MAX_INPUTS: Final = 16  # things one result may ask for; a person has to read each
-_NO_CONTENT: Final = frozenset({"_meta", "resultType"})
 _LIST_CHANGED: Final = {f"notifications/{part}/list_changed": part for part in ("tools", "prompts", "resources")}
 
 
@@ -48,6 +47,23 @@ class ServerSide:
             case Notification():
                 self._notification(envelope, size)
                 self._link.unasked(size)
+
+    def unheard(self, what: str, limit: int) -> None:
+        """A line was longer than the limit and nobody read it, so nobody knows which answer it was.
+
+        Every call that was sent to the server and not answered may be the one, and one that is never answered hangs:
+        all of them are ended with an error that says so.  The answers the server still gives to the others come late,
+        are recorded and go nowhere.  Subscriptions, which have no answer, and what was not sent yet go on.
+        """
+        link = self._link
+        link.fault("server", what, size=limit)
+        text = (
+            f"refused by Bulkhead (size): {link.names.server} sent a line longer than the limit of {limit} bytes, which"
+            " may have been the answer to this; what was asked for may have been done; try: ask for less at a time"
+        )
+        for request in () if link.ended else link.from_client.at(Place.PEER):
+            link.settle("client", request, replies.error(request.id, replies.UNAVAILABLE, text))
+            link.from_client.expect_late(request.id)
 
     # --- answers ---
 
@@ -118,7 +134,7 @@ class ServerSide:
         result = message.get("result")
         text = message["error"] if result is None else result
         counted = None
-        if result is None or result.keys() - _NO_CONTENT:
+        if result is None or result.keys() - {"resultType"}:  # `_meta` may say as much as any other field
             counted = Read(request.method, request.target, text)
         if result is not None:
             self._remember(request, result)

@@ -16,6 +16,12 @@ CLIENT_INFO_KEY: Final = "io.modelcontextprotocol/clientInfo"
 CLIENT_CAPABILITIES_KEY: Final = "io.modelcontextprotocol/clientCapabilities"
 SUBSCRIPTION_KEY: Final = "io.modelcontextprotocol/subscriptionId"
 
+RESERVED_META: Final = frozenset(
+    {VERSION_KEY, CLIENT_INFO_KEY, CLIENT_CAPABILITIES_KEY, SUBSCRIPTION_KEY, "io.modelcontextprotocol/logLevel",
+     "io.modelcontextprotocol/related-task", "progressToken", "traceparent", "tracestate"}
+)  # fmt: skip
+"""Keys of `_meta` that the protocol itself gives a meaning; `baggage` is not among them, because it says anything."""
+
 OWN_PREFIX: Final = "bulkhead/"
 """Ids of requests we make of a server ourselves; a client may not use it, so that the two never mix."""
 

@@ -35,6 +35,20 @@ async def test_an_answer_comes_back_as_its_words_and_progress_on_the_way(tmp_pat
         assert await client.ask(schema.STOP, schema.Nothing(), schema.Nothing) == schema.Nothing()
 
 
+async def test_a_daemon_that_says_nothing_is_waited_for_so_long_and_no_longer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def hang(_caller: Caller, _params: Any) -> schema.Words:
+        await asyncio.sleep(3600)
+        return schema.Nothing()
+
+    monkeypatch.setattr("broker.api.client.ANSWER_SECONDS", 0.05)
+    async with serving(tmp_path, {"stop": hang}) as desk, DeskClient(desk.path) as client:
+        async with asyncio.timeout(WITHIN):
+            with pytest.raises(DaemonUnreachable, match="said nothing about"):
+                await client.ask(schema.STOP, schema.Nothing(), schema.Nothing)
+
+
 async def test_the_desks_no_comes_back_in_its_own_words(tmp_path: Path) -> None:
     async def refuse(_caller: Caller, _params: Any) -> schema.Words:
         raise DeskError("there is no server files", hint="bulkhead servers", code="unknown")

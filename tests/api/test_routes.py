@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import time
+import tomllib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 import pytest
+import tomli_w
 
 from broker.api import schema
 from broker.api.premises import Premises
@@ -500,6 +502,28 @@ async def test_revoking_a_connection_ends_its_links_and_the_next_one_is_a_questi
             await at.ask(schema.REVOKE, name=grant.id)
         far.close()
         again.close()
+
+
+async def test_a_grant_taken_out_of_the_file_ends_its_links_once_that_was_accepted_and_no_others(
+    tmp_path: Path,
+) -> None:
+    async with office(tmp_path, policy=None) as at:
+        pin_server(at.rooms, "time")
+        for server in ("notes", "time"):
+            await at.ask(schema.CONNECT, client="desk", server=server)
+        (visit, far), (_, kept) = at.rooms.enter(), at.rooms.enter("time")
+        path = at.rooms.paths.config / "grants.toml"
+        document = tomllib.loads(path.read_text())
+        document["grant"] = [grant for grant in document["grant"] if grant["server"] == "time"]
+        path.write_text(tomli_w.dumps(document))
+        (item,) = await review(at)
+        assert len(at.rooms.sessions.links()) == 2
+        await at.ask(schema.ACCEPT, name=item.name, digest=item.digest)
+        async with asyncio.timeout(WITHIN):
+            assert await visit.ended == "its connection grant was taken out of grants.toml"
+        assert [link.server.name for link in at.rooms.sessions.links()] == ["time"]
+        far.close()
+        kept.close()
 
 
 @pytest.mark.parametrize("name", ["../x", "", "-x"])

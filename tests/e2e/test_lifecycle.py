@@ -63,13 +63,13 @@ def test_a_daemon_that_is_asked_to_stop_ends_every_link_in_order(running: Runnin
         for link in (busy, idle):
             assert link.wait() == 1
             assert link.receive_line() == b""
-            assert link.errors() == "bulkhead: the daemon stops\n"
+            assert link.errors() == "bulkhead: bulkhead is stopping\n"
     assert not running.paths.connect_socket.exists()
     assert not running.paths.control_socket.exists()
     assert running.bulkhead("audit", "verify").returncode == 0
     running.up()
     ends = running.desk.receipts(kind="link-closed")
-    assert [entry["body"]["reason"] for entry in ends] == ["the daemon stops"] * 2
+    assert [entry["body"]["reason"] for entry in ends] == ["bulkhead is stopping"] * 2
     assert [entry["method"] for entry in running.desk.receipts(kind="daemon")] == ["start", "stop", "start"]
 
 

@@ -6,6 +6,7 @@ import pytest
 from broker.protocol.methods import METHODS, Kind, method_for, target_of
 
 JUDGED = {
+    "tasks/update",
     "tools/call",
     "resources/read",
     "resources/subscribe",

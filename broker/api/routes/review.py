@@ -7,7 +7,8 @@ from broker.api.premises import Premises
 from broker.api.wire import Caller, Handler
 from broker.errors import DeskError
 from broker.files import read_bounded, sha256_hex
-from broker.model import Origin
+from broker.links import Link
+from broker.model import Origin, Verdict
 from broker.policy.document import parse_policy
 from broker.policy.grants import parse_grants
 from broker.policy.store import GRANTS, POLICY
@@ -85,7 +86,7 @@ class Reviews:
         if document == POLICY:
             house.policy.reload()
         elif document == GRANTS:
-            house.grants.reload()
+            self._follow_grants()
         elif folder == "servers":
             self._at.server_changed(name)
         elif folder == "pins":
@@ -95,6 +96,23 @@ class Reviews:
             for link in sessions.links():
                 if link.client == name:
                     link.end(f"the client {name} was removed")
+
+    def _follow_grants(self) -> None:
+        """End the links whose grant is gone; one that a person let in just once never had any."""
+        house = self._at.house
+
+        def granted() -> set[Link]:
+            policy = house.policy.current
+            return {
+                link
+                for link in self._at.sessions.links()
+                if house.grants.connected(link.client, link.server.name, link.session, policy).verdict is Verdict.ALLOW
+            }
+
+        before = granted()
+        house.grants.reload()
+        for link in before - granted():
+            link.end("its connection grant was taken out of grants.toml")
 
     # --- sessions, clients, grants ---
 
