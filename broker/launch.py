@@ -4,6 +4,8 @@ Each step takes the type the step before returns, so that none can be left out.
 """
 
 import asyncio
+import contextlib
+import time
 from collections.abc import Awaitable, Callable
 
 from broker.errors import BulkheadError, SandboxError
@@ -37,6 +39,7 @@ class Launch:
     async def start(self, server: Server) -> Instance:
         """verify -> plan -> spawn.  Recorded, on the disk, before the server's first instruction."""
         self._house.advisories.refuse_malware(server.name, self._pin.artifact)
+        moment = time.time()
         artifact = await self._verified(self._house.waits.verify)
         env = self._house.registry.env(server)
         grants = server.grants
@@ -64,8 +67,7 @@ class Launch:
         except BulkheadError:
             await instance.stop()  # nobody else knows of it
             raise
-        if self._house.store.owes_whole(self._pin):
-            self._hashing = asyncio.create_task(self._hash_whole())
+        self._hashing = asyncio.create_task(self._look_again(moment))
         return instance
 
     def close(self) -> None:
@@ -83,6 +85,15 @@ class Launch:
                 f"the files of {self._pin.server} could not be read and hashed within {seconds:.0f} s",
                 hint="look at the disk that holds the store, then call again",
             ) from cause
+
+    async def _look_again(self, since: float) -> None:
+        """Hash whole, beside the start, what was only glanced at, or changed while it was hashed and mounted."""
+        store, again = self._house.store, True
+        with contextlib.suppress(TimeoutError):  # a disk that hangs is hashed as well, and that ends the link
+            async with asyncio.timeout(self._house.waits.verify):
+                again = store.owes_whole(self._pin) or await store.touched(self._pin, since)
+        if again:
+            await self._hash_whole()
 
     async def _hash_whole(self) -> None:
         """What was only looked at before the start is hashed beside it; a difference ends the server."""

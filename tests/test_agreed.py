@@ -16,6 +16,7 @@ from broker import agreed as module
 from broker.agreed import MAX_COMPARED, MAX_DIFF_LINES, TABLE, UNREADABLE, Agreed, Drifted
 from broker.errors import ConfigError
 from broker.files import sha256_hex, write_private
+from tests.trust.attack_table import catches
 
 KEY: Final = b"k" * 32
 NAME: Final = "servers/files.toml"
@@ -136,6 +137,7 @@ FORGERIES: Final[dict[str, Callable[[Path], object]]] = {
 
 
 @pytest.mark.parametrize("forgery", FORGERIES)
+@catches("A19")
 def test_a_table_changed_by_somebody_else_makes_nothing_count(tmp_path: Path, book: Agreed, forgery: str) -> None:
     book.write(NAME, OLD)
     book.write("policy.toml", OLD)

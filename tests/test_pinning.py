@@ -24,6 +24,7 @@ from broker.trust.store import Store
 from tests.fakes.launchers import node_environment
 from tests.protocol.stage import CATALOG
 from tests.trust.archives import wheel
+from tests.trust.attack_table import catches
 from tests.trust.bundles import bundle, manifest
 from tests.trust.mini_sigstore import MiniSigstore
 from tests.trust.signing_registries import AttestingIndex, SigningNpmRegistry
@@ -149,6 +150,7 @@ async def test_an_update_tells_a_person_how_it_was_built_otherwise(house: House,
     assert told == {code: sorted(["NEW_VERSION", code]) for code in ASKED}
 
 
+@catches("C13")
 async def test_an_update_tells_of_new_scripts_and_dependencies_and_of_going_back(
     house: House, npm: SigningNpmRegistry
 ) -> None:
@@ -185,6 +187,7 @@ async def test_an_update_whose_attestation_is_forged_is_refused(house: House, np
     assert "its provenance does not hold" in await house.refusal("npx -y server")
 
 
+@catches("C02")
 async def test_a_version_that_now_has_other_bytes_is_refused(house: House, npm: SigningNpmRegistry) -> None:
     await house.pin("npx -y server")
     npm.release("server", "1.0.0", {"description": "the same version, other bytes"}, **WHEN)

@@ -15,6 +15,7 @@ from broker.errors import ConfigError
 from broker.rollback import HeadFile
 from broker.vault import keychain
 from broker.vault.keychain import IntegrityKey, remember, remembered
+from tests.trust.attack_table import catches
 
 KEY: Final = b"k" * 32
 NAME: Final = "pins/files.toml"
@@ -66,6 +67,7 @@ def test_what_is_agreed_to_counts_after_every_restart(home: Home) -> None:
     assert home.open().seq == 3
 
 
+@catches("A20")
 def test_documents_put_back_from_a_backup_do_not_count_and_are_shown_as_drift(home: Home) -> None:
     home.agree("one")
     restore = home.back_up("config", "state/agreed")
@@ -77,6 +79,7 @@ def test_documents_put_back_from_a_backup_do_not_count_and_are_shown_as_drift(ho
     assert [str(found.path) for found in seen.drifted()] == [NAME]
 
 
+@catches("A20")
 def test_the_keychain_remembers_when_the_whole_home_is_put_back(home: Home) -> None:
     home.agree("one")
     restore = home.back_up("config", "state")

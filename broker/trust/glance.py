@@ -7,6 +7,7 @@ kept in memory alone, so that the first start after the machine's or the daemon'
 
 import hashlib
 import os
+import stat
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +17,7 @@ from broker.trust.tree import FILE, FOLDER, MAX_DEPTH, Entry, Listing, check, di
 
 LARGE: Final = 100_000_000  # bytes; a whole hash of them was seen to cost a start a fifth of a second
 MAX_HOT: Final = 16 << 20  # bytes of a server's own package hashed before its start; the largest seen had 9 MB
+_STEP: Final = 0.05  # seconds; the coarsest clock of a kernel ticks every hundredth
 _MODULES: Final = "node_modules/"
 
 
@@ -68,6 +70,23 @@ def facts_of(root: Path) -> str:
     finally:
         os.close(descriptor)
     return facts.hexdigest()
+
+
+def touched(root: Path, since: float) -> bool:
+    """Whether a file, or anything in a folder, changed after a moment (seconds since the epoch), or cannot be seen.
+
+    A little before counts as after, because file systems keep time in steps.
+    """
+    try:
+        status = os.lstat(root)
+        if status.st_ctime_ns >= (since - _STEP) * 1e9:
+            return True
+        if not stat.S_ISDIR(status.st_mode):
+            return False
+        with os.scandir(root) as scan:
+            return any(touched(Path(entry.path), since) for entry in scan)
+    except OSError:
+        return True
 
 
 def hot_set(listing: Listing, artifact: PinnedArtifact) -> list[Entry]:

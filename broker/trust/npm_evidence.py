@@ -122,6 +122,9 @@ def _attested(asked: _Asked, top: Locked, roots: Roots) -> Attestations:
 
 def _signature(keys: Any, package: Locked, asked: _Asked, signed_at: int | None, claimed: str) -> EvidenceRecord:
     answer = asked.documents.get(package.name)
+    announced = _text(_dig(answer, "versions", package.version, "dist", "integrity")).split()
+    if package.integrity not in announced and any(each.startswith("sha512-") for each in announced):
+        return EvidenceRecord("signature", "invalid", "the registry names other bytes to us than it named to npm")
     signatures = _dig(answer, "versions", package.version, "dist", "signatures")
     if signatures:
         return registry_signature(keys, _release(package), signatures, signed_at=signed_at, claimed=claimed)

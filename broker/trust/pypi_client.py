@@ -33,6 +33,7 @@ _NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?", re.IGNORECASE)
 _ABSENT = re.compile(r"(?:Because |and |: )([\w.-]+) was not found in the package registry")
 _NO_VERSION = re.compile(r"there (?:is|are) no versions? of ([\w.-]+(?:[=<>!~]=?[\w.*+!-]+)?)")
 _NO_WHEEL = re.compile(r"([\w.-]+(?:[=<>!~]=?[\w.*+!-]+)?) has no (?:usable )?wheels")
+_OTHER_NAME = re.compile(r"metadata name `([^`]*)` does not match given name `([^`]*)`")
 _OTHER_PYTHON = re.compile(
     r"Python>=?[\d.]+|requires-python|does not satisfy Python|current Python version", re.IGNORECASE
 )
@@ -164,6 +165,9 @@ class PypiClient:
                 f"{match[1][:120]!r} has no wheel for Python {python} here, and building it would run its code",
                 hint="choose another version, or another Python with --python",
             )
+        if match := _OTHER_NAME.search(complaint):
+            said = f"serves for {match[2][:120]!r} a wheel that calls itself otherwise, {match[1][:120]!a}"
+            return TrustError(f"{where} {said}", hint="do not use this version; tell the owner of the index")
         lowered = complaint.lower()
         if "certificate" in lowered or "tls" in lowered.split():
             hint = "set SSL_CERT_FILE, or the certificate in uv's and pip's configuration"

@@ -24,7 +24,7 @@ from broker.files import private_folder, read_bounded, write_private
 from broker.model import VerifiedArtifact
 from broker.pin import Pin, PinnedArtifact
 from broker.trust.garbage import LOCK, Collected, collect, locked
-from broker.trust.glance import LARGE, Glances
+from broker.trust.glance import LARGE, Glances, touched
 from broker.trust.mounts import mounts_of
 from broker.trust.pins import LAUNCHER, command
 from broker.trust.programs import check_parents, fingerprint
@@ -167,6 +167,15 @@ class Store:
         """True when the last check of a very large object was a glance: hash the whole of it beside the start."""
         return self._glances.owed(pin.artifact.tree)
 
+    async def touched(self, pin: Pin, since: float) -> bool:
+        """Whether anything the pin names changed after a moment: what was hashed then may not be what was started."""
+        artifact = pin.artifact
+        roots = [self.object(artifact.tree)] if artifact.tree else []
+        roots += [Path(path) for path, tree in artifact.folders if tree]
+        files = [Path(path) for path, _ in artifact.files]
+        look = partial(_any_touched, (*roots, *files), since)
+        return await anyio.to_thread.run_sync(look, abandon_on_cancel=True)
+
     async def verified(self, pin: Pin, *, whole: bool = False) -> VerifiedArtifact:
         """Read again everything the pin names, and the interpreter; the only maker of a `VerifiedArtifact`.
 
@@ -280,6 +289,10 @@ class Store:
                 remove_tree(folder)
             finally:
                 os.close(descriptor)
+
+
+def _any_touched(paths: tuple[Path, ...], since: float) -> bool:
+    return any(touched(path, since) for path in paths)
 
 
 def _runs(artifact: PinnedArtifact, path: str) -> bool:

@@ -17,6 +17,7 @@ from broker.trust.advisories import Advisories, Hit, Intake
 from broker.trust.advisory_refresh import refresh
 from broker.trust.osv import read_record
 from tests.trust.advisory_examples import advisory, archive, closure
+from tests.trust.attack_table import catches
 
 BAD = advisory("MAL-2026-7", "postmark-mcp", "1.0.16")
 WEAK = advisory("GHSA-aaaa", "left-pad", "1.3.0")
@@ -80,6 +81,7 @@ def fill(book: Advisories, *records: dict[str, Any]) -> None:
     intake.close()
 
 
+@catches("E13")
 def test_malware_in_a_closure_refuses_the_start_and_names_package_and_advisory(book: Advisories) -> None:
     fill(book, BAD, WEAK)
     clean = closure(("files", "1.0.0"), ("postmark-mcp", "1.0.15"), ("left-pad", "1.3.0"))
@@ -92,6 +94,7 @@ def test_malware_in_a_closure_refuses_the_start_and_names_package_and_advisory(b
     assert "bulkhead remove mail" in refused.value.hint
 
 
+@catches("E14")
 def test_what_is_known_comes_with_malware_first(book: Advisories) -> None:
     fill(book, WEAK, BAD)
     found = book.check(closure(("left-pad", "1.3.0"), ("postmark-mcp", "1.0.16")))

@@ -18,6 +18,7 @@ from broker.trust.npm_attestations import Attestations, Release, attestations, r
 from broker.trust.pep740 import provenance
 from broker.trust.sigstore_bundles import Bundles
 from broker.trust.trust_root import packaged
+from tests.trust.attack_table import catches
 from tests.trust.mini_sigstore import NOW, RETIRED, Builder, MiniSigstore, b64, integrity_of, npm_statement, utf8_string
 
 SIGSTORE: Final = MiniSigstore()
@@ -151,6 +152,7 @@ def test_one_wrong_provenance_spoils_a_true_one_beside_it() -> None:
         assert (found.provenance.state, found.publisher) == ("invalid", None)
 
 
+@catches("H08")
 def test_an_old_bundle_that_nobody_can_check_offline_says_nothing() -> None:
     old = _bent(lambda each: _first(each).pop("inclusionProof"))
     old["bundle"]["mediaType"] = "application/vnd.dev.sigstore.bundle+json;version=0.1"
@@ -207,6 +209,7 @@ def signature(*listed: object, signed_at: float | None = None, claimed: str = ""
     return registry_signature(KEYS, RELEASE, list(listed), signed_at=signed_at, claimed=claimed).state
 
 
+@catches("D13")
 def test_the_registrys_signature_holds_for_its_name_version_and_bytes_only() -> None:
     true = SIGSTORE.registry_signature(NAME, VERSION, BYTES)
     assert signature(true) == "verified"
@@ -216,6 +219,7 @@ def test_the_registrys_signature_holds_for_its_name_version_and_bytes_only() -> 
     assert signature({**true, "sig": "not base64"}) == "invalid"
 
 
+@catches("D14")
 def test_a_signature_by_an_unknown_key_is_invalid_unless_a_known_one_stands_beside_it() -> None:
     true = SIGSTORE.registry_signature(NAME, VERSION, BYTES)
     unknown = MiniSigstore().registry_signature(NAME, VERSION, BYTES)
@@ -226,6 +230,7 @@ def test_a_signature_by_an_unknown_key_is_invalid_unless_a_known_one_stands_besi
     assert signature(*[true] * 17) == "invalid"
 
 
+@catches("D15")
 def test_a_retired_keys_signature_holds_only_with_a_signed_time_before_its_end() -> None:
     old = SIGSTORE.registry_signature(NAME, VERSION, BYTES, SIGSTORE.old_registry)
     assert signature(old, signed_at=THEN) == "verified"
@@ -286,6 +291,7 @@ def test_provenance_of_a_python_file_is_invalid_with(case: str) -> None:
 # --- the roots ---
 
 
+@catches("D16")
 def test_a_forged_root_in_the_users_cache_is_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """D16: sigstore's own way to work offline would believe this file."""
     forger = MiniSigstore()

@@ -12,6 +12,7 @@ from broker.pin import EvidenceRecord, PackageRef, PinnedArtifact, Publisher
 from broker.trust.certificates import GITHUB, GITLAB
 from broker.trust.continuity import ACTIONS, compare, refusals
 from broker.trust.versions import older
+from tests.trust.attack_table import catches
 
 DAY: Final = 86400
 NOW: Final = 1_780_000_000.0
@@ -140,6 +141,14 @@ def test_a_first_pin_is_told_of_a_fresh_release_and_of_nothing_it_cannot_compare
     assert told(None, by(signed_at=int(NOW) - DAY)) == {"COOLDOWN": "consent"}
     assert told(None, records(provenance="invalid")) == {"PROV_INVALID": "block"}
     assert told(None, replace(OLD, publisher=None, released="")) == {}
+
+
+@catches("H05")
+def test_a_clock_that_was_set_back_makes_no_release_old() -> None:
+    fresh = by(signed_at=int(NOW))
+    for back in (0, DAY, 400 * DAY):
+        codes = [finding.code for finding in compare(OLD, fresh, now=NOW - back)]
+        assert codes == ["NEW_VERSION", "COOLDOWN"]
 
 
 def test_a_publisher_without_numbers_is_known_by_its_name() -> None:

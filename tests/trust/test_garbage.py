@@ -14,6 +14,7 @@ from broker.pin import PinnedArtifact
 from broker.trust import garbage
 from broker.trust.garbage import GRACE, collect, locked, trees_of
 from broker.trust.store import Store
+from tests.trust.attack_table import catches
 
 PROJECT = Path(__file__).resolve().parents[2]
 LATER = time.time() + 10 * GRACE
@@ -44,6 +45,7 @@ def test_a_dry_run_removes_nothing(store: Store) -> None:
     assert kept(store) == ([tree], [tree])
 
 
+@catches("H05")
 def test_what_was_taken_in_lately_is_spared_because_somebody_may_still_agree_to_it(store: Store) -> None:
     tree = admit(store, "fresh")
     assert collect(store.root, frozenset(), time.time()).spared == 1
@@ -87,6 +89,7 @@ def test_a_link_in_place_of_an_object_is_removed_and_not_followed(store: Store, 
     assert kept(store) == ([], [])
 
 
+@catches("H02")
 def test_while_somebody_takes_in_nothing_is_collected(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(garbage, "LOCKING", 0.1)
     with locked(store.root), locked(store.root), pytest.raises(TrustError, match="in use"):
@@ -110,6 +113,7 @@ print(len(trees))
 """
 
 
+@catches("H02", "H04")
 def test_two_processes_that_take_in_the_same_bytes_and_a_third_that_tidies_do_not_hurt_each_other(
     store: Store,
 ) -> None:

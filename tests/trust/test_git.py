@@ -26,6 +26,7 @@ from broker.trust.run import run_command
 from broker.trust.store import Store
 from tests.fakes.launchers import node_environment
 from tests.trust.archives import wheel
+from tests.trust.attack_table import catches
 from tests.trust.registries import NpmRegistry, PythonIndex
 from tests.trust.repositories import Forge
 
@@ -115,6 +116,7 @@ async def test_a_branch_is_shown_as_the_commit_it_means_and_that_commit_runs_bes
     assert pin_digest(from_text(to_text(pin))) == pin_digest(pin)
 
 
+@catches("H09")
 async def test_a_moved_tag_changes_nothing_until_the_pin_is_updated_and_then_both_commits_are_shown(shop: Shop) -> None:
     first = shop.forge.commit("o/r", FILES)
     shop.forge.tag("o/r", "v1", first)
@@ -157,6 +159,7 @@ async def test_a_whole_commit_is_fetched_even_when_no_ref_names_it_any_more(shop
     assert (pin.artifact.version, pin.launch.floating) == (commit, False)
 
 
+@catches("G10")
 async def test_a_short_commit_is_no_pin(shop: Shop) -> None:
     commit = shop.forge.commit("o/r", FILES)
     said = await shop.refusal(f"uvx --from git+https://git.test/o/r@{commit[:7]} my-server")
@@ -173,12 +176,14 @@ async def test_a_ref_that_only_ends_like_the_asked_one_is_not_it(shop: Shop) -> 
     assert "has no branch or tag" in await shop.refusal("uvx --from git+https://git.test/o/r@v1 my-server")
 
 
+@catches("H09")
 async def test_a_submodule_is_refused_by_name(shop: Shop) -> None:
     shop.forge.commit("o/r", FILES, submodule="vendor/other")
     assert "'vendor/other' is a submodule" in await shop.refusal()
 
 
 @pytest.mark.parametrize("target", ["/etc/passwd", "../../secret", "../.."])
+@catches("H09")
 async def test_a_link_out_of_the_commit_is_refused(shop: Shop, target: str) -> None:
     shop.forge.commit("o/r", FILES, links={"src/leak": target})
     assert "'src/leak' is a link" in await shop.refusal()
@@ -226,6 +231,7 @@ async def test_attributes_in_the_repository_change_no_byte_of_what_is_kept(shop:
     assert (found.folder / "README.md").read_bytes() == b"x"
 
 
+@catches("H09")
 async def test_bytes_that_git_changed_while_packing_are_told_from_the_commit(
     shop: Shop, client: GitClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -244,6 +250,7 @@ async def test_a_file_that_git_does_not_pack_is_missed(
         await client.checkout(GitAddress("https://git.test/o/r"), Meaning(commit))
 
 
+@catches("H09")
 async def test_git_speaks_nothing_but_https_and_obeys_no_configuration_of_the_user(shop: Shop, tmp_path: Path) -> None:
     shop.forge.commit("o/r", FILES)
     marker = tmp_path / "ran"

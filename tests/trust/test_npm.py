@@ -23,6 +23,7 @@ from broker.trust.run import Command, Finished, run_command
 from broker.trust.store import Store
 from tests.fakes.launchers import node_environment
 from tests.trust.archives import member, package_files, tarball
+from tests.trust.attack_table import catches
 from tests.trust.registries import NpmRegistry
 
 
@@ -76,6 +77,7 @@ async def test_a_closure_is_pinned_whole_and_is_the_same_the_next_time(shop: Sho
     assert shop.said and all(shop.registry.url in line or "packages" in line or "hashing" in line for line in shop.said)
 
 
+@catches("C14")
 async def test_a_fixed_pin_yields_the_same_tree_and_a_moved_dependency_another(shop: Shop) -> None:
     shop.registry.publish("server", "1.0.0", {"dependencies": {"lib": "^1.0.0"}})
     shop.registry.publish("lib", "1.0.0")
@@ -88,6 +90,7 @@ async def test_a_fixed_pin_yields_the_same_tree_and_a_moved_dependency_another(s
 
 
 @pytest.mark.claim("C10")
+@catches("C03", "C04")
 async def test_install_scripts_are_reported_and_never_run(shop: Shop, tmp_path: Path) -> None:
     trace = tmp_path / "it-ran"
     scripts = dict.fromkeys(("preinstall", "install", "postinstall", "prepare"), f"touch {trace}")
@@ -101,6 +104,7 @@ async def test_install_scripts_are_reported_and_never_run(shop: Shop, tmp_path: 
         assert fact in text
 
 
+@catches("C01")
 async def test_other_bytes_than_announced_are_refused(shop: Shop) -> None:
     shop.registry.publish("server", announced=b"the real ones")
     assert "served other bytes than it announced" in str(await shop.refusal())

@@ -9,7 +9,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from broker.errors import TrustError
+from broker.errors import LaunchLineError, TrustError
 from broker.model import ServerName
 from broker.pin import Pin, PinnedArtifact
 from broker.trust.launch_spec import parse
@@ -19,7 +19,8 @@ from broker.trust.pypi_package import build_tree, find_script
 from broker.trust.pypi_settings import Index, PypiSettings
 from broker.trust.resolve import resolve
 from broker.trust.store import Store
-from tests.trust.archives import wheel
+from tests.trust.archives import tarball, wheel
+from tests.trust.attack_table import catches
 from tests.trust.registries import PythonIndex
 
 HELLO = {"server/__init__.py": "import sys\n\ndef main():\n    print('hello', *sys.argv, sys.path[-1])\n    return 7\n"}
@@ -66,6 +67,7 @@ def shop(store: Store, python_index: PythonIndex, tmp_path: Path) -> Shop:
     return Shop(store, python_index, tmp_path / "user")
 
 
+@catches("F01")
 async def test_a_closure_is_pinned_whole_starts_from_the_store_and_is_the_same_the_next_time(shop: Shop) -> None:
     shop.index.publish("lib", "2.0", wheel("lib", "2.0", {"lib.py": "X = {'a', 'b', 'c'}"}))
     pin = await shop.pin("uvx --with lib server a --b")
@@ -81,6 +83,7 @@ async def test_a_closure_is_pinned_whole_starts_from_the_store_and_is_the_same_t
     await shop.store.verified(pin)
 
 
+@catches("F08")
 async def test_modules_in_the_users_way_shadow_nothing(shop: Shop) -> None:
     pin = await shop.pin()
     for name in ("server.py", "sys.py", "sitecustomize.py", "usercustomize.py"):
@@ -89,6 +92,7 @@ async def test_modules_in_the_users_way_shadow_nothing(shop: Shop) -> None:
     assert done[0] == 7 and "evil" not in done[1]
 
 
+@catches("F04")
 async def test_code_that_wants_to_run_at_every_start_does_not_and_is_reported(shop: Shop) -> None:
     files = {**HELLO, "hook.pth": "import os; print('evil')"}
     shop.index.publish("server", "1.1.0", wheel("server", "1.1.0", files, scripts=MAIN))
@@ -97,6 +101,7 @@ async def test_code_that_wants_to_run_at_every_start_does_not_and_is_reported(sh
     assert "evil" not in (await shop.started(pin))[1]
 
 
+@catches("F02")
 async def test_other_bytes_than_resolved_are_refused(shop: Shop) -> None:
     shop.index.swap("server", wheel("server", "1.0.0", {"server/__init__.py": "evil"}, scripts=MAIN))
     assert "served other bytes than it announced" in str(await shop.refusal())
@@ -109,9 +114,47 @@ async def test_a_package_or_version_that_does_not_exist_is_named(shop: Shop) -> 
     assert "has no version 'server==9'" in str(await shop.refusal("uvx server@9"))
 
 
-async def test_a_package_without_wheels_is_refused_because_building_runs_its_code(shop: Shop) -> None:
-    shop.index.publish("source", "1.0", b"not looked into", file="source-1.0.tar.gz")
+@catches("F03")
+async def test_a_package_without_wheels_is_refused_because_building_runs_its_code(shop: Shop, tmp_path: Path) -> None:
+    trace = tmp_path / "it-ran"
+    about = "Metadata-Version: 2.1\nName: source\nVersion: 1.0\n"
+    files = {"setup.py": f"open({str(trace)!r}, 'w')", "PKG-INFO": about}
+    shop.index.publish("source", "1.0", tarball(files, top="source-1.0"), file="source-1.0.tar.gz")
     assert "has no wheel" in str(await shop.refusal("uvx source==1.0"))
+    assert not trace.exists()
+
+
+WHEELS: Mapping[str, tuple[Mapping[str, bytes], str]] = {
+    "F05 brings a file of another package": (
+        {"server": wheel("server", "2.0.0", HELLO, scripts=MAIN),
+         "lib": wheel("lib", "2.0.0", {"server/__init__.py": "evil"})}, "'site/server/__init__.py' comes twice"),
+    "F06 calls itself otherwise": (
+        {"server": wheel("server", "2.0.0", HELLO, scripts=MAIN, metadata_name="other")}, "calls itself otherwise"),
+    "F07 hides code in the name of its program": (
+        {"server": wheel("server", "2.0.0", HELLO, scripts={"server": "server:main;import os"})}, "no function of a"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", WHEELS)
+async def test_a_resolved_wheel_is_refused_that(case: str, shop: Shop) -> None:
+    wheels, reason = WHEELS[case]
+    for name, data in wheels.items():
+        shop.index.publish(name, "2.0.0", data)
+    beside = "".join(f"--with {name} " for name in wheels if name != "server")
+    assert reason in str(await shop.refusal(f"uvx {beside}server"))
+
+
+@catches("F11")
+async def test_the_first_index_that_has_a_name_is_the_only_one_that_supplies_it(shop: Shop) -> None:
+    """The same name with a higher version in a second, public place is how names of a company are taken over."""
+    with PythonIndex() as public:
+        public.publish("server", "99.0", wheel("server", "99.0", {"server/__init__.py": "evil"}, scripts=MAIN))
+        both = {"UV_INDEX": f"{shop.index.url}/simple", "UV_DEFAULT_INDEX": f"{public.url}/simple"}
+        pin = await shop.pin(**both)
+        assert pin.artifact.version == "1.0.0"
+        assert not [path for path in public.asked if path.startswith("/files")]  # pip may look, by a hash it has
+    with pytest.raises(LaunchLineError, match="--extra-index-url"):
+        await shop.pin("uvx --extra-index-url https://evil.test/simple server")
 
 
 async def test_a_package_for_another_python_is_refused(shop: Shop) -> None:
@@ -184,6 +227,7 @@ async def test_a_configuration_that_cannot_be_read_is_named(shop: Shop) -> None:
     ["server:main; import os", "server:main()", "server", "server:__import__('os').system", "server-x:main", ":main",
      "server:main\nimport os", "os:system('x')#", "server:2x"],
 )  # fmt: skip
+@catches("F07")
 def test_an_entry_point_that_is_more_than_a_function_of_a_module_is_refused(target: str) -> None:
     assert find_script({"server": {"server": "a.b:c.d"}}, ["server"], None) == ("server", ("a.b", "c.d"))
     with pytest.raises(TrustError, match="no function of a module"):

@@ -26,6 +26,7 @@ from broker.trust.run import run_command
 from broker.trust.sigstore_bundles import Bundles
 from broker.trust.trust_root import packaged
 from tests.fakes.launchers import node_environment
+from tests.trust.attack_table import catches
 from tests.trust.mini_sigstore import integrity_of
 
 pytestmark = pytest.mark.registry
@@ -66,6 +67,7 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("file", FILES)
 @pytest.mark.usefixtures("offline")
+@catches("D17")
 def test_real_provenance_of_a_python_file_holds_for_its_bytes_and_for_no_others(file: str, assets: Path) -> None:
     bundles = Bundles(packaged().sigstore)
     sha256 = hashlib.sha256((assets / file).read_bytes()).hexdigest()
@@ -84,6 +86,7 @@ def test_real_provenance_of_a_python_file_holds_for_its_bytes_and_for_no_others(
     assert provenance(bundles, file, sha256, document)[0].state == "invalid"
 
 
+@catches("D17")
 async def test_a_real_npm_package_is_verified_or_its_registry_cannot_say(tmp_path: Path) -> None:
     """A mirror may leave out what the registry signed; nobody may change it."""
     environment = node_environment()

@@ -16,6 +16,7 @@ from broker.model import Mount, ServerName
 from broker.pin import Interpreter, LaunchRequest, Pin, PinnedArtifact
 from broker.trust.store import Store, Stored
 from broker.trust.tree import sha256_of
+from tests.trust.attack_table import catches
 
 PACKAGE = Path("/opt/bulkhead/package")
 PROJECT = Path(__file__).resolve().parents[2]
@@ -58,6 +59,7 @@ def pin(store: Store, interpreter: Path) -> Pin:
     return pin_of(admit(store), interpreter)
 
 
+@catches("A00")
 async def test_an_untouched_object_is_verified_and_says_how_to_start_it(
     store: Store, pin: Pin, interpreter: Path
 ) -> None:
@@ -100,6 +102,7 @@ def test_any_difference_makes_another_hash(store: Store, change: Callable[[Path]
 
 
 @pytest.mark.claim("C12")
+@catches("A02")
 async def test_a_changed_byte_in_the_store_refuses_the_launch_and_names_the_file(store: Store, pin: Pin) -> None:
     path = store.object(pin.artifact.tree) / "dist/index.js"
     before = path.stat()
@@ -152,20 +155,21 @@ def also_named(path: Path) -> None:
 
 
 TAMPERED: dict[str, tuple[str, Callable[[Path], None], str]] = {
-    "content": ("dist/index.js", rewrite, "dist/index.js was changed"),
-    "an extra file": ("dist", lambda path: (path / "extra.js").touch(0o444), "dist/extra.js was added"),
-    "an extra empty folder": ("dist", lambda path: (path / "node_modules").mkdir(0o555), "dist/node_modules was added"),
-    "a deleted file": ("dist/index.js", Path.unlink, "dist/index.js is missing"),
+    "A01 other content": ("dist/index.js", rewrite, "dist/index.js was changed"),
+    "A03 an extra file": ("dist", lambda path: (path / "extra.js").touch(0o444), "dist/extra.js was added"),
+    "A04 an extra empty folder": (
+        "dist", lambda path: (path / "node_modules").mkdir(0o555), "dist/node_modules was added"),
+    "A05 a deleted file": ("dist/index.js", Path.unlink, "dist/index.js is missing"),
     "a deleted folder": ("dist/deep", shutil.rmtree, "dist/deep is missing"),
-    "a link for a file": ("dist/index.js", as_link, "dist/index.js was replaced"),
-    "a link for a folder": ("dist/deep", as_link, "dist/deep was replaced"),
-    "a FIFO for a file": ("dist/index.js", as_fifo, "dist/index.js is no longer a plain file"),
+    "A06 a link for a file": ("dist/index.js", as_link, "dist/index.js was replaced"),
+    "A07 a link for a folder": ("dist/deep", as_link, "dist/deep was replaced"),
+    "A13 a FIFO for a file": ("dist/index.js", as_fifo, "dist/index.js is no longer a plain file"),
     "a folder for a file": ("run", as_folder, "run is no longer a plain file"),
-    "a second name": ("dist/index.js", also_named, "dist/index.js changed its mode, owner or number of names"),
-    "a writable file": ("dist/index.js", lambda path: path.chmod(0o644), "dist/index.js changed its mode"),
-    "a setuid bit": ("run", lambda path: path.chmod(0o4555), "run changed its mode"),
-    "an executable bit": ("dist/index.js", lambda path: path.chmod(0o555), "dist/index.js changed its mode"),
-    "another case": ("dist/index.js", by_another_case, "dist/Index.js was added"),
+    "A08 a second name": ("dist/index.js", also_named, "dist/index.js changed its mode, owner or number of names"),
+    "A09 a writable file": ("dist/index.js", lambda path: path.chmod(0o644), "dist/index.js changed its mode"),
+    "A12 a setuid bit": ("run", lambda path: path.chmod(0o4555), "run changed its mode"),
+    "A11 an executable bit": ("dist/index.js", lambda path: path.chmod(0o555), "dist/index.js changed its mode"),
+    "A14 another case": ("dist/index.js", by_another_case, "dist/Index.js was added"),
     "a name that fakes a screen": ("dist", lambda path: (path / "a\x1b[2J").touch(0o444), r"dist/a\x1b[2J was added"),
 }  # fmt: skip
 
@@ -187,12 +191,28 @@ async def test_the_launch_is_refused_after(case: str, store: Store, pin: Pin) ->
     assert reason in str(refused.value)
 
 
+@catches("A10")
 async def test_a_folder_that_became_writable_refuses_the_launch(store: Store, pin: Pin) -> None:
     (store.object(pin.artifact.tree) / "dist/deep").chmod(0o755)
     with pytest.raises(TrustError, match="dist/deep is no longer read-only"):
         await store.verified(pin)
 
 
+@catches("A15")
+async def test_what_belongs_to_somebody_else_refuses_the_launch(
+    store: Store, pin: Pin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = os.getuid()
+    if owner == 0:  # only root can give a single file away
+        os.chown(store.object(pin.artifact.tree) / "dist/index.js", 65534, 65534)
+        with pytest.raises(TrustError, match=r"dist/index\.js changed its mode, owner"):
+            await store.verified(pin)
+    monkeypatch.setattr("os.getuid", lambda: owner + 1)
+    with pytest.raises(TrustError, match="the top folder is no longer read-only, or belongs to somebody else"):
+        await store.verified(pin)
+
+
+@catches("A17")
 async def test_an_object_that_was_swapped_for_a_link_is_refused(store: Store, pin: Pin, tmp_path: Path) -> None:
     path = store.object(pin.artifact.tree)
     path.chmod(0o755)
@@ -203,6 +223,7 @@ async def test_an_object_that_was_swapped_for_a_link_is_refused(store: Store, pi
         await store.verified(pin)
 
 
+@catches("A18")
 async def test_a_list_of_files_changed_to_match_changed_files_no_longer_has_the_agreed_hash(
     store: Store, pin: Pin
 ) -> None:
@@ -293,6 +314,7 @@ FULL = """
 """
 
 
+@catches("H03")
 def test_a_full_disk_is_said_and_leaves_nothing_half_made(tmp_path: Path) -> None:
     command = ["unshare", "--map-root-user", "--user", "--mount"]
     if shutil.which("unshare") is None or subprocess.run([*command, "true"], capture_output=True).returncode:

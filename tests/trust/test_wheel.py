@@ -12,6 +12,7 @@ from broker.errors import TrustError
 from broker.trust.members import Unpacking
 from broker.trust.wheel import Wheel, unpack_wheel
 from tests.trust.archives import wheel
+from tests.trust.attack_table import catches
 
 Change = Callable[[zipfile.ZipFile], None]
 
@@ -51,10 +52,10 @@ def twice(archive: zipfile.ZipFile) -> None:
 
 
 ADDED: dict[str, tuple[Change, str]] = {
-    "climbs": (lambda archive: archive.writestr("../evil.py", "x"), "not in its RECORD"),
-    "is not in RECORD": (lambda archive: archive.writestr("pkg/evil.py", "x"), "not in its RECORD"),
-    "is a link": (link, "link or special file"),
-    "comes twice": (twice, "two files of one name"),
+    "B20 climbs": (lambda archive: archive.writestr("../evil.py", "x"), "not in its RECORD"),
+    "B21 is not in RECORD": (lambda archive: archive.writestr("pkg/evil.py", "x"), "not in its RECORD"),
+    "B25 is a link": (link, "link or special file"),
+    "B24 comes twice": (twice, "two files of one name"),
     "is a second RECORD": (lambda archive: archive.writestr("x-1.dist-info/RECORD", ""), "exactly one RECORD"),
 }
 
@@ -80,6 +81,7 @@ def test_a_wheel_is_refused_with_a_file_that(case: str, tmp_path: Path) -> None:
         ("pkg-1.0.data/elsewhere/x.py", "no place in a wheel"),
     ],
 )
+@catches("B20")
 def test_a_wheel_is_refused_with_a_recorded_file_named(name: str, reason: str, tmp_path: Path) -> None:
     with pytest.raises(TrustError, match=reason):
         unpack(wheel("pkg", "1.0", {"pkg/__init__.py": "", name: "x"}), tmp_path)
@@ -106,6 +108,7 @@ def missing(record: dict[str, str]) -> None:
     ("change", "reason"),
     [(wrong, "differs from its RECORD"), (weak, "weak hash"), (empty, "not in its RECORD"), (missing, "missing file")],
 )
+@catches("B22", "B23")
 def test_a_wheel_is_refused_when_its_record_is(
     change: Callable[[dict[str, str]], None], reason: str, tmp_path: Path
 ) -> None:
@@ -113,6 +116,7 @@ def test_a_wheel_is_refused_when_its_record_is(
         unpack(wheel("pkg", "1.0", {"pkg/__init__.py": ""}, change_record=change), tmp_path)
 
 
+@catches("B26")
 def test_a_bomb_in_a_wheel_is_refused_before_it_unpacks(tmp_path: Path) -> None:
     with pytest.raises(TrustError, match="far more than a package needs"):
         unpack(wheel("pkg", "1.0", {"pkg/zeros": bytes(64 << 20)}), tmp_path)
