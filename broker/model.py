@@ -101,16 +101,25 @@ class Question:
     detail: str = ""
 
 
+State: TypeAlias = Literal["none", "session", "server"]
+"""What a server keeps: nothing, a folder for each session of a client, or one for all its links, one at a time."""
+
+
 @dataclass(frozen=True, slots=True)
 class Grants:
     """Folders and files of the user a server may see, and hosts it may reach.
 
     Paths are real and absolute, no links in them; hosts are written as `sandbox.hosts.parse_rule` reads them.
+    `limits` is how much of the machine it may use, `state` what it may keep from run to run; what is not `boxed` runs
+    outside of every sandbox.
     """
 
     read: tuple[Path, ...] = ()
     write: tuple[Path, ...] = ()
     hosts: tuple[str, ...] = ()
+    limits: "Limits" = field(default_factory=lambda: Limits())
+    state: State = "none"
+    boxed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +177,8 @@ class SandboxSpec:
     mounts: tuple[Mount, ...]
     limits: Limits
     unix_sockets: bool = False
+    state: Path | None = None
+    boxed: bool = True
     hosts: tuple[str, ...] = ()
 
 

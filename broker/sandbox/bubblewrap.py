@@ -17,9 +17,11 @@ from typing import Final
 from broker.errors import SandboxError
 from broker.model import Limits, Mount, SandboxSpec
 from broker.sandbox import seccomp
+from broker.sandbox.hosts import PROXY_PORT
 from broker.sandbox.kernel import memory_file, open_without_links
 from broker.sandbox.plan import HOME
 from broker.sandbox.protect import guards_of
+from broker.sandbox.state import give
 
 # What each number means to the program bwrap is; mounts follow after them.
 GATE, ARGUMENTS, INFO, FILTER = 3, 4, 5, 6
@@ -28,6 +30,19 @@ MAX_DESCRIPTORS: Final = 240  # one message carries 253 (SCM_MAX_FD); the superv
 GATE_SCRIPT: Final = f'echo r >&{GATE}; read _ <&{GATE} || exit 125; exec {GATE}<&-; exec "$@"'
 """Runs inside, after bwrap armed its parent-death signal: says it is there, waits for a line, becomes the server.
 End of file means that the daemon is gone: then the server never starts."""
+LISTENER_SCRIPT: Final = f"""
+import os, socket, sys
+proxy = socket.socket()
+proxy.bind(("127.0.0.1", {PROXY_PORT}))
+proxy.listen(64)
+names = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+names.bind(("127.0.0.1", 0))
+with socket.socket(fileno=os.dup({GATE})) as gate:
+    socket.send_fds(gate, [b"l"], [proxy.fileno(), names.fileno()])
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+"""Runs inside before the gate where nobody may enter a network from outside: makes the proxy's listener there and hands
+it to the daemon through the gate.  Ports of the web and of names are not for us then, so nothing else is captured."""
 AS_ROOT_SCRIPT: Final = f'chown "$1:$1" {HOME} && shift && exec "$@"'
 
 NAMESPACES_OF_USER: Final = ("--unshare-all", "--unshare-user", "--disable-userns", "--cap-drop", "ALL")
@@ -80,6 +95,9 @@ class Command:
     descriptors: tuple[int, ...]
     rlimits: tuple[tuple[int, int], ...]
     warnings: tuple[str, ...] = ()
+    cwd: str = "/"
+    landlock: tuple[int, ...] | None = None
+    """For a program behind Landlock: what it may do below each path, the descriptors after the gate and the filter."""
 
     def close(self) -> None:
         for descriptor in self.descriptors:
@@ -115,8 +133,12 @@ class _Options:
         return str(len(self.descriptors) - 1)
 
 
-def command(spec: SandboxSpec, bwrap: Path, identity: Identity, ends: Ends) -> Command:
+def command(
+    spec: SandboxSpec, bwrap: Path, identity: Identity, ends: Ends, listener: Path | None = None
+) -> Command:
     """The command that starts `spec`; takes `ends` over, also when it fails.
+
+    `listener` is the Python that makes its listener from inside, where that is the only way.
 
     Raises:
         SandboxError: something to be mounted is not there, is behind a link, or would be unreadable inside.
@@ -132,6 +154,7 @@ def command(spec: SandboxSpec, bwrap: Path, identity: Identity, ends: Ends) -> C
         options.add("--info-fd", str(INFO))
         _walls(options, identity)
         _system(options, spec.limits)
+        _home(options, spec, identity)
         _written_files(options, identity, PATIENCE if spec.hosts else NO_PATIENCE)
         warnings = _mounts(options, spec, identity)
         options.add("--remount-ro", "/", "--chdir", str(spec.cwd))
@@ -142,13 +165,15 @@ def command(spec: SandboxSpec, bwrap: Path, identity: Identity, ends: Ends) -> C
             os.close(descriptor)
         raise
     inside = ("/bin/sh", "-c", GATE_SCRIPT, "gate", *spec.argv)
+    if listener is not None and spec.hosts:
+        inside = (str(listener), "-I", "-S", "-c", LISTENER_SCRIPT, *inside)
     if identity.setpriv is not None:
         inside = ("/bin/sh", "-c", AS_ROOT_SCRIPT, "prepare", str(identity.uid), *_drop(identity), *inside)
     return Command(
         argv=(str(bwrap), "--args", str(ARGUMENTS), "--", *inside),
         env=spec.env,
         descriptors=tuple(options.descriptors),
-        rlimits=_rlimits(spec.limits, early_processes=identity.setpriv is not None),
+        rlimits=rlimits_of(spec.limits, early_processes=identity.setpriv is not None),
         warnings=warnings,
     )
 
@@ -199,8 +224,17 @@ def _system(options: _Options, limits: Limits) -> None:
     for name in ETC:
         options.add_parents(Path("/etc", name))
         options.add("--ro-bind-try", f"/etc/{name}", f"/etc/{name}")
+
+
+def _home(options: _Options, spec: SandboxSpec, identity: Identity) -> None:
+    """Empty and in memory, or what the server keeps."""
     options.add_parents(HOME)
-    options.add("--perms", "0700", "--size", str(limits.home_size), "--tmpfs", str(HOME))
+    if spec.state is None:
+        options.add("--perms", "0700", "--size", str(spec.limits.home_size), "--tmpfs", str(HOME))
+        return
+    if identity.setpriv is not None:
+        give(spec.state, identity.uid)
+    options.add("--bind-fd", options.place(_opened(spec, Mount(spec.state, HOME, writable=True))), str(HOME))
 
 
 def _written_files(options: _Options, identity: Identity, patience: str) -> None:
@@ -281,7 +315,7 @@ def _drop(identity: Identity) -> tuple[str, ...]:
     )
 
 
-def _rlimits(limits: Limits, *, early_processes: bool) -> tuple[tuple[int, int], ...]:
+def rlimits_of(limits: Limits, *, early_processes: bool) -> tuple[tuple[int, int], ...]:
     """Limits to set before bwrap starts.
 
     The number of processes is counted per user namespace.  Set before bwrap makes its own, it would count everything

@@ -5,38 +5,45 @@ nothing behind.
 """
 
 import asyncio
-import contextlib
 import itertools
-import json
 import os
 import resource
-import socket
-import struct
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Final
 
 from broker.config import Waits
 from broker.errors import SandboxError
-from broker.model import Fact, SandboxSpec, ServerName
+from broker.model import Fact, SandboxSpec
 from broker.sandbox import bubblewrap
-from broker.sandbox.bubblewrap import Command, Ends
+from broker.sandbox.bubblewrap import Command, Ends, Identity
 from broker.sandbox.egress.outside import real_outside
 from broker.sandbox.egress.service import Egress
 from broker.sandbox.egress.way import Outside, Way
 from broker.sandbox.hosts import HostRules
-from broker.sandbox.process import Instance, Streams, Tree
-from broker.sandbox.supervisor import Started, Supervisor, or_discard, readable
+from broker.sandbox.plan import plan_probe
+from broker.sandbox.process import Instance, Tree
+from broker.sandbox.supervisor import Started, Supervisor, or_discard
 from broker.sandbox.sweep import sweep
-from broker.sandbox.tiers import Tier
+from broker.sandbox.tiers import Tier, from_inside
+from broker.sandbox.unboxed import behind_landlock, with_nothing_around
 from broker.sandbox.watch import Watch
+from broker.sandbox.wires import Wires
 
-MAX_INFO: Final = 4096  # bwrap writes a few numbers
-SHOWN_COMPLAINT: Final = 400
-CREDENTIALS: Final = struct.Struct("3i")
+PROBE_HOST: Final = "host.invalid"
+BOX: Final = "bulkhead-box-"
 FILTERED: Final = b"\nSeccomp:\t2\n"
 ARMED_LIMIT: Final = 5.0
 ARMED_PAUSE: Final = 0.001
 SWEEP_PAUSES: Final = (0.0, 0.05, 0.5)
+
+
+class NetworkError(SandboxError):
+    """A sandbox was built, and its network cannot be entered from outside."""
 
 
 class Launcher:
@@ -56,8 +63,29 @@ class Launcher:
     def tier(self) -> Tier:
         return self._tier
 
-    async def spawn(self, spec: SandboxSpec, record: Callable[[Fact], None] | None = None) -> Instance:
-        """Start the server of `spec` and return once it has been let go.
+    async def settle(self) -> Tier:
+        """Try how a sandbox gets its network, which decides the tier that is in force from now on."""
+        if self._tier.name in ("none", "B"):
+            return self._tier
+        probe = replace(plan_probe(("/bin/true",)), hosts=(PROBE_HOST,))
+        try:
+            await (await self.spawn(probe, lambda _: None)).stop()
+        except NetworkError as cause:
+            self._tier = from_inside(self._tier, str(cause.__cause__))
+        return self._tier
+
+    def identity(self) -> Identity:
+        """Who the next sandbox will be to the kernel: as root, another user each time.
+
+        Raises:
+            MachineError: this machine cannot build a sandbox.
+        """
+        return self._tier.require().identity(next(self._uids))
+
+    async def spawn(
+        self, spec: SandboxSpec, record: Callable[[Fact], None] | None = None, identity: Identity | None = None
+    ) -> Instance:
+        """Start the server of `spec` and return once it has been let go.  `identity` was asked for before.
 
         `record` takes what it does on the network: it is called before that happens, and prevents it by raising.
         A server with hosts is not started without it.
@@ -66,16 +94,17 @@ class Launcher:
             MachineError: this machine cannot build a sandbox.
             SandboxError: this one could not be built; with what bwrap said.
         """
-        tier = self._tier.require()
+        if identity is None:
+            identity = self.identity() if spec.boxed else Identity(os.getuid(), os.getgid())
         egress = None
-        if spec.hosts:
+        if spec.hosts and spec.boxed and self._tier.name != "B":
             if record is None:
                 raise SandboxError(f"{spec.server} has a network, and nobody keeps its receipts")
             egress = Egress(Way(spec.server, HostRules.of(spec.hosts), self._outside, record))
-        wires = _Wires()
+        wires = Wires()
         try:
             async with asyncio.timeout(self._waits.launch):
-                return await self._build(spec, tier, wires, egress, record)
+                return await self._build(spec, identity, wires, egress, record)
         except TimeoutError as cause:
             limit = f"{self._waits.launch:.0f} seconds"
             raise SandboxError(f"the sandbox of {spec.server} was not ready within {limit}") from cause
@@ -87,35 +116,57 @@ class Launcher:
     async def _build(
         self,
         spec: SandboxSpec,
-        tier: Tier,
-        wires: "_Wires",
+        identity: Identity,
+        wires: Wires,
         egress: Egress | None,
         record: Callable[[Fact], None] | None,
     ) -> Instance:
-        identity = tier.identity(next(self._uids))
-        # In a thread: a granted folder may lie on a network that hangs.
-        composing = asyncio.to_thread(bubblewrap.command, spec, tier.bwrap, identity, wires.hand_over())
-        command = await or_discard(composing, Command.close)
-        started = await self._supervisor.spawn(command)
+        tier = self._tier
+        walled = spec.boxed and tier.name != "B"
+        box = None if spec.boxed == walled else Path(await asyncio.to_thread(tempfile.mkdtemp, prefix=BOX))
         try:
-            tree, watch = await self._at_the_gate(
-                spec, started, wires, egress, limit_processes=identity.setpriv is None
-            )
+            # In a thread: a granted folder may lie on a network that hangs.
+            composing = asyncio.to_thread(_command, spec, tier, identity, wires.hand_over(), box)
+            command = await or_discard(composing, Command.close)
+            started = await self._supervisor.spawn(command)
+            try:
+                limited = walled and identity.setpriv is None
+                tree, watch = await self._at_the_gate(
+                    spec, started, wires, egress, limit_processes=limited, walled=walled, kept=spec.state or box
+                )
+            except BaseException:
+                started.discard()
+                raise
         except BaseException:
-            started.discard()
             if egress is not None:
                 egress.close()
+            if box is not None:
+                shutil.rmtree(box, ignore_errors=True)
             raise
-        streams = wires.take_streams()
-        return Instance(
-            spec.server, tier.name, tree, streams, self._waits, command.warnings, egress, spec.limits, watch, record
+        streams, name = wires.take_streams(), tier.name if spec.boxed else "off"
+        instance = Instance(
+            spec.server, name, tree, streams, self._waits, command.warnings, egress, spec.limits, watch, record
         )
+        if box is not None:
+            instance.at_end(partial(shutil.rmtree, box, ignore_errors=True))
+        return instance
 
     async def _at_the_gate(
-        self, spec: SandboxSpec, started: Started, wires: "_Wires", egress: Egress | None, *, limit_processes: bool
+        self,
+        spec: SandboxSpec,
+        started: Started,
+        wires: Wires,
+        egress: Egress | None,
+        *,
+        limit_processes: bool,
+        walled: bool,
+        kept: Path | None,
     ) -> tuple[Tree, Watch]:
-        first_pid = await wires.first_process(spec.server)
+        first_pid = await wires.first_process(spec.server) if walled else 0
+        made_inside = egress is not None and self._tier.listener is not None
+        listeners = await wires.listeners(spec.server) if made_inside else ()
         server_pid = await wires.server_process(spec.server)
+        first_pid = first_pid or server_pid
         first = server = -1
         watch: Watch | None = None
         try:
@@ -125,10 +176,13 @@ class Launcher:
                 hard = resource.prlimit(server_pid, resource.RLIMIT_NPROC)[1]
                 most = spec.limits.processes if hard == resource.RLIM_INFINITY else min(spec.limits.processes, hard)
                 resource.prlimit(server_pid, resource.RLIMIT_NPROC, (most, most))
-            await _armed(first_pid)
-            if egress is not None:
+            if walled:
+                await _armed(first_pid)
+            if egress is not None and made_inside:
+                await egress.open(listeners)
+            elif egress is not None:
                 await self._open_ways_out(spec, first_pid, egress)
-            watch = Watch(spec.server, first_pid, spec.limits)
+            watch = Watch(spec.server, first_pid, spec.limits, kept, walled=walled)
             wires.let_go()  # fails if the gate is gone; so both were alive when their descriptors were opened
         except BaseException as cause:
             if watch is not None:
@@ -147,11 +201,20 @@ class Launcher:
         try:
             listeners = await self._supervisor.listen(namespace, HostRules.of(spec.hosts).ports)
         except SandboxError as cause:
-            raise SandboxError(
+            raise NetworkError(
                 f"the network of {spec.server} cannot be filtered here, so it was not started: {cause}",
                 hint=f"bulkhead doctor says why; without hosts, {spec.server} starts without a network",
             ) from cause
         await egress.open(listeners)
+
+
+def _command(spec: SandboxSpec, tier: Tier, identity: Identity, ends: Ends, box: Path | None) -> Command:
+    """The command of this tier; takes `ends` over, also when it fails."""
+    if not spec.boxed:
+        return with_nothing_around(spec, ends, Path.home())
+    if box is not None:
+        return behind_landlock(spec, ends, box)
+    return bubblewrap.command(spec, tier.bwrap, identity, ends, tier.listener)
 
 
 async def _sweep_up() -> None:
@@ -162,89 +225,6 @@ async def _sweep_up() -> None:
     for pause in SWEEP_PAUSES:
         await asyncio.sleep(pause)
         await asyncio.to_thread(sweep)
-
-
-class _Wires:
-    """Everything between the daemon and one sandbox until it runs."""
-
-    def __init__(self) -> None:
-        opened: list[int] = []
-        try:
-            for _ in range(4):
-                opened += os.pipe2(os.O_CLOEXEC)
-            self._gate, gate = socket.socketpair()
-        except OSError as cause:
-            for descriptor in opened:
-                os.close(descriptor)
-            raise SandboxError(f"no sandbox can be started: {cause.strerror}", hint="close some sessions") from cause
-        stdin, stdin_ours, stdout_ours, stdout, stderr_ours, stderr, self._info, info = opened
-        self._theirs: Ends | None = Ends(stdin, stdout, stderr, gate.detach(), info)
-        self._streams: Streams | None = Streams(stdin_ours, stdout_ours, stderr_ours)
-        self._gate.setblocking(False)
-        # The kernel then says, in our own numbers, which process speaks at the gate: the one that becomes the server.
-        self._gate.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-        for descriptor in (stdin_ours, stdout_ours, stderr_ours, self._info):
-            os.set_blocking(descriptor, False)
-
-    def hand_over(self) -> Ends:
-        ends, self._theirs = self._theirs, None
-        assert ends is not None
-        return ends
-
-    def take_streams(self) -> Streams:
-        streams, self._streams = self._streams, None
-        assert streams is not None
-        return streams
-
-    def let_go(self) -> None:
-        self._gate.send(b"\n")
-
-    async def first_process(self, server: ServerName) -> int:
-        """Process 1 of the sandbox, in our numbers, as bwrap reports it."""
-        told = b""
-        while b"}" not in told:
-            await readable(self._info, None)
-            part = os.read(self._info, MAX_INFO)
-            told += part
-            if not part or len(told) > MAX_INFO:
-                raise self.failure(server)
-        return int(json.loads(told)["child-pid"])
-
-    async def server_process(self, server: ServerName) -> int:
-        """The process that waits at the gate."""
-        await readable(self._gate.fileno(), None)
-        said, ancillary, _, _ = self._gate.recvmsg(16, socket.CMSG_SPACE(CREDENTIALS.size))
-        for level, kind, data in ancillary:
-            if said and (level, kind) == (socket.SOL_SOCKET, socket.SCM_CREDENTIALS):
-                pid, _, _ = CREDENTIALS.unpack(data[: CREDENTIALS.size])
-                if pid > 0:
-                    return int(pid)
-        raise self.failure(server)
-
-    def failure(self, server: ServerName) -> SandboxError:
-        """What bwrap, setpriv or the gate wrote before giving up; never a server's words, for none has run."""
-        said = b""
-        if self._streams is not None:
-            with contextlib.suppress(BlockingIOError):
-                said = os.read(self._streams.stderr, 4 * SHOWN_COMPLAINT)
-        text = " ".join("".join(c if c.isprintable() else " " for c in said.decode(errors="replace")).split())
-        return SandboxError(
-            f"the sandbox of {server} could not be built: {text[:SHOWN_COMPLAINT] or 'bwrap ended without a word'}",
-            hint="bulkhead doctor shows what this machine can enforce",
-        )
-
-    def close(self) -> None:
-        self._gate.close()
-        theirs, self._theirs = self._theirs, None
-        streams, self._streams = self._streams, None
-        if streams is not None:
-            streams.close()
-        if theirs is not None:
-            for descriptor in (theirs.stdin, theirs.stdout, theirs.stderr, theirs.gate, theirs.info):
-                os.close(descriptor)
-        info, self._info = self._info, -1
-        if info >= 0:
-            os.close(info)
 
 
 async def _armed(first_pid: int) -> None:

@@ -89,8 +89,9 @@ def plan(
     protected: Sequence[Path],
     realpath: Callable[[Path], Path],
     cwd: Path = HOME,
+    state: Path | None = None,
 ) -> SandboxSpec:
-    """Compose the sandbox of one server.
+    """Compose the sandbox of one server.  `state` is the folder it keeps, its home from then on.
 
     `env` is the user's own environment for this server (and `TZ`); `home` the user's home; `protected` Bulkhead's own
     folders, client configurations and whatever else no server may be granted.  Names in `OURS_TO_SET` keep our value.
@@ -120,6 +121,8 @@ def plan(
         cwd=cwd,
         mounts=tuple(sorted((*code, *granted.values()), key=_outer_first)),
         limits=limits,
+        state=state,
+        boxed=grants.boxed,
         hosts=rules.texts,
     )
 

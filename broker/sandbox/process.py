@@ -75,6 +75,7 @@ class Instance:
         self._waits = waits
         self._egress = egress
         self._limits = limits
+        self._at_end: list[Callable[[], None]] = []
         self._watch = watch
         self._record: Callable[[Fact], None] = record or (lambda _: None)
         self.ending = ""
@@ -104,6 +105,10 @@ class Instance:
     @property
     def alive(self) -> bool:
         return not self._ended.done()
+
+    def at_end(self, work: Callable[[], None]) -> None:
+        """Have `stop` do `work`, in a thread, once the tree is gone."""
+        self._at_end.append(work)
 
     def take_streams(self) -> Streams:
         """Hand the three descriptors over.  Close stdin before `stop`: that is how a server is asked to leave."""
@@ -147,6 +152,8 @@ class Instance:
             if self._egress is not None:
                 self._egress.close()
                 await self._egress.wait_closed()
+            while self._at_end:
+                await asyncio.to_thread(self._at_end.pop())
 
     async def _end(self) -> None:
         streams, self._streams = self._streams, None

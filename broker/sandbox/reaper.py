@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from typing import Any, Final, NoReturn
 
 from broker.sandbox.kernel import adopt_orphans, arm_parent_death, memory_file
+from broker.sandbox.landlock import READING, restrict
 from broker.sandbox.netns import send_listeners
 
 SPAWN, LISTEN = b"spawn", b"listen"
@@ -28,6 +29,8 @@ MAX_ANSWER: Final = 4096
 MAX_REQUEST: Final = 8 << 20  # one execve takes 2 MiB, and JSON writes a byte with at most six
 MAX_PASSED: Final = 253  # SCM_MAX_FD
 MAX_OPEN: Final = 65_536  # one descriptor per sandbox and what one message carries
+GATE: Final = 3
+MAX_FILTER: Final = 64 * 1024  # the kernel takes 4096 instructions of 8 bytes
 STATUS: Final = struct.Struct("=i")
 MAX_PROGRAM: Final = 64 << 20  # bwrap has 70 KiB
 ELF: Final = b"\x7fELF"  # the kernel cannot run a script from a descriptor that is closed by running it
@@ -184,7 +187,9 @@ def _become(request: dict[str, Any], descriptors: Sequence[int], supervisor: int
             hard = resource.getrlimit(kind)[1]
             resource.setrlimit(kind, (_at_most(limit, hard), _at_most(limit, hard)))
         os.umask(0o022)
-        os.chdir("/")
+        os.chdir(request.get("cwd", "/"))
+        if (rules := request.get("landlock")) is not None:
+            _shut_in(rules)
         os.execve(_beyond_reach(request["argv"][0]), request["argv"], request["env"])  # noqa: S606 - no shell
     except BaseException as cause:  # noqa: BLE001 - nothing may run on in a forked copy of the supervisor
         os.write(2, f"{request['argv'][0]}: {cause}\n".encode(errors="replace"))
@@ -203,6 +208,15 @@ def _beyond_reach(program: str) -> str | int:
             return program
         data = file.read(MAX_PROGRAM)
     return memory_file("bwrap", data) if data.startswith(ELF) else program
+
+
+def _shut_in(rules: Sequence[int]) -> None:
+    """Behind Landlock, for good: each rule's path is a descriptor, after the gate and the filter."""
+    above = range(GATE + 2, GATE + 2 + len(rules))
+    own = os.open("/proc/self", os.O_PATH | os.O_CLOEXEC)  # what this is, only the process itself can say
+    restrict([*zip(above, rules, strict=True), (own, READING)], os.read(GATE + 1, MAX_FILTER))
+    for descriptor in (GATE + 1, *above):
+        os.close(descriptor)
 
 
 def _reap(started: dict[int, int]) -> None:

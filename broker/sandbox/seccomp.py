@@ -44,6 +44,8 @@ CALLS: Final = {
     "add_key": Numbers(248, 217),
     "adjtimex": Numbers(159, 171),
     "bpf": Numbers(321, 280),
+    "chmod": Numbers(90, None),
+    "chown": Numbers(92, None),
     "chroot": Numbers(161, 51),
     "clock_adjtime": Numbers(305, 266),
     "clock_settime": Numbers(227, 112),
@@ -51,11 +53,20 @@ CALLS: Final = {
     "clone3": Numbers(435, 435),
     "delete_module": Numbers(176, 106),
     "fanotify_init": Numbers(300, 262),
+    "fchmod": Numbers(91, 52),
+    "fchmodat": Numbers(268, 53),
+    "fchmodat2": Numbers(452, 452),
+    "fchown": Numbers(93, 55),
+    "fchownat": Numbers(260, 54),
+    "file_setattr": Numbers(469, 469),
     "finit_module": Numbers(313, 273),
+    "fremovexattr": Numbers(199, 16),
     "fsconfig": Numbers(431, 431),
     "fsmount": Numbers(432, 432),
     "fsopen": Numbers(430, 430),
+    "fsetxattr": Numbers(190, 7),
     "fspick": Numbers(433, 433),
+    "futimesat": Numbers(261, None),
     "get_mempolicy": Numbers(239, 236),
     "init_module": Numbers(175, 105),
     "io_uring_enter": Numbers(426, 426),
@@ -68,8 +79,11 @@ CALLS: Final = {
     "kexec_file_load": Numbers(320, 294),
     "kexec_load": Numbers(246, 104),
     "keyctl": Numbers(250, 219),
+    "lchown": Numbers(94, None),
     "listmount": Numbers(458, 458),
     "lookup_dcookie": Numbers(212, 18),
+    "lremovexattr": Numbers(198, 15),
+    "lsetxattr": Numbers(189, 6),
     "mbind": Numbers(237, 235),
     "memfd_secret": Numbers(447, 447),
     "migrate_pages": Numbers(256, 238),
@@ -80,6 +94,9 @@ CALLS: Final = {
     "mount_setattr": Numbers(442, 442),
     "move_mount": Numbers(429, 429),
     "move_pages": Numbers(279, 239),
+    "mq_open": Numbers(240, 180),
+    "mq_unlink": Numbers(241, 181),
+    "msgget": Numbers(68, 186),
     "name_to_handle_at": Numbers(303, 264),
     "nfsservctl": Numbers(180, 42),
     "open_by_handle_at": Numbers(304, 265),
@@ -96,13 +113,18 @@ CALLS: Final = {
     "quotactl": Numbers(179, 60),
     "quotactl_fd": Numbers(443, 443),
     "reboot": Numbers(169, 142),
+    "removexattr": Numbers(197, 14),
+    "removexattrat": Numbers(466, 466),
     "request_key": Numbers(249, 218),
+    "semget": Numbers(64, 190),
     "set_mempolicy": Numbers(238, 237),
     "set_mempolicy_home_node": Numbers(450, 450),
     "setdomainname": Numbers(171, 162),
     "sethostname": Numbers(170, 161),
     "setns": Numbers(308, 268),
     "settimeofday": Numbers(164, 170),
+    "setxattr": Numbers(188, 5),
+    "setxattrat": Numbers(463, 463),
     "shmget": Numbers(29, 194),
     "socket": Numbers(41, 198),
     "socketpair": Numbers(53, 199),
@@ -116,6 +138,9 @@ CALLS: Final = {
     "uselib": Numbers(134, None),
     "userfaultfd": Numbers(323, 282),
     "ustat": Numbers(136, None),
+    "utime": Numbers(132, None),
+    "utimensat": Numbers(280, 88),
+    "utimes": Numbers(235, None),
     "vhangup": Numbers(153, 58),
 }
 
@@ -142,6 +167,13 @@ FORBIDDEN: Final = (
     "shmget",
 )  # fmt: skip
 
+OUTSIDE: Final = (
+    # Landlock does not look at these: they change any file of the user, or reach what others share
+    "chmod", "fchmod", "fchmodat", "fchmodat2", "chown", "fchown", "lchown", "fchownat", "utime", "utimes", "utimensat",
+    "futimesat", "setxattr", "lsetxattr", "fsetxattr", "setxattrat", "removexattr", "lremovexattr", "fremovexattr",
+    "removexattrat", "semget", "msgget", "mq_open", "mq_unlink", "file_setattr",
+)  # fmt: skip
+
 AF_UNIX: Final = 1
 AF_INET: Final = 2
 AF_INET6: Final = 10
@@ -163,8 +195,11 @@ CHARACTER_DEVICE: Final = 0x2000
 BLOCK_DEVICE: Final = 0x6000
 
 
-def assemble(machine: str, *, unix_sockets: bool = False) -> bytes:
+def assemble(machine: str, *, unix_sockets: bool = False, network: bool = True) -> bytes:
     """The filter for `machine` (as `platform.machine()` names it), in the form bwrap and the kernel read.
+
+    Without `network` it is the one that goes with Landlock: no sockets at all, and none of the calls that a mount
+    would refuse on what is outside of the grants.
 
     Raises:
         MachineError: the filter is not known for this architecture.
@@ -182,10 +217,14 @@ def assemble(machine: str, *, unix_sockets: bool = False) -> bytes:
     ]
     if machine == "x86_64":
         program += [_step(JUMP_AT_LEAST, X32_BIT, 0, 1), _refusal(errno.ENOSYS)]
-    for names, answer in ((ABSENT, errno.ENOSYS), (FORBIDDEN, errno.EPERM)):
+    forbidden = FORBIDDEN if network else (*FORBIDDEN, *OUTSIDE)
+    for names, answer in ((ABSENT, errno.ENOSYS), (forbidden, errno.EPERM)):
         for name in names:
             program += _when_called(machine, name, [_refusal(answer)])
-    for name, body in _looked_into(unix_sockets).items():
+    looked_into = _looked_into(unix_sockets)
+    if not network:
+        looked_into["socket"] = [_refusal(errno.EAFNOSUPPORT)]
+    for name, body in looked_into.items():
         program += _when_called(machine, name, [*body, _answer(ALLOW)])
     program.append(_answer(ALLOW))
     return b"".join(program)

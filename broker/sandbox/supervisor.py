@@ -141,7 +141,14 @@ class Supervisor:
         return listeners
 
     async def _start(self, command: Command) -> Started:
-        request = {"argv": command.argv, "env": dict(command.env), "rlimits": command.rlimits}
+        request: dict[str, Any] = {
+            "argv": command.argv,
+            "env": dict(command.env),
+            "rlimits": command.rlimits,
+            "cwd": command.cwd,
+        }
+        if command.landlock is not None:
+            request["landlock"] = command.landlock
         told, passed = await self._ask(SPAWN, request, command.descriptors)
         if "error" in told or len(passed) != 2:
             for descriptor in passed:

@@ -15,17 +15,19 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
 from broker.errors import MachineError, SandboxError
-from broker.sandbox import seccomp
+from broker.sandbox import landlock, seccomp
 from broker.sandbox.bubblewrap import Command, Ends, Identity, command
 from broker.sandbox.kernel import memory_file
 from broker.sandbox.plan import plan_probe
 
-TierName: TypeAlias = Literal["A", "A-root", "none"]
+TierName: TypeAlias = Literal["A", "A-root", "A'", "A'-root", "B", "none"]
+"""A: everything.  A': the proxy is the only way out, for programs that ask it.  B: Landlock, no network.  `-root`: each
+server as a user of its own."""
 
 PROBE_LIMIT: Final = 20.0  # 17 ms on a quiet machine
 ABOVE: Final = 300  # higher than any number a command gives to a descriptor
@@ -37,6 +39,7 @@ NEEDED_OPTIONS: Final = (
     *("--args", "--bind-fd", "--ro-bind-fd", "--ro-bind-data", "--add-seccomp-fd", "--info-fd", "--disable-userns"),
     *("--die-with-parent", "--perms", "--size", "--remount-ro"),
 )
+PYTHONS: Final = (Path("/usr/bin/python3"), Path("/usr/local/bin/python3"))  # a sandbox shows what is below /usr
 HELP_TIMEOUT: Final = 10.0
 
 
@@ -50,6 +53,8 @@ class Tier:
     bwrap: Path = Path()
     setpriv: Path | None = None
     uids: range = range(0)
+    listener: Path | None = None
+    """The Python that makes the proxy's listener from inside, where nobody may from outside (A')."""
 
     def require(self) -> "Tier":
         """This tier, if there is one.
@@ -110,7 +115,7 @@ def probe(*, candidates: Callable[[], list[Path]] = find_bwrap) -> Tier:
         identity, uids = _identity()
         found = candidates()
     except MachineError as missing:
-        return Tier("none", str(missing), missing.hint)
+        return without_namespaces(str(missing), missing.hint)
     complaints: list[str] = []
     for bwrap in found:
         complaint = _try(bwrap, identity)
@@ -120,7 +125,30 @@ def probe(*, candidates: Callable[[], list[Path]] = find_bwrap) -> Tier:
             return Tier("A" if identity.setpriv is None else "A-root", reason, "", bwrap, identity.setpriv, uids)
         complaints.append(f"{bwrap}: {complaint}")
     fix = next((fix for applies, fix in FIXES if applies("; ".join(complaints))), OTHER_FIX)
-    return Tier("none", f"bubblewrap cannot build a sandbox here: {'; '.join(complaints)}", fix)
+    return without_namespaces(f"bubblewrap cannot build a sandbox here: {'; '.join(complaints)}", fix)
+
+
+def without_namespaces(missing: str, fix: str) -> Tier:
+    """What is left where no sandbox of namespaces can be built: Landlock, or nothing."""
+    if not sys.platform.startswith("linux") or platform.machine() not in seccomp.ARCHITECTURES:
+        return Tier("none", missing, fix)
+    if os.geteuid() == 0:
+        return Tier("none", f"{missing}; and Landlock does not hold what runs as root", fix)
+    if (version := landlock.abi()) < landlock.LEAST_ABI:
+        return Tier("none", f"{missing}; and Landlock here has version {version}, too old to stand in for it", fix)
+    return Tier("B", f"{missing}; Landlock stands in: servers see only granted files, and get no network at all", fix)
+
+
+def from_inside(tier: Tier, why: str) -> Tier:
+    """The tier where the network of a sandbox cannot be entered from outside."""
+    names: dict[TierName, TierName] = {"A": "A'", "A-root": "A'-root"}
+    python = next((path for path in PYTHONS if os.access(path, os.X_OK)), None)
+    if python is None:
+        return replace(
+            tier, reason=f"{tier.reason}; no server with hosts can start: {why}, and there is no {PYTHONS[0]}"
+        )
+    reason = f"{tier.reason}; {why}, so only programs that ask the proxy reach their hosts"
+    return replace(tier, name=names.get(tier.name, tier.name), reason=reason, listener=python)
 
 
 def link_uids(uid_map: str) -> range:

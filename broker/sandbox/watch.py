@@ -30,12 +30,16 @@ MAX_READ: Final = 65_536
 class Watch:
     """The look at one sandbox.  `first` is process 1 in it; `state` the folder it keeps, if it has one."""
 
-    def __init__(self, server: ServerName, first: int, limits: Limits, state: Path | None = None) -> None:
+    def __init__(
+        self, server: ServerName, first: int, limits: Limits, state: Path | None = None, *, walled: bool = True
+    ) -> None:
+        """`walled`: it has file systems of its own."""
         self._first = first
         self._state = state
         self._meter = Meter(server, limits)
         self._memory = limits.memory
-        self._filled = tuple(_opened(first, IN_MEMORY if state is None else IN_MEMORY[:-1]))
+        own = IN_MEMORY if state is None else IN_MEMORY[:-1]
+        self._filled = tuple(_opened(first, own if walled else ()))
         self._nameless = self._kept = self._looks = 0
         self._task: asyncio.Task[None] | None = None
 

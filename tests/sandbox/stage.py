@@ -5,8 +5,10 @@ running, until standard input ends.
 """
 
 import asyncio
+import errno
 import json
 import os
+import platform
 import socket
 import subprocess
 import sys
@@ -17,6 +19,7 @@ from typing import Any
 from broker.config import Waits
 from broker.errors import BulkheadError
 from broker.model import Fact, Grants, Limits, Mount, ServerName, VerifiedArtifact
+from broker.sandbox import landlock, seccomp
 from broker.sandbox.launcher import Launcher
 from broker.sandbox.plan import plan
 from broker.sandbox.process import Instance
@@ -41,7 +44,12 @@ async def start(launcher: Launcher, job: dict[str, Any], world: World | None = N
     )
     spec = plan(
         artifact,
-        Grants(paths(job.get("read", ())), paths(job.get("write", ())), tuple(job.get("hosts", ()))),
+        Grants(
+            paths(job.get("read", ())),
+            paths(job.get("write", ())),
+            tuple(job.get("hosts", ())),
+            boxed=not job.get("unboxed"),
+        ),
         Limits(**job.get("limits", {})),
         env=job.get("env", {}),
         home=Path(os.environ["HOME"]),
@@ -84,6 +92,7 @@ async def run(launcher: Launcher, job: dict[str, Any], world: World | None = Non
         "out": output.decode(errors="replace"),
         "err": errors.decode(errors="replace"),
         "tier": instance.tier,
+        "reason": launcher.tier.reason,
         "warnings": instance.warnings,
         "ending": instance.ending,
         "facts": job.get("facts", []),
@@ -154,12 +163,26 @@ async def bare(program: str, text: str) -> dict[str, Any]:
     return {"code": process.returncode, "out": output.decode()}
 
 
+def refuse_calls(names: list[str]) -> None:
+    """Be on a machine whose kernel refuses these calls; those of clone only for namespaces."""
+    machine = platform.machine()
+    program = [seccomp._load(seccomp.OFFSET_NUMBER)]
+    for name in names:
+        body = [seccomp._refusal(errno.EPERM)]
+        if name == "clone":
+            body = [*seccomp._looked_into(False)["clone"], seccomp._answer(seccomp.ALLOW)]
+        program += seccomp._when_called(machine, name, body)
+    landlock.load_filter(b"".join([*program, seccomp._answer(seccomp.ALLOW)]))
+
+
 def say(answer: dict[str, Any]) -> None:
     print(json.dumps(answer), flush=True)
 
 
 async def main(supervisor: Supervisor, wish: dict[str, Any]) -> None:
     tier, waits = await asyncio.to_thread(probe), Waits(**wish.get("waits", {}))
+    if wish.get("settle"):
+        tier = await Launcher(supervisor, tier).settle()
     if "world" in wish:
         await in_a_world(supervisor, tier, wish)
         return
@@ -218,6 +241,8 @@ if __name__ == "__main__":
     if "command" in wish:
         run_plainly(wish["command"])
         sys.exit()
+    if "refused" in wish:
+        refuse_calls(wish["refused"])
     surroundings = None
     if wish.get("surroundings"):
         surroundings = Surroundings(Path(wish["surroundings"]))
