@@ -13,7 +13,7 @@ The rooms, from the street inwards:
     links       one link: the rooms it joins
     judge       may this call of a link happen: policy, ledger, grants, and a person
     launch      verify, plan, spawn the server of a link
-    house       every owner of state that links share
+    house       every owner of state that links share; refusals  what one client was refused, so many in full
     clients     the AI applications: where their configuration lives, import, byte-exact undo
     edges       what a relay needs of the world, as functions
     relay       carries one link: feeds the conversation, performs its effects

@@ -118,6 +118,13 @@ def _short_runtime(wanted: Path) -> Path:
 
 
 @dataclass(frozen=True, slots=True)
+class Bounds:
+    """What one client may have of the daemon at once.  Where each number comes from stands beside it."""
+
+    links: int = 64  # each may be a server of its own; a busy desktop application was seen to open a dozen
+
+
+@dataclass(frozen=True, slots=True)
 class Waits:
     """Every wait has a limit; seconds.  Where each number comes from stands beside it."""
 

@@ -3,17 +3,21 @@
 A link gets its neighbours from here, as objects; no room looks for another one.
 """
 
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from broker.audit.log import AuditLog
-from broker.config import Waits
+from broker.blocked import BlockedBook
+from broker.config import Bounds, Waits
 from broker.consent import ConsentDesk
 from broker.flow.store import LabelBook, LedgerStore
 from broker.model import Fact, Grants, ServerName, VerifiedArtifact
 from broker.policy.store import GrantBook, PolicyStore
 from broker.protocol.catalog import Catalog, Change
+from broker.protocol.methods import METHODS
+from broker.refusals import Refusals
 from broker.registry import Registry
 from broker.sandbox.process import Instance
 from broker.trust.advisories import Advisories
@@ -41,3 +45,6 @@ class House:
     changed: Callable[[], None]
     owner: int
     key: bytes = field(repr=False)
+    blocked: BlockedBook = field(default_factory=BlockedBook)
+    bounds: Bounds = field(default_factory=Bounds)
+    refusals: Refusals = field(default_factory=lambda: Refusals(time.monotonic, is_method=METHODS.__contains__))

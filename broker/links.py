@@ -158,10 +158,12 @@ class Link:
         self._house.changed()
 
     def _record(self, fact: Fact) -> None:
-        self._house.audit.append(self.origin, fact)
+        if not self._house.refusals.counts(self.origin, fact):
+            self._house.audit.append(self.origin, fact)
 
     async def _record_durably(self, fact: Fact) -> None:
-        await self._house.audit.append_durable(self.origin, fact)
+        if not self._house.refusals.counts(self.origin, fact):
+            await self._house.audit.append_durable(self.origin, fact)
 
 
 def server_of(registry: Registry, name: str) -> tuple[Server, Pin, Catalog]:

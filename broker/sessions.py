@@ -94,6 +94,7 @@ class Sessions:
                 hint=f"bulkhead client add {hello.client:.64}",
             )
         client = ClientName(hello.client)
+        self._check_room(client)
         server, pin, catalog = server_of(registry, hello.server)
         session = self._session_of(client, peer)
         decision = self._admission(session, server.name, peer.root_executable)
@@ -237,6 +238,20 @@ class Sessions:
                     link.tick(loop.time())
                 if not session.links and self._is_over(session):
                     self._forget(session)
+            self._tell_counts()
+
+    def _check_room(self, client: ClientName) -> None:
+        """Each link may be a server of its own: one client's loop must not use up the machine."""
+        most = self._house.bounds.links
+        if sum(link.client == client for link in self.links()) >= most:
+            hint = "close some of its conversations, or see: bulkhead sessions"
+            raise DeskError(f"{client} has {most} links open already, and may have no more", hint=hint)
+
+    def _tell_counts(self, *, everything: bool = False) -> None:
+        """What clients were refused again and again, as one receipt each."""
+        if not self._house.audit.failure:
+            for origin, fact in self._house.refusals.due(everything=everything):
+                self._house.audit.append(origin, fact)
 
     def _is_over(self, session: Session) -> bool:
         if time.time() - session.idle_since > IDLE_SECONDS:
@@ -273,6 +288,7 @@ class Sessions:
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tell_counts(everything=True)
 
     # --- looking ---
 

@@ -14,7 +14,7 @@ from broker.applications import Applications
 from broker.audit.index import Index
 from broker.audit.log import AuditLog
 from broker.audit.redact import Redactor
-from broker.config import Paths, Waits, make_folders, paths_under
+from broker.config import Bounds, Paths, Waits, make_folders, paths_under
 from broker.consent import ConsentDesk
 from broker.drift import DriftBook
 from broker.files import sha256_hex
@@ -34,6 +34,7 @@ from tests.protocol.stage import CATALOG
 from tests.waiting import WITHIN, until
 
 KEY: Final = b"k" * 32
+ROOMY: Final = Bounds()
 QUICK: Final = Waits(handshake_answer=0.1, question=5.0, launch=5.0, send=1.0, stop_stdin=0.2, shutdown=5.0)
 OPEN: Final = b"""version = 1
 name = "open"
@@ -112,6 +113,7 @@ async def housed(
     *,
     toy: Callable[[], ToyServer] = lambda: ToyServer(answer=echo),
     waits: Waits = QUICK,
+    bounds: Bounds = ROOMY,
     policy: bytes | None = OPEN,
 ) -> AsyncIterator[Rooms]:
     """Build it, with a server `notes` and a client `desk`; at the end everything is closed."""
@@ -153,6 +155,7 @@ async def housed(
         changed=changed,
         owner=os.getuid(),
         key=KEY,
+        bounds=bounds,
     )
     rooms = Rooms(house, paths, agreed, drifts, Sessions(house, Applications(paths.state / "applications")), clock)
     pin_server(rooms)

@@ -13,13 +13,25 @@ from typing import Any
 import pytest
 
 from broker.api.views import link_view
+from broker.config import Bounds
 from broker.errors import BulkheadError, ConfigError, DeskError
 from broker.model import Answer, Lifetime, Peer, Question
 from broker.processes import process
+from broker.refusals import IN_FULL
 from broker.sessions import NEW_PROGRAM, Hello, Session
 from tests.house import ME, OPEN, QUICK, Rooms, housed, pin_server
 from tests.protocol.stage import INITIALIZE, INITIALIZED, call, request
 from tests.waiting import WITHIN, open_descriptors, turns, until
+
+DENIES = b"""version = 1
+name = "denies"
+description = "for tests: lets clients in and nothing through"
+[[rule]]
+name = "connects"
+effect = "allow"
+reason = "fine"
+method = "bulkhead/connection"
+"""
 
 
 @pytest.fixture
@@ -177,6 +189,40 @@ async def test_the_same_run_has_the_same_session_after_the_daemon_was_restarted(
             ids.append(rooms.sessions.all()[0].id)
             far.close()
     assert ids[0] == ids[1]
+
+
+# --- bounds of one client -------------------------------------------------------------------------------------------
+
+
+async def test_a_client_has_so_many_links_and_another_one_still_gets_its_own(tmp_path: Path) -> None:
+    async with housed(tmp_path, bounds=Bounds(links=2)) as rooms:
+        rooms.registry.clients.put("other", "now")
+        (first, one), (_, two) = rooms.enter(), rooms.enter()
+        with pytest.raises(DeskError, match="desk has 2 links open already"):
+            rooms.enter()
+        _, three = rooms.enter(client="other")
+        one.close()
+        await reason(first.ended)
+        await until(lambda: len(rooms.sessions.links()) == 2)
+        _, four = rooms.enter()
+        for far in (two, three, four):
+            far.close()
+
+
+async def test_a_loop_of_refused_calls_is_answered_every_time_and_fills_no_disk(tmp_path: Path) -> None:
+    calls = 4 * IN_FULL
+    async with housed(tmp_path, policy=DENIES) as rooms:
+        _, far = rooms.enter()
+        await far.say(INITIALIZE, INITIALIZED)
+        assert (await far.hear())["id"] == "open"
+        for number in range(calls):
+            await far.say(call(number))
+            assert (await far.hear())["result"]["isError"]
+        far.close()
+    receipts = [entry for entry in rooms.receipts() if entry["method"] == "tools/call"]
+    counts = [entry["body"]["repeated"] for entry in receipts if "repeated" in (entry["body"] or {})]
+    assert counts == [calls - IN_FULL] * 2  # the decision, and the answer that told it
+    assert len(receipts) == 2 * IN_FULL + 2
 
 
 # --- the first connection -------------------------------------------------------------------------------------------

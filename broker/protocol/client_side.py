@@ -4,7 +4,7 @@ Only `_use` leads to the server; everything else is answered here and starts not
 """
 
 from broker.errors import ProtocolError
-from broker.model import Era, Fact, JsonObject, Verdict
+from broker.model import Decision, Era, Fact, JsonObject, Verdict
 from broker.protocol import replies
 from broker.protocol.dispatch import Dispatcher
 from broker.protocol.envelope import Notification, Request, Response, read, token_of
@@ -158,14 +158,15 @@ class ClientSide:
             else:
                 why, cure = "nobody has said yes yet", "bulkhead pending"
             text = f"refused by Bulkhead (connection): {client} may not use {server}: {why}; to allow: {cure}"
-            link.heard("client", request, target, size)
+            link.heard("client", request, target, size, decision=Decision(Verdict.DENY, "connection", why))
             link.reply(request, replies.refusal(link.era, request.method, request.id, text))
             return
         problem = self._dispatcher.objection(request.method, target, request.id, request.params)
         if problem is None and "requestState" in request.params:
             problem = self._state_problem(request, target)
         if problem is not None:
-            link.heard("client", request, target, size)
+            refused = Decision(Verdict.DENY, "catalog", "it is not what the agreed catalog has")
+            link.heard("client", request, target, size, decision=refused)
             link.reply(request, problem)
             return
         waiting = OpenRequest(request.id, request.method, target, request.message, size, token_of(request.params))

@@ -7,7 +7,7 @@ hand has recorded already; there is no other way out.
 from collections.abc import Callable
 from typing import Final
 
-from broker.model import Call, Decision, Era, Fact, FactKind, JsonObject, Side
+from broker.model import Call, Decision, Era, Fact, FactKind, JsonObject, Side, Verdict
 from broker.protocol import replies
 from broker.protocol.calls import Names
 from broker.protocol.catalog import Catalog, Change, View, ViewKey
@@ -91,9 +91,17 @@ class Link:
             self.effects.append(read)
         self.effects.append(Forward(to, message))
 
-    def heard(self, side: Side, request: Request, target: str, size: int, kind: FactKind = "request") -> None:
-        """Record a request before anything is done about it."""
-        self.record(Fact(kind, side, request.method, target, request.id, size=size, body=request.params))
+    def heard(
+        self,
+        side: Side,
+        request: Request,
+        target: str,
+        size: int,
+        kind: FactKind = "request",
+        decision: Decision | None = None,
+    ) -> None:
+        """Record a request before anything is done about it; `decision` when it is refused without being judged."""
+        self.record(Fact(kind, side, request.method, target, request.id, decision, size, body=request.params))
 
     def reply(self, request: Request, message: JsonObject, *, body: JsonObject | None = None) -> None:
         """Answer the client at once.  `body` is what the record keeps; by default the whole answer."""
@@ -102,7 +110,7 @@ class Link:
 
     def reject(self, request: Request, size: int, code: int, text: str) -> None:
         """Tell the client that this request cannot be."""
-        self.heard("client", request, request.method, size)
+        self.heard("client", request, request.method, size, decision=Decision(Verdict.DENY, "protocol", text))
         self.reply(request, replies.error(request.id, code, text))
 
     def settle(self, side: Side, request: OpenRequest, message: JsonObject) -> None:
