@@ -146,6 +146,39 @@ async def hold(launcher: Launcher, supervisor: Supervisor, jobs: list[dict[str, 
     say({"ended_before": codes})
 
 
+async def beside(launcher: Launcher, neighbours: list[dict[str, Any]], attacker: dict[str, Any]) -> None:
+    """Run one sandbox while others live, tell it all about them, and see whether they lived through it."""
+    instances = []
+    for job in neighbours:
+        instances.append(instance := await start(launcher, job))
+        await drain(instance.stdout, until=b"READY")
+    pids = [pid for instance in instances for pid in (instance.server_pid, instance.pid)]
+    attacker["input"] = json.dumps({"pids": pids, "namespaces": namespaces(pids[0]), "bare": False})
+    result = await run(launcher, attacker)
+    alive = [instance.alive for instance in instances]
+    for instance in instances:
+        await instance.stop()
+    say({"result": result, "alive": alive})
+
+
+def namespaces(pid: int) -> dict[str, int]:
+    return {kind: os.stat(f"/proc/{pid}/ns/{kind}").st_ino for kind in ("ipc", "mnt", "net", "pid", "uts")}
+
+
+async def bare_beside(module: str) -> None:
+    """The same without a sandbox around either."""
+    pipe = asyncio.subprocess.PIPE
+    one = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", module, "neighbour", stdin=pipe, stdout=pipe, start_new_session=True
+    )
+    assert one.stdin is not None and one.stdout is not None
+    await one.stdout.readuntil(b"READY")
+    result = await bare(module, json.dumps({"pids": [one.pid], "namespaces": namespaces(one.pid)}))
+    one.stdin.close()
+    await one.wait()
+    say({"result": result, "alive": [True]})
+
+
 async def race(launcher: Launcher, supervisor: Supervisor, job: dict[str, Any]) -> None:
     """Say that a launch begins, and launch: somebody outside kills us meanwhile."""
     say({"supervisor": supervisor.pid})
@@ -153,10 +186,11 @@ async def race(launcher: Launcher, supervisor: Supervisor, job: dict[str, Any]) 
     await instance.wait()
 
 
-async def bare(program: str, text: str) -> dict[str, Any]:
+async def bare(module: str, text: str) -> dict[str, Any]:
     """Run the program without a sandbox, to know what the sandbox is good for."""
+    text = json.dumps({**json.loads(text), "bare": True})
     process = await asyncio.create_subprocess_exec(
-        sys.executable, program, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, close_fds=False
+        sys.executable, "-m", module, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, close_fds=False
     )
     async with asyncio.timeout(LIMIT):
         output, _ = await process.communicate(text.encode())
@@ -192,6 +226,10 @@ async def main(supervisor: Supervisor, wish: dict[str, Any]) -> None:
     launcher = Launcher(supervisor, tier, waits)
     if "scene" in wish:
         say({"scene": await SCENES[wish["scene"]](launcher, supervisor)})
+    elif "beside" in wish:
+        await beside(launcher, wish["beside"], wish["attacker"])
+    elif "bare_beside" in wish:
+        await bare_beside(wish["bare_beside"])
     elif "bare" in wish:
         say({"results": [await bare(wish["bare"], job["input"]) for job in wish["jobs"]]})
     elif "race" in wish:

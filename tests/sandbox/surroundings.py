@@ -15,6 +15,29 @@ SECRET = "the-secret-of-the-test"
 SHM_KEY = 0x42_48
 
 
+class SharedIpc:
+    """What the kernel keeps for this user beside files: shared memory, semaphores, messages, a queue, a key."""
+
+    def __init__(self, name: str) -> None:
+        self._libc, self._name = ctypes.CDLL(None), name.encode()
+        self._shm = self._libc.shmget(SHM_KEY, 4096, 0o1666)
+        self._semaphores = self._libc.semget(SHM_KEY, 1, 0o1666)
+        self._messages = self._libc.msgget(SHM_KEY, 0o1666)
+        self._queues = ctypes.CDLL("librt.so.1")
+        self._queues.mq_open(b"/" + self._name, os.O_CREAT | os.O_RDWR, 0o666, None)
+        numbers = {"x86_64": 248, "aarch64": 217}
+        self._libc.syscall(numbers.get(os.uname().machine, -1), b"user", self._name, b"secret", 6, -4)
+
+    def close(self) -> None:
+        if self._shm >= 0:
+            self._libc.shmctl(self._shm, 0, None)
+        if self._semaphores >= 0:
+            self._libc.semctl(self._semaphores, 0, 0)
+        if self._messages >= 0:
+            self._libc.msgctl(self._messages, 0, None)
+        self._queues.mq_unlink(b"/" + self._name)
+
+
 class Surroundings:
     def __init__(self, yard: Path) -> None:
         home, work = Path(os.environ["HOME"]), yard / "work"
@@ -24,23 +47,19 @@ class Surroundings:
         self._open: list[socket.socket] = []
         for path in (
             home / ".ssh/id_ed25519",
+            home / ".aws/credentials",
             home / ".bashrc",
+            home / ".local/state/bulkhead/token",
             work / "other-session/secret",
             Path("/tmp", self.name),
         ):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(SECRET)
+        (home / ".config/autostart").mkdir(parents=True)
         Path("/dev/shm", self.name).write_text(SECRET)
-        self._shm = ctypes.CDLL(None).shmget(SHM_KEY, 4096, 0o1666)
-        self._victim = subprocess.Popen(
-            [sys.executable, "-c", "import sys; print('up', flush=True); sys.stdin.read()", self.name],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={"TOKEN": SECRET},
-        )
-        assert self._victim.stdout is not None
-        self._victim.stdout.readline()
-        os.environ["TOKEN"] = SECRET
+        self._ipc = SharedIpc(self.name)
+        self._victims = [self._victim(), self._victim()]
+        os.environ.update({"TOKEN": SECRET, "SSH_AUTH_SOCK": str(home / "ssh.sock")})
         leaked = os.open(home, os.O_RDONLY)
         os.set_inheritable(leaked, True)
         self.facts = {
@@ -49,16 +68,31 @@ class Surroundings:
             "temporary": f"/tmp/{self.name}",
             "shared_memory": f"/dev/shm/{self.name}",
             "shm_key": SHM_KEY,
+            "queue": self.name,
+            "key": self.name,
+            "marked": str(work / "read/marked"),
+            "bare": False,
             "other_session": str(work / "other-session"),
             "read": str(work / "read"),
             "write": str(work / "write"),
-            "victim": self._victim.pid,
+            "victim": self._victims[0].pid,
+            "traced": self._victims[1].pid,
             "victim_mark": self.name,
             "read_socket": self._listen_unix(str(work / "read/app.sock")),
             "write_socket": self._listen_unix(str(work / "write/app.sock")),
             "agent_socket": self._listen_unix(str(home / "agent.sock")),
             "abstract_socket": self._listen_unix(f"\0{self.name}"),
+            "sockets": {
+                "ssh": self._listen_unix(str(home / "ssh.sock")),
+                "session bus": self._listen_unix(str(home / "bus")),
+                "docker": self._listen_unix(str(home / "docker.sock")),
+                "X11": self._listen_unix(f"/tmp/{self.name}.x11"),
+                "Wayland": self._listen_unix(str(home / "wayland-0")),
+                "gpg": self._listen_unix(str(home / "S.gpg-agent")),
+                "system bus": "/run/dbus/system_bus_socket",
+            },
             "tcp": self._listen_tcp(socket.AF_INET, "127.0.0.1"),
+            "tcp6": self._listen_tcp(socket.AF_INET6, "::1"),
             "udp": self._listen_udp(),
             "host_name": socket.gethostname(),
             "net_namespace": os.readlink("/proc/self/ns/net"),
@@ -69,15 +103,26 @@ class Surroundings:
         threading.Thread(target=_answer, args=(self._echo,), daemon=True).start()
 
     def close(self) -> None:
-        assert self._victim.stdin is not None
-        self._victim.stdin.close()
-        self._victim.wait()
-        for path in (Path("/tmp", self.name), Path("/dev/shm", self.name)):
+        for victim in self._victims:
+            assert victim.stdin is not None
+            victim.stdin.close()
+            victim.wait()
+        for path in (Path("/tmp", self.name), Path("/dev/shm", self.name), Path("/tmp", f"{self.name}.x11")):
             path.unlink()
-        if self._shm >= 0:
-            ctypes.CDLL(None).shmctl(self._shm, 0, None)
+        self._ipc.close()
         for listener in self._open:
             listener.close()
+
+    def _victim(self) -> "subprocess.Popen[bytes]":
+        victim = subprocess.Popen(
+            [sys.executable, "-c", "import sys; print('up', flush=True); sys.stdin.read()", self.name],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={"TOKEN": SECRET},
+        )
+        assert victim.stdout is not None
+        victim.stdout.readline()
+        return victim
 
     def _listen_unix(self, name: str) -> str:
         listener = socket.socket(socket.AF_UNIX)
