@@ -433,6 +433,13 @@ WatchEvent: TypeAlias = Annotated[
 ]
 
 
+class Definitions(Words):
+    """The agreed tools of one server, whole; `others` are the tools of those beside it, each with its server."""
+
+    tools: list[dict[str, Any]]
+    others: dict[str, str] = {}
+
+
 Access: TypeAlias = Literal["read", "tighten", "loosen"]
 """What a route does to the user's safety.  `loosen` needs a person (presence); the others only the control socket."""
 
@@ -456,6 +463,7 @@ PENDING: Final = Route("pending", Nothing, Questions, "read")
 APPROVE: Final = Route("approve", Answered, Nothing, "loosen")
 DENY: Final = Route("deny", Answered, Nothing, "tighten")
 SERVERS: Final = Route("servers", Nothing, Servers, "read")
+DEFINITIONS: Final = Route("server.definitions", Name, Definitions, "read")
 PREPARE: Final = Route("server.prepare", Prepare, Proposal, "loosen")
 AGREE: Final = Route("server.agree", Agree, Agreed, "loosen")
 REMOVE: Final = Route("server.remove", Name, Nothing, "tighten")
@@ -483,7 +491,8 @@ AUDIT: Final = Route("audit", Search, Receipts, "read")
 ROUTES: Final[dict[str, Route]] = {
     route.method: route
     for route in (
-        STATUS, WATCH, STOP, PENDING, APPROVE, DENY, SERVERS, PREPARE, AGREE, REMOVE, ENABLE, DISABLE, VERIFY,
+        STATUS, WATCH, STOP, PENDING, APPROVE, DENY, SERVERS, DEFINITIONS, PREPARE, AGREE, REMOVE, ENABLE, DISABLE,
+        VERIFY,
         GRANT_PATHS, REVIEW, ACCEPT, SESSIONS, SESSION_END, CLIENTS, CLIENT_ADD, CLIENT_REMOVE, CONNECT, GRANTS,
         REVOKE, POLICY_USE, AUDIT, ADVISORIES, ADVISORIES_REFRESH, ADVISORIES_USE, STORE_GC,
     )

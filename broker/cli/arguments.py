@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from broker import __version__
-from broker.cli import advisories, answers, audit, clients, daemon, demo, policy, servers, verify
+from broker.cli import advisories, answers, audit, clients, daemon, demo, policy, scan, servers, verify
 from broker.cli.context import Context
 
 Command: TypeAlias = Callable[[argparse.Namespace, Context], Awaitable[int]]
@@ -120,6 +120,9 @@ def parser() -> argparse.ArgumentParser:
     rules = command("policy", policy.policy, "use or check a policy", json=True)
     rules.add_argument("action", choices=["use", "check", "show"])
     rules.add_argument("name", nargs="?", default="", help="strict, balanced, observe, or a file")
+
+    advice = command("scan", scan.command, "advice on tool definitions: hidden text, directives, shadowing", json=True)
+    advice.add_argument("tools", metavar="TOOLS", help="a registered server, a tools/list result, or lines of tools")
 
     _advisories(commands)
     _store(commands)

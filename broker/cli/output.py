@@ -53,6 +53,11 @@ def show_json(value: Any) -> None:
     sys.stdout.flush()
 
 
+def show_line(value: Any) -> None:
+    """One object of many, on a line of its own."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=True) + "\n")
+
+
 def show_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Columns as wide as they need to be; nothing is cut, because what is cut may be what matters."""
     table = [tuple(head), *(tuple(plain(cell).replace("\n", " ") for cell in row) for row in rows)]

@@ -15,12 +15,14 @@ import pytest
 import tomli_w
 
 from broker.api import schema
+from broker.api.http_door import HttpDoor
 from broker.api.premises import Premises
 from broker.api.presence import Presence
 from broker.api.server import Handlers
 from broker.api.wire import Caller
 from broker.audit.index import Index
 from broker.errors import AuditError, BulkheadError, ConfigError, DeskError, PolicyError
+from broker.guest_book import GuestBook
 from broker.model import Peer, ServerName
 from broker.pinning import Pinner
 from broker.policy.store import shipped
@@ -105,6 +107,7 @@ async def office(folder: Path, presence: Presence = "unsafe-no-presence", **opti
             started=time.monotonic(),
             stop=lambda: stopped.append(True),
             news=bell,
+            http=HttpDoor(GuestBook(rooms.paths.config), rooms.house, rooms.sessions),
         )
         try:
             yield Office(rooms, Handlers(premises), bell, stopped)
@@ -231,6 +234,15 @@ async def test_a_server_is_shown_with_its_pin_its_tools_and_what_drifted(tmp_pat
         assert {tool.name: tool.state for tool in view.tools} == {"write": "agreed", "read": "agreed", "erase": "added"}
         assert view.changes == ["tool erase added"]
         assert len(view.tree) == 64
+
+
+async def test_the_agreed_definitions_of_a_server_are_given_out_whole(tmp_path: Path) -> None:
+    async with office(tmp_path) as at:
+        found = await at.ask(schema.DEFINITIONS, name="notes")
+        assert found.tools == list(LEGACY.tools)
+        assert found.others == {}
+        with pytest.raises(ConfigError, match="nowhere"):
+            await at.ask(schema.DEFINITIONS, name="nowhere")
 
 
 async def test_switching_off_ends_links_at_once_and_on_is_recorded_before_it_counts(tmp_path: Path) -> None:

@@ -7,8 +7,11 @@ from broker.api import schema, views
 from broker.api.premises import Premises
 from broker.api.routes.people import People
 from broker.api.wire import Caller, Handler
-from broker.model import Fact, Origin
+from broker.errors import DeskError
+from broker.model import Fact, Injection, Inspection, Origin, ServerName
+from broker.network import check_network, tables
 from broker.pinning import grants_of
+from broker.sandbox.hosts import HostRules
 
 
 class Servers:
@@ -21,12 +24,15 @@ class Servers:
     def table(self) -> Mapping[str, Handler]:
         return {
             schema.SERVERS.method: self._servers,
+            schema.DEFINITIONS.method: self._definitions,
             schema.PREPARE.method: self._prepare,
             schema.AGREE.method: self._agree,
             schema.REMOVE.method: self._remove,
             schema.ENABLE.method: self._enable,
             schema.DISABLE.method: self._disable,
             schema.GRANT_PATHS.method: self._grant_paths,
+            schema.INSPECT.method: self._inspect,
+            schema.FORBID.method: self._forbid,
         }
 
     def now(self) -> list[schema.ServerView]:
@@ -35,11 +41,26 @@ class Servers:
         for server in registry.servers():
             drift = self._at.drifts.of(server.name)
             changes, digest = (drift.changes, drift.digest) if drift else ((), "")
-            found.append(views.server_view(registry, server, changes, digest))
+            blocked = self._at.house.blocked.of(server.name)
+            found.append(views.server_view(registry, server, changes, digest, blocked))
         return found
 
     async def _servers(self, _caller: Caller, _params: schema.Nothing) -> schema.Servers:
         return schema.Servers(servers=self.now())
+
+    async def _definitions(self, _caller: Caller, params: schema.Name) -> schema.Definitions:
+        registry = self._at.house.registry
+        asked = registry.server(ServerName(params.name))
+        views_of = {server.name: views.widest(registry.catalog(server.name)) for server in registry.servers()}
+        return schema.Definitions(
+            tools=[dict(tool) for tool in views_of[asked.name].tools],
+            others={
+                str(tool.get("name", "")): name
+                for name, view in views_of.items()
+                if name != asked.name
+                for tool in view.tools
+            },
+        )
 
     async def _prepare(self, caller: Caller, params: schema.Prepare) -> schema.Proposal:
         prepared = await self._at.pinner.prepare(
@@ -58,6 +79,9 @@ class Servers:
     async def _agree(self, caller: Caller, params: schema.Agree) -> schema.Agreed:
         house = self._at.house
         grants = grants_of(params.read, params.write, params.hosts)
+        name = self._at.pinner.name_of(params.id)
+        if house.registry.has_server(name):  # how its network is looked into is settled with `server.inspect` alone
+            grants = replace(grants, inspection=house.registry.server(name).grants.inspection)
         for value_name, value in params.env.items():
             house.audit.redactor.add(value_name, value)
         pin, notes = await self._at.pinner.agree(params.id, params.digest, grants, params.env, caller.progress)
@@ -83,6 +107,7 @@ class Servers:
         house = self._at.house
         house.registry.remove_server(params.name)
         house.grants.forget(server=params.name)
+        house.blocked.forget(ServerName(params.name))
         self._at.drifts.forget(params.name)
         self._at.server_changed(params.name)
         await self._at.did("pin", "server.remove", params.name, Origin(server=params.name))
@@ -119,6 +144,42 @@ class Servers:
         body = {"read": params.read, "write": params.write, "hosts": list(more.hosts)}
         await self._at.did("grant", "server.grant", params.name, Origin(server=params.name), body)
         registry.put_server(replace(registry.server(params.name), grants=grants))
+        self._at.house.blocked.forget(server.name, more.hosts)
+        self._at.server_changed(params.name)
+        self._at.house.changed()
+        return schema.Nothing()
+
+    async def _forbid(self, _caller: Caller, params: schema.Hosts) -> schema.Nothing:
+        registry = self._at.house.registry
+        server = registry.server(params.name)
+        gone = set(HostRules.of(params.hosts).texts)
+        if missing := gone - set(server.grants.hosts):
+            has = ", ".join(server.grants.hosts) or "no network"
+            raise DeskError(f"{params.name} was not granted {', '.join(sorted(missing))}", hint=f"it reaches: {has}")
+        hosts = tuple(host for host in server.grants.hosts if host not in gone)
+        registry.put_server(replace(server, grants=replace(server.grants, hosts=hosts)))
+        for link in self._at.sessions.links(params.name):
+            if link.pid:
+                link.end(f"{', '.join(sorted(gone))} was taken from {params.name}; connect again")
+        self._at.server_changed(params.name)
+        body = {"hosts": sorted(gone)}
+        await self._at.did("grant", "server.forbid", params.name, Origin(server=params.name), body)
+        return schema.Nothing()
+
+    async def _inspect(self, _caller: Caller, params: schema.Inspect) -> schema.Nothing:
+        registry = self._at.house.registry
+        server = registry.server(params.name)
+        placed = tuple(Injection(s.name, s.header, s.host, tuple(s.method), s.path) for s in params.secrets)
+        inspection = Inspection(tuple(params.rules), placed) if params.on else None
+        wanted = replace(server, grants=replace(server.grants, inspection=inspection))
+        check_network(server.name, wanted.grants, server.env)
+        body = tables(inspection)
+        await self._at.did("grant", "server.inspect", params.name, Origin(server=params.name), body)
+        registry.put_server(wanted)
+        for link in self._at.sessions.links(params.name):
+            if link.pid:
+                link.end(f"the network of {params.name} is looked into in another way; connect again")
+        self._at.server_changed(params.name)
         return schema.Nothing()
 
     # --- what changed without a yes ---
