@@ -123,7 +123,7 @@ def _python_for(who: str) -> str:
     return system
 
 
-def _make_yard(who: str) -> Yard:
+def make_yard(who: str) -> Yard:
     if who == "root" and os.getuid() != 0:
         pytest.skip("only root can be root")
     path = Path(tempfile.mkdtemp(prefix="bulkhead-yard-", dir="/tmp"))
@@ -148,7 +148,7 @@ def _make_yard(who: str) -> Yard:
 @pytest.fixture(scope="module", params=["user", "root"])
 def yard(request: pytest.FixtureRequest) -> Iterator[Yard]:
     """The same test as an ordinary user and as root."""
-    made = _make_yard(request.param)
+    made = make_yard(request.param)
     try:
         yield made
     finally:
@@ -157,7 +157,7 @@ def yard(request: pytest.FixtureRequest) -> Iterator[Yard]:
 
 @pytest.fixture(scope="module")
 def user_yard() -> Iterator[Yard]:
-    made = _make_yard("user")
+    made = make_yard("user")
     try:
         yield made
     finally:
@@ -166,7 +166,7 @@ def user_yard() -> Iterator[Yard]:
 
 @pytest.fixture(scope="module")
 def root_yard() -> Iterator[Yard]:
-    made = _make_yard("root")
+    made = make_yard("root")
     try:
         yield made
     finally:

@@ -72,6 +72,14 @@ def reads(path: str | Path) -> bool:
     return bool(Path(path).read_bytes())
 
 
+def command_of(pid: str) -> bytes:
+    """Its command; none if it is gone meanwhile."""
+    try:
+        return Path("/proc", pid, "cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
 def appends(path: str | Path) -> bool:
     with open(path, "a") as file:
         file.write("x")
@@ -255,7 +263,7 @@ def _(facts: dict[str, Any]) -> object:
 @attempt("see a process of the host")
 def _(facts: dict[str, Any]) -> object:
     pids = [name for name in os.listdir("/proc") if name.isdigit()]
-    return [pid for pid in pids if facts["victim_mark"].encode() in Path("/proc", pid, "cmdline").read_bytes()]
+    return [pid for pid in pids if facts["victim_mark"].encode() in command_of(pid)]
 
 
 @attempt("read the environment of a process of the host")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.sandbox import inside
-from tests.sandbox.inside import LIBC, Attempt, call, reads, says_hello
+from tests.sandbox.inside import LIBC, Attempt, call, command_of, reads, says_hello
 
 ATTEMPTS: dict[str, Attempt] = {}
 CONTROLS: dict[str, Attempt] = {}
@@ -102,7 +102,7 @@ def _(facts: Facts) -> object:
 def _(facts: Facts) -> object:
     own = {str(os.getpid()), str(os.getppid())}
     pids = (name for name in os.listdir("/proc") if name.isdigit() and name not in own)
-    return [pid for pid in pids if b"neighbours" in Path("/proc", pid, "cmdline").read_bytes()]
+    return [pid for pid in pids if b"neighbours" in command_of(pid)]
 
 
 @attempt("read a neighbour's environment")

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.sandbox
 Hold: TypeAlias = Callable[[Yard, dict[str, Any]], tuple[subprocess.Popen[str], dict[str, Any]]]
 
 GONE_WITHIN = 10.0  # 30 ms on a quiet machine
-RACES = 8
+RACES = 10  # of each sort, as each user; benchmarks/kill.py does hundreds
 
 TREE = """
 import os, signal, time
@@ -162,7 +162,9 @@ def test_no_dead_process_is_left_uncollected(yard: Yard, held: Hold) -> None:
 @pytest.mark.claim("C23")
 @pytest.mark.parametrize("victim", ["daemon", "supervisor", "both"])
 def test_nothing_is_left_of_a_launch_during_which_kill_9_hits(yard: Yard, victim: str) -> None:
-    chance = random.Random(victim)
+    seed = random.randrange(1 << 32)
+    print(f"the moments come from seed {seed}")
+    chance = random.Random(seed)
     for number in range(RACES):
         here = yard.folder(f"race-{victim}-{number}", 0o777)
         program = f"open({str(here / 'ran')!r}, 'w').close(); import time; time.sleep(600)"
