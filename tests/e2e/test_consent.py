@@ -145,16 +145,19 @@ def test_a_revoked_connection_ends_its_links_and_is_asked_about_again(two: Runni
     assert two.bulkhead("revoke", grant.id).returncode == 1
 
 
-def test_a_client_that_gave_up_waiting_is_let_in_at_its_next_try_by_a_late_yes(two: Running) -> None:
+def test_a_client_that_gave_up_takes_its_question_with_it_and_is_asked_about_again(two: Running) -> None:
     client = stranger(two)
     with two.connect("diary", client) as link:
         link.start_request("initialize", OPENING)
         question = two.desk.question(server="diary")
         link.process.kill()
         two.desk.no_link("diary", client)
-    assert two.bulkhead("approve", question.id, "--for", "always").returncode == 0
+    assert two.bulkhead("approve", question.id, "--for", "always").returncode == 1
     with two.connect("diary", client) as link:
-        assert "instructions" in link.open()["result"]
+        link.start_request("initialize", OPENING)
+        again = two.desk.question(server="diary")
+        assert (again.client, again.id == question.id) == (client, False)
+        two.desk.deny(again)
 
 
 # --- who may connect at all -------------------------------------------------------------------------------------------

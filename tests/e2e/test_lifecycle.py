@@ -1,5 +1,6 @@
 """How the daemon, its shims and its servers begin and end: in order when asked, and all together when killed."""
 
+import json
 import os
 import shutil
 import signal
@@ -60,6 +61,7 @@ def test_a_daemon_that_is_asked_to_stop_ends_every_link_in_order(running: Runnin
             else:
                 os.kill(pid, signal.SIGTERM)
             assert everything.left(within=STOPPED_WITHIN) == {}
+        assert "bulkhead is stopping" in json.loads(busy.receive_line())["error"]["message"]  # its open call is told
         for link in (busy, idle):
             assert link.wait() == 1
             assert link.receive_line() == b""
