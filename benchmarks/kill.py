@@ -92,7 +92,7 @@ def main() -> int:
     finally:
         shutil.rmtree(yard.path)
     lines = [
-        "| killed | server had begun | its code lived on, ms: median, most | idle bwrap after 100 ms | left at the end |",
+        "| killed | had begun | its code lived on, ms (median, most) | bwrap left after 100 ms | left at the end |",
         "|---|---|---|---|---|",
     ]
     for victim in VICTIMS:

@@ -24,6 +24,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+from benchmarks.machine import QUIET, memory_of
 from broker.config import Waits
 from broker.home import shim_command
 from broker.model import Grants, Limits, ServerName
@@ -41,7 +42,6 @@ from tests.fakes.home import Home, throwaway_home
 from tests.fakes.raw_client import RawClient
 
 WITHIN: Final = 120.0
-QUIET: Final = 2.0  # a load above it, on the two cores this was written for, disturbs the figures
 OPENING: Final = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "bench", "version": "1"}}
 
 
@@ -146,28 +146,6 @@ def _ask(stdin: int, stdout: int, id: int, method: str, params: dict[str, Any]) 
         if any(json.loads(line).get("id") == id for line in lines if line.strip()):
             return
     raise RuntimeError(f"the server ended before it answered {method}")
-
-
-def memory_of(*pids: int) -> float:
-    """Proportional set size of the process trees, in MiB: what is shared is counted once."""
-    children: dict[int, list[int]] = {}
-    for entry in os.listdir("/proc"):
-        if entry.isdecimal():
-            try:
-                parent = int(Path("/proc", entry, "stat").read_text().rpartition(")")[2].split()[1])
-            except (OSError, IndexError):
-                continue  # it ended while we looked
-            children.setdefault(parent, []).append(int(entry))
-    waiting, total = [pid for pid in pids if pid], 0
-    while waiting:
-        pid = waiting.pop()
-        waiting += children.get(pid, [])
-        try:
-            text = Path("/proc", str(pid), "smaps_rollup").read_text()
-        except OSError:
-            continue
-        total += next((int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:")), 0)
-    return total / 1024
 
 
 async def pinned(subject: Subject, store: Store) -> Pin:

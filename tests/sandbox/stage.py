@@ -186,11 +186,14 @@ async def race(launcher: Launcher, supervisor: Supervisor, job: dict[str, Any]) 
     await instance.wait()
 
 
-async def bare(module: str, text: str) -> dict[str, Any]:
-    """Run the program without a sandbox, to know what the sandbox is good for."""
+async def bare(module: str, text: str, around: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Run the program without a sandbox of ours, to know what ours is good for; `around` may be another's."""
     text = json.dumps({**json.loads(text), "bare": True})
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", module, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, close_fds=False
+        *(around or (sys.executable, "-m", module)),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        close_fds=False,
     )
     async with asyncio.timeout(LIMIT):
         output, _ = await process.communicate(text.encode())
@@ -231,7 +234,9 @@ async def main(supervisor: Supervisor, wish: dict[str, Any]) -> None:
     elif "bare_beside" in wish:
         await bare_beside(wish["bare_beside"])
     elif "bare" in wish:
-        say({"results": [await bare(wish["bare"], job["input"]) for job in wish["jobs"]]})
+        say(
+            {"results": [await bare(wish["bare"], job["input"], tuple(wish.get("around", ()))) for job in wish["jobs"]]}
+        )
     elif "race" in wish:
         await race(launcher, supervisor, wish["race"])
     elif "hold" in wish:

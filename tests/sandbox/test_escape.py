@@ -68,7 +68,7 @@ HELD_ANYWAY = frozenset(
 )
 
 
-def _set_up(yard: Yard) -> dict[str, Any]:
+def set_up(yard: Yard) -> dict[str, Any]:
     """The two grants, full of what an attacker would change, and the job that runs the probe in them."""
     yard.file("read/notes.txt", "granted")
     writable = yard.folder("write", 0o777)
@@ -101,7 +101,7 @@ def _set_up(yard: Yard) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def probed(yard: Yard) -> dict[str, Any]:
-    job = _set_up(yard)
+    job = set_up(yard)
     (result,) = yard.ask({"jobs": [job], "surroundings": str(yard.path)})["results"]
     assert result.get("code") == 0, json.dumps(result)
     answers = json.loads(result["out"])
@@ -152,7 +152,7 @@ def test_the_tier_says_how_the_server_ran(probed: dict[str, Any], yard: Yard) ->
 
 
 def test_without_a_sandbox_the_same_probe_gets_through(user_yard: Yard) -> None:
-    _set_up(user_yard)
+    set_up(user_yard)
     wish = {"jobs": [{}], "bare": "tests.sandbox.probe", "surroundings": str(user_yard.path)}
     (result,) = user_yard.ask(wish)["results"]
     attempts = json.loads(result["out"])["attempts"]
