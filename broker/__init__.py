@@ -20,6 +20,7 @@ The rooms, from the street inwards:
     hosted      the server side of a relay: starting it, its streams, its end; inbox  what waits its turn there
     endpoints   lines on descriptors
     consent     asks a person; no answer is no
+    installing  the box in which npm, uv, pip and git get packages
     pinning     from a launch line to a pin; stocktaking asks a server for all it offers; drift keeps what changed
     registry    servers and their pins as documents that a person agreed to (see agreed); client_book  the clients and
                 their secrets; documents  what may be a name and what a document may say

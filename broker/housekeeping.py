@@ -31,6 +31,7 @@ from broker.consent import ConsentDesk
 from broker.drift import DriftBook
 from broker.flow.store import LabelBook, LedgerStore, shipped_labels
 from broker.house import House
+from broker.installing import Box
 from broker.model import Fact, Grants, Limits, Origin, VerifiedArtifact
 from broker.pinning import Pinner
 from broker.policy.store import DEFAULT, STRICTEST, GrantBook, PolicyStore
@@ -134,7 +135,9 @@ async def keep_house(
         Premises(
             house=house,
             sessions=sessions,
-            pinner=Pinner(registry, store, advisories, spawn_to_pin),
+            pinner=Pinner(
+                registry, store, advisories, spawn_to_pin, tools=lambda server: Box(server, launcher, audit.append)
+            ),
             upkeep=upkeep,
             drifts=drifts,
             agreed=agreed,

@@ -168,7 +168,10 @@ class VerifiedArtifact:
 
 @dataclass(frozen=True, slots=True)
 class SandboxSpec:
-    """How one server instance will be boxed in.  Only `sandbox.plan.plan` makes one; back ends start it."""
+    """How one server instance will be boxed in.  Only `sandbox.plan` makes one; back ends start it.
+
+    `tool` marks what gets packages for the user and is no server: nobody grants it hosts, its configuration names them.
+    """
 
     server: ServerName
     argv: tuple[str, ...]
@@ -180,6 +183,7 @@ class SandboxSpec:
     state: Path | None = None
     boxed: bool = True
     hosts: tuple[str, ...] = ()
+    tool: bool = False
 
 
 @dataclass(frozen=True, slots=True)

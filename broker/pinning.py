@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from broker.documents import check_name
 from broker.edges import Running
@@ -29,12 +29,20 @@ from broker.trust.bundle import resolve_bundle
 from broker.trust.continuity import compare, refusals
 from broker.trust.garbage import trees_of
 from broker.trust.resolve import resolve
-from broker.trust.run import run_command
+from broker.trust.run import Run, run_command
 from broker.trust.store import Store
 from broker.trust.trust_root import Roots
 
 MAX_PROPOSALS: Final = 64  # an import of many servers prepares one at a time
 PROPOSAL_SECONDS: Final = 3600.0  # somebody may read long; tomorrow it is prepared anew
+
+
+class Tools(Run, Protocol):
+    """Runs what gets the packages of one server; `tier` names the box it ran in, if it was one."""
+
+    @property
+    def tier(self) -> str: ...
+
 
 Spawn = Callable[[VerifiedArtifact, Grants, Mapping[str, str]], Awaitable[Instance]]
 
@@ -61,14 +69,23 @@ class Pinner:
     """Prepares servers and pins them."""
 
     def __init__(
-        self, registry: Registry, store: Store, advisories: Advisories, spawn: Spawn, *, roots: Roots | None = None
+        self,
+        registry: Registry,
+        store: Store,
+        advisories: Advisories,
+        spawn: Spawn,
+        *,
+        roots: Roots | None = None,
+        tools: Callable[[ServerName], Tools] | None = None,
     ) -> None:
+        """`tools` makes the box in which npm, uv, pip and git work for one server; without it there is none."""
         self._registry = registry
         self._store = store
         self._advisories = advisories
         self._look_alikes = typosquat.shipped()
         self._spawn = spawn
         self._roots = roots
+        self._tools = tools
         self._prepared: dict[str, Prepared] = {}
 
     async def prepare(
@@ -92,17 +109,21 @@ class Pinner:
         check_name(name)
         launch = replace(launch_spec.parse(argv, exists=_exists), dev=dev)
         env = dict(launch.env)
+        tools = self._tools(ServerName(name)) if self._tools else None
+        run = tools or run_command
         if launch.kind == "bundle":
             known = self._registry.env(self._registry.server(name)) if self._registry.has_server(name) else {}
             artifact, given = await resolve_bundle(
-                launch, store=self._store, environment=environment, progress=progress, run=run_command,
+                launch, store=self._store, environment=environment, progress=progress, run=run,
                 settings={**known, **env, **(settings or {})},
             )  # fmt: skip
             env |= given
         else:
             artifact = await resolve(
-                launch, store=self._store, environment=environment, progress=progress, roots=self._roots
+                launch, store=self._store, environment=environment, progress=progress, run=run, roots=self._roots
             )
+        if tools and tools.tier:
+            artifact = replace(artifact, findings=(*artifact.findings, f"resolved in a box: tier {tools.tier}"))
         launch = replace(launch, argv=_without_values(launch), env=())  # they belong in the owner-only file
         lines = tuple(pins.describe(artifact, launch))
         lines += (f"sets: {', '.join(sorted(env))} (the values are kept apart)",) if env else ()
@@ -167,6 +188,10 @@ class Pinner:
         self._registry.put_server(server)
         self._prepared.pop(id, None)
         return pin, tuple(warnings)
+
+    def run_for(self, server: ServerName) -> Run:
+        """How tools are run that get packages for a server, or ask for newer ones."""
+        return self._tools(server) if self._tools else run_command
 
     @property
     def trees(self) -> frozenset[str]:

@@ -133,9 +133,7 @@ class _Options:
         return str(len(self.descriptors) - 1)
 
 
-def command(
-    spec: SandboxSpec, bwrap: Path, identity: Identity, ends: Ends, listener: Path | None = None
-) -> Command:
+def command(spec: SandboxSpec, bwrap: Path, identity: Identity, ends: Ends, listener: Path | None = None) -> Command:
     """The command that starts `spec`; takes `ends` over, also when it fails.
 
     `listener` is the Python that makes its listener from inside, where that is the only way.

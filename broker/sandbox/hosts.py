@@ -13,8 +13,8 @@ from typing import Final, Literal, TypeAlias
 from broker.errors import SandboxError
 from broker.sandbox.addresses import METADATA_NAMES, address_of, never, normal, of_own_network
 
-Kind: TypeAlias = Literal["address", "lan", "name", "suffix", "public"]
-KINDS: Final[tuple[Kind, ...]] = ("address", "lan", "name", "suffix", "public")
+Kind: TypeAlias = Literal["address", "registry", "lan", "name", "suffix", "public"]
+KINDS: Final[tuple[Kind, ...]] = ("address", "registry", "lan", "name", "suffix", "public")
 """From narrow to wide."""
 
 WEB_PORTS: Final = (80, 443)
@@ -62,7 +62,7 @@ class HostRule:
         """Whether `host`, in its normal form, is meant at some port."""
         is_address = address_of(host) is not None
         match self.kind:
-            case "name" | "lan" | "address":
+            case "name" | "lan" | "registry" | "address":
                 return host == self.host
             case "suffix":
                 return not is_address and host.endswith("." + self.host)
@@ -90,6 +90,18 @@ class HostRules:
         rules = dict.fromkeys(map(parse_rule, texts))
         if len(rules) > MAX_RULES:
             raise SandboxError(f"more than {MAX_RULES} hosts cannot be granted to one server")
+        return cls(tuple(sorted(rules, key=lambda rule: KINDS.index(rule.kind))))
+
+    @classmethod
+    def of_registries(cls, texts: Iterable[str]) -> "HostRules":
+        """The hosts that the user's own configuration names as sources of packages, each `HOST:PORT`.
+
+        Raises:
+            SandboxError: one of them is no host that a tool in a box can reach, or there are too many.
+        """
+        rules = dict.fromkeys(map(parse_registry, texts))
+        if len(rules) > MAX_RULES:
+            raise SandboxError(f"more than {MAX_RULES} hosts are named as registries")
         return cls(tuple(sorted(rules, key=lambda rule: KINDS.index(rule.kind))))
 
     @property
@@ -140,6 +152,23 @@ def parse_rule(text: str) -> HostRule:
         raise SandboxError(
             f"{text[:SHOWN]!r} cannot be granted as a host: {refusal.reason}", hint=refusal.hint
         ) from refusal.__cause__
+
+
+def parse_registry(text: str) -> HostRule:
+    """A source of packages, `HOST:PORT`, that the user's own configuration names: it counts wherever it lies.
+
+    Raises:
+        SandboxError: no tool in a box may reach it, or none can.
+    """
+    try:
+        rule = _parse(text)
+        if rule.kind == "suffix" or rule.port is None:
+            raise _Refusal("it is not one host with its port", "correct the registry in npm's, uv's or pip's settings")
+    except _Refusal as refusal:
+        raise SandboxError(
+            f"packages cannot be fetched from {text[:SHOWN]!r}: {refusal.reason}", hint=refusal.hint
+        ) from refusal.__cause__
+    return rule if rule.kind == "address" else HostRule("registry", rule.host, rule.port)
 
 
 def narrowest(host: str, port: int) -> HostRule | None:

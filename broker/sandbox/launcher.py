@@ -24,8 +24,7 @@ from broker.sandbox.bubblewrap import Command, Ends, Identity
 from broker.sandbox.egress.outside import real_outside
 from broker.sandbox.egress.service import Egress
 from broker.sandbox.egress.way import Outside, Way
-from broker.sandbox.hosts import HostRules
-from broker.sandbox.plan import plan_probe
+from broker.sandbox.plan import plan_probe, rules_of
 from broker.sandbox.process import Instance, Tree
 from broker.sandbox.supervisor import Started, Supervisor, or_discard
 from broker.sandbox.sweep import sweep
@@ -100,7 +99,7 @@ class Launcher:
         if spec.hosts and spec.boxed and self._tier.name != "B":
             if record is None:
                 raise SandboxError(f"{spec.server} has a network, and nobody keeps its receipts")
-            egress = Egress(Way(spec.server, HostRules.of(spec.hosts), self._outside, record))
+            egress = Egress(Way(spec.server, rules_of(spec), self._outside, record, tool=spec.tool))
         wires = Wires()
         try:
             async with asyncio.timeout(self._waits.launch):
@@ -199,7 +198,7 @@ class Launcher:
         """Serve the sandbox's network before its server runs.  Without the filter there is no server."""
         namespace = os.open(f"/proc/{first_pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         try:
-            listeners = await self._supervisor.listen(namespace, HostRules.of(spec.hosts).ports)
+            listeners = await self._supervisor.listen(namespace, rules_of(spec).ports)
         except SandboxError as cause:
             raise NetworkError(
                 f"the network of {spec.server} cannot be filtered here, so it was not started: {cause}",

@@ -1,7 +1,8 @@
 """What one server may see: a verified artifact, the user's grants and a constructed environment become a SandboxSpec.
 
-This is the only maker of a `SandboxSpec`, and for a server it takes only a `VerifiedArtifact`.  Nothing is inherited:
-what is not named here does not exist inside.  Pure: whoever calls answers what real paths are.
+This is the only maker of a `SandboxSpec`, and for a server it takes only a `VerifiedArtifact`.  A tool that gets
+packages has a box of its own kind.  Nothing is inherited: what is not named here does not exist inside.  Pure: whoever
+calls answers what real paths are.
 """
 
 import re
@@ -61,6 +62,9 @@ LOADERS: Final = frozenset(
 )
 LOADER_PREFIXES: Final = ("LD_", "DYLD_", "NPM_CONFIG_", "COR_", "CORECLR_")
 """Variables that make a verified program load something else."""
+
+TOOL_LIMITS: Final = Limits(processes=1024)
+"""Compiling ahead starts a process for each processor."""
 
 SYSTEM_FOLDERS: Final = tuple(Path(p) for p in ("/run", "/var/run", "/proc", "/sys", "/dev", "/etc"))
 PROGRAM_FOLDERS: Final = tuple(Path(p) for p in ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/boot"))
@@ -125,6 +129,52 @@ def plan(
         boxed=grants.boxed,
         hosts=rules.texts,
     )
+
+
+def plan_tool(
+    name: str,
+    argv: tuple[str, ...],
+    *,
+    env: Mapping[str, str],
+    cwd: Path,
+    work: Path,
+    reads: Sequence[Path],
+    hosts: Sequence[str],
+    home: Path,
+    realpath: Callable[[Path], Path],
+) -> SandboxSpec:
+    """Compose the box of a tool that gets packages: it writes into `work`, reads `reads`, and reaches `hosts` only.
+
+    `reads` are the tool's own runtime and what its settings name; paths that are links are shown under both names.
+
+    Raises:
+        SandboxError: one of them is or holds the user's home, or a host can be no registry.
+    """
+    shown: dict[Path, Mount] = {}
+    for path in reads:
+        real = realpath(path)
+        if _lies_in(realpath(home), real):
+            raise SandboxError(f"{name} cannot run in a box: it would need {path}, which is or holds your home folder",
+                               hint=f"install {name} into a folder of its own")  # fmt: skip
+        if not any(_lies_in(path, folder) for folder in (*PROGRAM_FOLDERS, work)):
+            shown |= {target: Mount(real, target) for target in (path, real)}
+    spare = [target for target in shown if any(other in target.parents for other in shown)]
+    kept = [mount for target, mount in shown.items() if target not in spare or mount.source != target]
+    return SandboxSpec(
+        server=ServerName(name),
+        argv=argv,
+        env=MappingProxyType(dict(env)),
+        cwd=cwd,
+        mounts=tuple(sorted((*kept, Mount(realpath(work), work, writable=True)), key=_outer_first)),
+        limits=TOOL_LIMITS,
+        hosts=HostRules.of_registries(hosts).texts if hosts else (),
+        tool=True,
+    )
+
+
+def rules_of(spec: SandboxSpec) -> HostRules:
+    """What a sandbox may reach: a server what it was granted, a tool the registries it was configured for."""
+    return HostRules.of_registries(spec.hosts) if spec.tool else HostRules.of(spec.hosts)
 
 
 def plan_probe(argv: tuple[str, ...]) -> SandboxSpec:

@@ -48,7 +48,7 @@ async def refresh(
         argv = (sys.executable, "-I", "-m", "broker.trust.advisory_intake", "--source", source,
                 "--old", str(advisories.file), "--new", str(new))  # fmt: skip
         env = tool_environment(environment, work)
-        finished = await run(Command(argv, work, work, env, network="://" in source, timeout=BUILDING))
+        finished = await run(Command(argv, work, work, env, timeout=BUILDING))
         said = _said(finished.stdout)
         if finished.code != 0 or "problem" in said:
             problem = str(said.get("problem", "the advisories could not be taken in"))

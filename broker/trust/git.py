@@ -23,7 +23,8 @@ from broker.pin import GitSource
 from broker.trust.interpreters import located
 from broker.trust.launchers.git import COMMIT, GitAddress
 from broker.trust.members import MAX_FILES, MAX_TREE, Unpacking
-from broker.trust.run import MAX_OUTPUT, Command, Finished, Run, tool_environment
+from broker.trust.programs import in_system
+from broker.trust.run import MAX_OUTPUT, Command, Finished, Run, host_and_port, tool_environment
 from broker.trust.tree import Entry, Listing, tree_hash
 
 ASKING = 60.0  # seconds; a second is usual
@@ -74,6 +75,8 @@ class GitClient:
     def __init__(self, environment: Mapping[str, str], work: Path, run: Run) -> None:
         self._work, self._run, self._repository = work, run, work / "repository"
         self._program = str(located("git", environment))
+        real = Path(self._program).resolve()
+        self._reads = () if in_system(real) else (Path(self._program), real.parent.parent)
         env = tool_environment(environment, work)
         if "SSL_CERT_FILE" in env:
             env["GIT_SSL_CAINFO"] = env["SSL_CERT_FILE"]
@@ -96,7 +99,7 @@ class GitClient:
         ref = address.ref
         wanted = [ref] if ref.startswith("refs/") else [f"refs/heads/{ref}", f"refs/tags/{ref}"] if ref else ["HEAD"]
         asked = [pattern for each in wanted for pattern in (each, f"{each}^{{}}")]
-        done = await self._git(("ls-remote", "--quiet", "--", address.url, *asked), ASKING, network=True)
+        done = await self._git(("ls-remote", "--quiet", "--", address.url, *asked), ASKING, url=address.url)
         if done.code != 0:
             raise _unreached(address, done)
         found: dict[str, str] = {}
@@ -163,7 +166,7 @@ class GitClient:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(watch, tasks.cancel_scope)
             try:
-                done = await self._git(("-C", str(self._repository), *words), FETCHING, network=True)
+                done = await self._git(("-C", str(self._repository), *words), FETCHING, url=address.url)
             except TrustError as cause:  # it would leave a task group inside another exception
                 failed = cause
             tasks.cancel_scope.cancel()
@@ -212,12 +215,11 @@ class GitClient:
         if done.code != 0:
             raise TrustError(f"git {words[0]} failed (it ended with {done.code})", hint="update git")
 
-    async def _git(
-        self, words: tuple[str, ...], seconds: float, *, network: bool = False, limit: int = MAX_OUTPUT
-    ) -> Finished:
+    async def _git(self, words: tuple[str, ...], seconds: float, *, url: str = "", limit: int = MAX_OUTPUT) -> Finished:
         settings = tuple(word for each in _SETTINGS for word in ("-c", each))
         argv = (self._program, "--no-pager", *settings, *words)
-        return await self._run(Command(argv, self._work, self._work, self._env, network, seconds, limit))
+        hosts = (host_and_port(url),) if url else ()
+        return await self._run(Command(argv, self._work, self._work, self._env, hosts, seconds, limit, self._reads))
 
 
 def _write(packed: Path, rows: Mapping[str, _Row], folder: Path) -> tuple[str, tuple[str, ...]]:

@@ -57,6 +57,11 @@ class Node:
     arch: str
     libc: str
 
+    @property
+    def reads(self) -> tuple[Path, ...]:
+        """What npm needs to see of this machine: the runtime, and the folder of its own package."""
+        return (*runtime_of(self.interpreter), Path(self.npm[-1]).parent.parent)
+
 
 @dataclass(frozen=True, slots=True)
 class Python:
@@ -125,7 +130,8 @@ def _npm_command(node: Interpreter, npm: str) -> tuple[str, ...]:
 
     In a wheel `bin/npm` is a copy and no link, and finds nothing beside itself.
     """
-    for script in (os.path.realpath(npm), os.path.join(os.path.dirname(os.path.dirname(npm)), _NPM_SCRIPT)):
+    beside = (os.path.dirname(os.path.dirname(npm)), str(node.path.parent.parent))
+    for script in (os.path.realpath(npm), *(os.path.join(folder, _NPM_SCRIPT) for folder in beside)):
         if script.endswith((".js", ".cjs", ".mjs")) and os.path.isfile(script):
             return (str(node.path), script)
     return (npm,)
@@ -156,7 +162,7 @@ async def ask_runtime(program: Path, name: str, environment: Mapping[str, str], 
     empty = work / "asking"
     empty.mkdir(mode=0o700, exist_ok=True)
     argv = (real, "-version" if name == "java" else "--version")
-    finished = await run(Command(argv, work, empty, asking_environment(environment), timeout=_ASKING))
+    finished = await run(Command(argv, work, empty, asking_environment(environment), timeout=_ASKING, asks=True))
     version = _NUMBER.search(finished.complaint)
     if finished.code != 0 or version is None:
         raise TrustError(f"{program} does not work (it ended with {finished.code})", hint="try it by hand")
@@ -166,6 +172,16 @@ async def ask_runtime(program: Path, name: str, environment: Mapping[str, str], 
 def _runtime(path: Path, name: str, version: str, homes: tuple[str, ...]) -> Interpreter:
     claimed = {"java": path.parent.parent, "dotnet": path.parent}.get(name)
     return Interpreter(path, version, fingerprint(path, executable=True), runtime_prefix(path, claimed, homes))
+
+
+def runtime_of(interpreter: Interpreter) -> tuple[Path, ...]:
+    """What an interpreter needs to see of this machine to run."""
+    return (interpreter.path, *((interpreter.prefix,) if interpreter.prefix else ()))
+
+
+def own_runtime() -> tuple[Path, ...]:
+    """The same of the Python this program runs on, with what is installed beside it."""
+    return (Path(sys.prefix), Path(sys.base_prefix))
 
 
 def own_python() -> Path:
@@ -191,7 +207,7 @@ def asking_environment(environment: Mapping[str, str]) -> dict[str, str]:
 async def _ask(argv: tuple[str, ...], environment: Mapping[str, str], work: Path, run: Run) -> dict[str, str]:
     empty = work / "asking"
     empty.mkdir(mode=0o700, exist_ok=True)  # a version file of some project must not choose
-    finished = await run(Command(argv, work, empty, asking_environment(environment), timeout=_ASKING))
+    finished = await run(Command(argv, work, empty, asking_environment(environment), timeout=_ASKING, asks=True))
     try:
         answers = json.loads(finished.stdout)
     except ValueError as cause:

@@ -47,6 +47,7 @@ class NpmClient:
         self._env = {**env, "PATH": path, "NO_UPDATE_NOTIFIER": "1"}
         self._argv = node.npm
         self._registry = settings.registry
+        self._hosts, self._reads = settings.hosts, (*node.reads, *settings.reads)
         self._options = (
             "--ignore-scripts", "--omit=dev", "--no-audit", "--no-fund", "--no-update-notifier", "--logs-max=0",
             "--loglevel=error", "--no-progress", "--fetch-retries=1", "--fetch-retry-mintimeout=500",
@@ -77,7 +78,9 @@ class NpmClient:
 
     async def _npm(self, words: tuple[str, ...], limit: float) -> None:
         argv = (*self._argv, *words, *self._options)
-        finished = await self._run(Command(argv, self._work, self._project, self._env, network=True, timeout=limit))
+        finished = await self._run(
+            Command(argv, self._work, self._project, self._env, self._hosts, limit, reads=self._reads, tool="npm")
+        )
         if finished.code != 0:
             raise _failure(finished, self._registry)
 

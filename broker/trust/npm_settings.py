@@ -6,7 +6,7 @@ nobody else.  So npm is asked in an empty folder, and only registries, credentia
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from broker.errors import ConfigError, TrustError
 from broker.files import read_bounded
 from broker.trust.interpreters import Node
-from broker.trust.run import Command, Run, tool_environment
+from broker.trust.run import Command, Run, host_and_port, tool_environment
 
 _CARRIED: Final = frozenset(
     {"registry", "ca", "cafile", "cert", "key", "strict-ssl", "proxy", "https-proxy", "noproxy", "local-address"}
@@ -30,13 +30,18 @@ _ASKING = 60.0
 
 @dataclass(frozen=True, slots=True)
 class NpmSettings:
-    """What the resolver's own configuration file says, where packages may come from, and which guards npm knows."""
+    """What the resolver's own configuration file says, where packages may come from, and which guards npm knows.
+
+    `hosts` and `reads` are what it must reach and read for that: registries, a proxy, certificates.
+    """
 
     text: str
     origins: frozenset[str]
     registry: str
     guards: tuple[str, ...]
     findings: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
+    reads: tuple[Path, ...] = ()
 
 
 async def npm_settings(node: Node, environment: Mapping[str, str], work: Path, run: Run) -> NpmSettings:
@@ -53,7 +58,7 @@ async def npm_settings(node: Node, environment: Mapping[str, str], work: Path, r
         if name in {"HOME", "XDG_CONFIG_HOME", "PREFIX"} or name.lower().startswith("npm_config_")
     }
     argv = (*node.npm, "config", "list", "--json", "--no-update-notifier", "--logs-max=0")
-    finished = await run(Command(argv, work, empty, env, timeout=_ASKING))
+    finished = await run(Command(argv, work, empty, env, timeout=_ASKING, asks=True))
     try:
         found = json.loads(finished.stdout)
         registry = found["registry"]
@@ -76,6 +81,8 @@ async def npm_settings(node: Node, environment: Mapping[str, str], work: Path, r
         registry=shown(str(registry)),
         guards=tuple(f"--allow-{guard}=none" for guard in _GUARDS if f"allow-{guard}" in found),
         findings=findings,
+        hosts=tuple(filter(None, map(host_and_port, (*map(str, registries), *_values(found, "proxy", "https-proxy"))))),
+        reads=_files((*_values(found, "cafile"), *_named_files(lines))),
     )
 
 
@@ -97,6 +104,20 @@ def shown(url: str) -> str:
     except ValueError:
         return "an address that cannot be read"
     return f"{parts.scheme}://{host}{parts.path}"
+
+
+def _values(found: Mapping[str, object], *keys: str) -> tuple[str, ...]:
+    return tuple(str(found[key]) for key in keys if found.get(key))
+
+
+def _named_files(lines: Iterable[str]) -> tuple[str, ...]:
+    """Certificates and keys for one registry, which npm reads where they lie."""
+    named = (line.partition("=") for line in lines)
+    return tuple(value.strip('"') for key, _, value in named if key.endswith((":certfile", ":keyfile")))
+
+
+def _files(names: Iterable[str]) -> tuple[Path, ...]:
+    return tuple(path for path in map(Path, names) if path.is_file())
 
 
 def _lines(key: str, value: object) -> list[str]:

@@ -101,7 +101,9 @@ async def find_python(wanted: str | None, environment: Mapping[str, str], work: 
     kept = {name: value for name, value in environment.items() if name in {"XDG_DATA_HOME", "UV_PYTHON_INSTALL_DIR"}}
     empty = work / "asking"
     empty.mkdir(mode=0o700, exist_ok=True)
-    finished = await run(Command(argv, work, empty, asking_environment(environment) | kept, timeout=_FINDING))
+    finished = await run(
+        Command(argv, work, empty, asking_environment(environment) | kept, timeout=_FINDING, asks=True)
+    )
     found = finished.stdout.decode("utf-8", "replace").strip()
     if finished.code != 0 or not found.startswith("/") or "\n" in found:
         hint = f"install it, for example with: uv python install {wanted}"

@@ -15,10 +15,12 @@ import uv
 from broker.errors import ConfigError, TrustError
 from broker.files import read_bounded
 from broker.pin import Interpreter
+from broker.trust.interpreters import own_runtime, runtime_of
 from broker.trust.launchers.uvx import normal
 from broker.trust.pins import PACKAGE
+from broker.trust.pypi_hosts import hosts_of
 from broker.trust.pypi_settings import PypiSettings
-from broker.trust.run import Command, Finished, Run
+from broker.trust.run import MAX_OUTPUT, Command, Finished, Run
 from broker.trust.wheel import SITE
 
 RESOLVING = 180.0  # seconds; 1.0 is usual
@@ -30,6 +32,7 @@ MAX_PACKAGES = 2000
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z.!+_-]{0,127}")
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?", re.IGNORECASE)
+_NAME_FIRST = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _ABSENT = re.compile(r"(?:Because |and |: )([\w.-]+) was not found in the package registry")
 _NO_VERSION = re.compile(r"there (?:is|are) no versions? of ([\w.-]+(?:[=<>!~]=?[\w.*+!-]+)?)")
 _NO_WHEEL = re.compile(r"([\w.-]+(?:[=<>!~]=?[\w.*+!-]+)?) has no (?:usable )?wheels")
@@ -64,12 +67,15 @@ class PypiClient:
     ) -> None:
         self._python, self._pip, self._settings = python, pip, settings
         self._work, self._run = work, run
+        self._hosts: tuple[str, ...] = ()
+        self._reads = (*own_runtime(), Path(uv_program()), *runtime_of(python), *settings.reads)
         self._project, self._wheels = work / "project", work / "wheels"
         for folder in (self._project, self._wheels):
             folder.mkdir(mode=0o700)
         self._env = {
             **env,
             **settings.variables,
+            **settings.pip_variables(),
             "PIP_CONFIG_FILE": os.devnull,
             "PIP_DISABLE_PIP_VERSION_CHECK": "1",
             "UV_HTTP_RETRIES": "1",  # npm is told the same; a person waits for the answer
@@ -94,7 +100,9 @@ class PypiClient:
             "--config-file", str(self._config), "--cache-dir", str(self._work / "cache"),
             "--python", str(self._python.path), "--output-file", str(locked),
         )  # fmt: skip
-        finished = await self._run(Command(argv, self._work, self._project, self._env, network=True, timeout=RESOLVING))
+        if package := _NAME_FIRST.match(requirements[0] if requirements else ""):
+            self._hosts = await hosts_of(self._settings, normal(package[0]), self._env)
+        finished = await self._tool(argv, RESOLVING, self._hosts)
         if finished.code != 0:
             raise self._failure(finished, "uv")
         try:
@@ -115,7 +123,7 @@ class PypiClient:
             "--config-file", str(self._config), "--cache-dir", str(self._work / "cache"),
             "--python", str(self._python.path), "--project", str(project),
         )  # fmt: skip
-        finished = await self._run(Command(argv, self._work, project, self._env, timeout=EXPORTING, limit=MAX_LOCK))
+        finished = await self._tool(argv, EXPORTING, limit=MAX_LOCK)
         if finished.code != 0:
             raise TrustError(f"uv cannot read the project's uv.lock (it ended with {finished.code})",
                              hint="try by hand in the project: uv lock --check")  # fmt: skip
@@ -132,11 +140,9 @@ class PypiClient:
             *self._pip, "--python", str(self._python.path),
             "download", "--quiet", "--no-input", "--no-deps", "--require-hashes", "--only-binary", ":all:",
             "--no-cache-dir", "--progress-bar", "off", "--retries", "2",
-            "--dest", str(self._wheels), "--requirement", str(wanted), *self._settings.pip_options(),
+            "--dest", str(self._wheels), "--requirement", str(wanted),
         )  # fmt: skip
-        finished = await self._run(
-            Command(argv, self._work, self._project, self._env, network=True, timeout=DOWNLOADING)
-        )
+        finished = await self._tool(argv, DOWNLOADING, self._hosts)
         if finished.code != 0:
             raise self._failure(finished, "pip")
         return await anyio.to_thread.run_sync(_hashed, self._wheels)
@@ -150,7 +156,17 @@ class PypiClient:
             str(self._python.path), "-S", "-s", "-m", "compileall", "-q", "-j", "0",
             "--invalidation-mode", "unchecked-hash", "-s", str(tree), "-p", PACKAGE, str(tree / SITE),
         )  # fmt: skip
-        await self._run(Command(argv, self._work, self._project, self._env, timeout=COMPILING))
+        finished = await self._tool(argv, COMPILING)
+        if finished.code not in {0, 1}:  # 1: some file did not compile
+            raise TrustError(f"compiling failed (it ended with {finished.code})", hint="check that this Python works")
+
+    async def _tool(
+        self, argv: tuple[str, ...], seconds: float, hosts: tuple[str, ...] = (), limit: int = MAX_OUTPUT
+    ) -> Finished:
+        tool = "" if argv[0] == uv_program() else "pip" if argv[: len(self._pip)] == self._pip else "python"
+        return await self._run(
+            Command(argv, self._work, self._project, self._env, hosts, seconds, limit, self._reads, tool=tool)
+        )
 
     def _failure(self, finished: Finished, tool: str) -> TrustError:
         complaint = " ".join(finished.complaint.split())

@@ -16,9 +16,9 @@ import anyio.to_thread
 
 from broker.pin import EvidenceRecord, EvidenceState
 from broker.trust.evidence import Evidence
-from broker.trust.fetch import Access, Answer, Reader, basic, from_environment, reader, segment
-from broker.trust.npm_settings import origin
+from broker.trust.fetch import Access, Answer, Reader, reader, segment
 from broker.trust.pep740 import provenance
+from broker.trust.pypi_hosts import SIMPLE, access_to, own_default
 from broker.trust.pypi_package import WheelFile
 from broker.trust.pypi_settings import Index, PypiSettings
 from broker.trust.sigstore_bundles import Bundles
@@ -28,7 +28,6 @@ ALL_ANSWERS = 90.0  # seconds; three short documents
 MAX_PROVENANCE = 4 * 1024 * 1024  # a real one has 10 KiB
 MAX_MAINTAINERS = 200
 NOT_LISTED: Final = Answer("silent", why="no index with a listing in JSON has this file")
-_SIMPLE: Final = "application/vnd.pypi.simple.v1+json"
 _SIMPLE_PATH: Final = re.compile(r"/simple/?$")
 
 
@@ -36,9 +35,9 @@ async def gather(wheel: WheelFile, settings: PypiSettings, environment: Mapping[
     """Ask and verify; what cannot be asked becomes `unavailable`, and only what is wrong `invalid`."""
     asked = _Asked()
     with anyio.move_on_after(ALL_ANSWERS):  # what is not answered by then stays as it is: the index did not say
-        for index in settings.indexes or (Index(_own_default(), default=True),):
+        for index in settings.indexes or (Index(own_default(), default=True),):
             if urlsplit(index.url).scheme in {"http", "https"} and await _ask(
-                asked, wheel, _access(index, settings, environment)
+                asked, wheel, access_to(index, settings, environment)
             ):
                 break
     if asked.provenance.state != "found":
@@ -62,7 +61,7 @@ class _Asked:
 async def _ask(asked: _Asked, wheel: WheelFile, access: Access) -> bool:
     """Whether this is the index that has the file."""
     async with reader(access) as index:
-        listing = await index.ask(f"{segment(wheel.name)}/", accept=_SIMPLE)
+        listing = await index.ask(f"{segment(wheel.name)}/", accept=SIMPLE)
         files = listing.document.get("files") if isinstance(listing.document, dict) else None
         listed = [each for each in files if isinstance(each, dict)] if isinstance(files, list) else []
         entry = next((each for each in listed if _is(each, wheel)), None)
@@ -110,26 +109,3 @@ def _roles(answer: Answer) -> tuple[str, ...]:
 
 def _text(value: object) -> str:
     return value[:256] if isinstance(value, str) else ""
-
-
-def _own_default() -> str:
-    """Where pip goes when nobody configured anything; its own word for it, so that no address is written here."""
-    try:
-        from pip._internal.models.index import PyPI
-    except ImportError:
-        return ""
-    return str(PyPI.simple_url)
-
-
-def _access(index: Index, settings: PypiSettings, environment: Mapping[str, str]) -> Access:
-    access = from_environment(index.url, environment)
-    host = (urlsplit(index.url).netloc.rpartition("@")[2], urlsplit(index.url).hostname)
-    variable = "UV_INDEX_" + re.sub(r"[^A-Z0-9]", "_", index.name.upper())
-    user, password = (settings.variables.get(f"{variable}_{what}", "") for what in ("USERNAME", "PASSWORD"))
-    return replace(
-        access,
-        certificates=(*access.certificates, *((settings.cert,) if settings.cert else ())),
-        check_tls=not any(each in host for each in settings.tls.get("allow-insecure-host", []))
-        and bool(origin(index.url)),
-        headers=basic(user, password) if index.name and user else {},
-    )

@@ -5,13 +5,15 @@ and variables and nobody else's.  What a launch line with `uvx` would obey comes
 index, pip's `index-url` stands in.
 """
 
+import netrc
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import unquote, urlsplit
 
 import tomli_w
 
@@ -55,15 +57,29 @@ class PypiSettings:
     def uv_file(self) -> str:
         return tomli_w.dumps({**self.tls, "index": [index.table() for index in self.indexes]})
 
-    def pip_options(self) -> tuple[str, ...]:
-        """pip may look in every index: it takes only files whose hash uv's resolution named."""
+    def pip_variables(self) -> dict[str, str]:
+        """pip may look in every index: it takes only files whose hash uv's resolution named.
+
+        An index's address may carry a password, and everybody on the machine can read a command line.
+        """
         default = [index.url for index in self.indexes if index.default]
-        others = [index.url for index in self.indexes if not index.default]
-        options = [f"--index-url={default[-1]}"] if default else []
-        options += [f"--extra-index-url={url}" for url in others]
-        hosts = self.tls.get("allow-insecure-host", [])
-        options += [f"--trusted-host={host}" for host in hosts]
-        return (*options, *((f"--cert={self.cert}",) if self.cert else ()))
+        wanted = {
+            "PIP_INDEX_URL": default[-1] if default else "",
+            "PIP_EXTRA_INDEX_URL": " ".join(index.url for index in self.indexes if not index.default),
+            "PIP_TRUSTED_HOST": " ".join(self.tls.get("allow-insecure-host", [])),
+            "PIP_CERT": self.cert,
+        }
+        return {name: value for name, value in wanted.items() if value}
+
+    @property
+    def reads(self) -> tuple[Path, ...]:
+        """Files and folders that the tools must read: certificates, and indexes that are folders."""
+        named = [Path(self.cert)] if self.cert else []
+        for index in self.indexes:
+            if index.url.startswith("file:"):
+                folder = Path(unquote(urlsplit(index.url).path))
+                named.append(folder.parent if folder.name == "simple" else folder)
+        return tuple(path for path in named if path.exists())
 
     def may_serve(self, url: str) -> bool:
         """TLS always; a plain address or a folder only where the user configured one."""
@@ -98,16 +114,26 @@ async def pypi_settings(pip: tuple[str, ...], environment: Mapping[str, str], wo
     variables = {
         name: value for name, value in environment.items() if name in _UV_VARIABLES or _UV_CREDENTIAL.fullmatch(name)
     }
-    if netrc := _netrc(environment):
-        variables["NETRC"] = netrc
+    found = _once(indexes)
+    if credentials := _netrc(environment, {urlsplit(index.url).hostname or "" for index in found}, work):
+        variables["NETRC"] = credentials
     cert = environment.get("PIP_CERT") or pip_says.get("global.cert", "")
-    return PypiSettings(_once(indexes), tls, variables, cert)
+    return PypiSettings(found, tls, variables, cert)
 
 
-def _netrc(environment: Mapping[str, str]) -> str:
-    """Both tools read credentials from there; they run with another HOME, so the file is named to them."""
+def _netrc(environment: Mapping[str, str], hosts: Collection[str], work: Path) -> str:
+    """Both tools read credentials from there: a copy with those of the configured indexes and of nobody else."""
     path = environment.get("NETRC") or os.path.join(environment.get("HOME", "/nonexistent"), ".netrc")
-    return path if os.path.isfile(path) else ""
+    try:
+        entries = netrc.netrc(path).hosts
+    except (OSError, netrc.NetrcParseError, UnicodeDecodeError):
+        return ""  # the tools themselves pass over a file they cannot read
+    kept = {host: entry for host in sorted(hosts) if host and (entry := entries.get(host) or entries.get("default"))}
+    copy = work / "netrc"
+    copy.touch(mode=0o600)
+    copy.write_text("".join(f"machine {host} login {login} password {word or ''}\n"
+                            for host, (login, _, word) in kept.items()))  # fmt: skip
+    return str(copy) if kept else ""
 
 
 def _uv_files(environment: Mapping[str, str]) -> list[Path]:
@@ -161,7 +187,7 @@ async def _pip_settings(pip: tuple[str, ...], environment: Mapping[str, str], wo
         name: value for name, value in environment.items() if name in names or name.startswith("PIP_")
     }
     argv = (*pip, "config", "list", "--disable-pip-version-check")
-    finished = await run(Command(argv, work, empty, env, timeout=_ASKING))
+    finished = await run(Command(argv, work, empty, env, timeout=_ASKING, asks=True))
     if finished.code != 0:
         raise TrustError("pip does not tell its configuration", hint="try by hand: python3 -m pip config list")
     found: dict[str, str] = {}

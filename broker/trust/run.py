@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
+from urllib.parse import urlsplit
 
 import anyio
 from anyio.abc import ByteReceiveStream, Process
@@ -19,24 +20,39 @@ from broker.errors import TrustError
 MAX_OUTPUT = 8 * 1024 * 1024  # npm's whole configuration is 20 KiB, a resolver's complaint seldom 50
 _REAP = 5.0  # seconds for the kernel to hand over a killed process
 
-_PASSED: Final = frozenset({
-    "PATH", "LANG", "LC_ALL", "SSL_CERT_FILE", "SSL_CERT_DIR", "NODE_EXTRA_CA_CERTS", "NIX_SSL_CERT_FILE",
-    "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PIP_CERT",
-    "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy",
+CERTIFICATES: Final = frozenset({
+    "SSL_CERT_FILE", "SSL_CERT_DIR", "NODE_EXTRA_CA_CERTS", "NIX_SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
+    "PIP_CERT", "GIT_SSL_CAINFO",
 })  # fmt: skip
+"""Variables whose value is the path of what a tool must read."""
+PROXIES: Final = frozenset({"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"})
+_PASSED: Final = CERTIFICATES - {"GIT_SSL_CAINFO"} | PROXIES | {"PATH", "LANG", "LC_ALL", "NO_PROXY", "no_proxy"}
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One run of a tool.  It needs to write nowhere but under `work`; `network` says whether it must reach out."""
+    """One run of a tool.  It needs to write nowhere but under `work`, and to reach nothing but `hosts` (`HOST:PORT`).
+
+    `reads` is what it reads beside the system: its own runtime, and files its settings name.  With `asks` it is the
+    user's own program, asked about itself or its settings: it needs the user's home, gets nothing from outside, and
+    reaches nothing.
+    """
 
     argv: tuple[str, ...]
     work: Path
     cwd: Path
     env: Mapping[str, str]
-    network: bool = False
+    hosts: tuple[str, ...] = ()
     timeout: float = 60.0
     limit: int = MAX_OUTPUT
+    reads: tuple[Path, ...] = ()
+    asks: bool = False
+    tool: str = ""
+
+    @property
+    def name(self) -> str:
+        """The tool as people call it: `tool`, where an interpreter runs it."""
+        return self.tool or Path(self.argv[0]).name
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +87,19 @@ def tool_environment(environment: Mapping[str, str], work: Path) -> dict[str, st
     return {"PATH": os.defpath, **kept, "HOME": str(home), "TMPDIR": str(temporary)}
 
 
+def host_and_port(url: str) -> str:
+    """What an address leads to, as `HOST:PORT`; empty for a file and for what is no address."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port or {"https": 443, "http": 80}.get(parts.scheme)
+    except ValueError:
+        return ""
+    return f"{parts.hostname}:{port}" if parts.hostname and port else ""
+
+
 async def run_command(command: Command) -> Finished:
     """The default `Run`: a process group of its own, killed whole when the wait ends for whatever reason."""
-    name = Path(command.argv[0]).name
+    name = command.name
     if not os.access(command.argv[0], os.X_OK):  # asyncio leaks a transport when it finds that out itself
         raise TrustError(f"{name} cannot be started: it is missing or not executable", hint=f"check {command.argv[0]}")
     try:

@@ -260,12 +260,12 @@ async def test_tools_run_without_the_users_secrets_and_only_npm_reaches_out(shop
     environment = node_environment({**shop.registry.environment(shop.home), "TOKEN": "s3cret", "NODE_OPTIONS": "--x"})
     request = parse(["npx", "server"], exists=os.path.exists)
     await resolve(request, store=shop.store, environment=environment, progress=shop.said.append, run=watched)
-    reaching = [command.argv[2] for command in commands if command.network]
+    reaching = [command.argv[2] for command in commands if command.hosts]
     assert reaching == ["install", "ci"]
     for command in commands:
         assert not {"TOKEN", "NODE_OPTIONS"} & command.env.keys()
         assert command.cwd.is_relative_to(command.work)
-        if command.network:
+        if command.hosts:
             assert command.env["HOME"] == str(command.work / "home")
             assert {"--ignore-scripts", "--allow-git=none", "--allow-remote=none", "--allow-file=none",
                     "--allow-directory=none"} <= set(command.argv)  # fmt: skip

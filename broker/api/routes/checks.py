@@ -77,7 +77,8 @@ class Checks:
         caller.progress(f"asking whether {pin.artifact.name} has a newer version")
         store = self._at.house.store
         try:
-            return await newer_version(pin.launch, pin.artifact, store=store, environment=environment), ""
+            run = self._at.pinner.run_for(pin.server)
+            return await newer_version(pin.launch, pin.artifact, store=store, environment=environment, run=run), ""
         except BulkheadError as problem:
             return "", f"whether there is a newer version could not be asked: {problem}"
 

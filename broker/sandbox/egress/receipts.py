@@ -47,8 +47,13 @@ class Denied(SandboxError):
 class Receipts:
     """The facts of one sandbox."""
 
-    def __init__(self, server: ServerName, record: Callable[[Fact], None], clock: Callable[[], float]) -> None:
+    def __init__(
+        self, server: ServerName, record: Callable[[Fact], None], clock: Callable[[], float], *, tool: bool = False
+    ) -> None:
+        """`tool`: what goes out is the work of a tool that gets packages, and no grant can widen its ways."""
         self._server = server
+        self._tool = tool
+        self._side: Literal["server", "broker"] = "broker" if tool else "server"
         self._record = record
         self._clock = clock
         self._last: dict[tuple[Via, str, str], float] = {}
@@ -58,14 +63,17 @@ class Receipts:
 
     def opened(self, asked: Asked, rule: HostRule, address: str) -> None:
         """It is about to be dialled.  Raises what `record` raises; then it must not be."""
-        decision = Decision(Verdict.ALLOW, f"host:{rule}", f"you granted {rule} to {self._server}")
+        why = (
+            f"your configuration of {self._server} names it" if self._tool else f"you granted {rule} to {self._server}"
+        )
+        decision = Decision(Verdict.ALLOW, f"host:{rule}", why)
         body = {"via": asked.via, "address": address}
-        self._record(Fact("egress", "server", "connect", str(asked), decision=decision, body=body))
+        self._record(Fact("egress", self._side, "connect", str(asked), decision=decision, body=body))
 
     def closed(self, asked: Asked, address: str, carried: Carried, seconds: float) -> None:
         body = {"via": asked.via, "address": address, "bytes_out": carried.out, "bytes_in": carried.back,
                 "seconds": round(seconds, 3)}  # fmt: skip
-        self._record(Fact("egress", "server", "close", str(asked), size=carried.out + carried.back, body=body))
+        self._record(Fact("egress", self._side, "close", str(asked), size=carried.out + carried.back, body=body))
 
     def denied(self, asked: Asked, denied: Denied) -> None:
         """Write it down, or count it if the same was written a moment ago or too many were."""
@@ -90,24 +98,24 @@ class Receipts:
             self._counted = 0
             reason = "denials that were the same as one before, or too many to be written one by one"
             decision = Decision(Verdict.DENY, "hosts", reason)
-            self._record(Fact("egress", "server", "denials", self._server, decision=decision, body=body))
+            self._record(Fact("egress", self._side, "denials", self._server, decision=decision, body=body))
 
     def remedy(self, grant: HostRule | None) -> str:
         """What a person can type to allow it; empty if nothing can."""
-        return f"bulkhead grant {self._server} --host {grant}" if grant is not None else ""
+        return f"bulkhead grant {self._server} --host {grant}" if grant is not None and not self._tool else ""
 
     def _write(self, asked: Asked, denied: Denied) -> None:
         remedy = self.remedy(denied.grant)
         reason = f"{denied.reason}; to allow it: {remedy}" if remedy else denied.reason
         body: dict[str, object] = {"via": asked.via}
-        if denied.grant is not None:
+        if denied.grant is not None and not self._tool:
             body["grant"] = str(denied.grant)
         if self._counted:
             body["not_written"] = self._counted
             self._counted = 0
         method = "lookup" if asked.via == "names" else "connect"
         decision = Decision(Verdict.DENY, "hosts", reason)
-        self._record(Fact("egress", "server", method, str(asked), decision=decision, body=body))
+        self._record(Fact("egress", self._side, method, str(asked), decision=decision, body=body))
 
 
 def not_granted(host: str, port: int) -> Denied:

@@ -63,9 +63,12 @@ class Way:
         outside: Outside,
         record: Callable[[Fact], None],
         clock: Callable[[], float] = time.monotonic,
+        *,
+        tool: bool = False,
     ) -> None:
+        """`tool`: it is no server but gets packages, so nobody grants it hosts."""
         self.rules = rules
-        self.receipts = Receipts(server, record, clock)
+        self.receipts = Receipts(server, record, clock, tool=tool)
         self._outside = outside
         self._clock = clock
         self._told: dict[str, dict[str, None]] = {}  # address -> the names it was given out for
@@ -100,7 +103,7 @@ class Way:
         """
         if rule.kind == "address":
             return (name,)
-        found = await self._look_up(name if rule.kind == "lan" else f"{name}.")
+        found = await self._look_up(name if rule.kind in ("lan", "registry") else f"{name}.")
         refusals = {address: self._refusal(IPv4Address(address), rule, port) for address in found}
         good = tuple(address for address, refusal in refusals.items() if not refusal)
         if not found:
@@ -217,6 +220,8 @@ class Way:
             return "is Bulkhead's own at that port"
         if rule.kind == "address":
             return "" if str(address) == rule.host else "was not granted"
+        if rule.kind == "registry":  # whoever configured the tool may keep packages on this very machine
+            return ""
         if own:
             return "is this machine's"
         if is_public(address) or (rule.kind == "lan" and lies_in(address, OWN_NETWORKS)):
