@@ -15,6 +15,7 @@ from pathlib import Path
 from broker import __version__
 from broker.agreed import Agreed
 from broker.api.door import Door
+from broker.api.http_door import HttpDoor
 from broker.api.premises import Premises
 from broker.api.presence import Presence
 from broker.api.server import Handlers
@@ -30,6 +31,7 @@ from broker.config import Paths, Waits
 from broker.consent import ConsentDesk
 from broker.drift import DriftBook
 from broker.flow.store import LabelBook, LedgerStore, shipped_labels
+from broker.guest_book import GuestBook
 from broker.house import House
 from broker.installing import Box
 from broker.model import Fact, Grants, Limits, Origin, VerifiedArtifact
@@ -128,6 +130,7 @@ async def keep_house(
     )
     await asyncio.to_thread(house.ledgers.prune, time.time() - LEDGER_SECONDS)
     sessions = Sessions(house, Applications(paths.state / "applications"))
+    http = HttpDoor(GuestBook(paths.config), house, sessions)
     upkeep = Upkeep(registry, Sources(agreed), advisories, audit, lambda name: list(sessions.links(name)))
     registry.clients.put(LOCAL_CLIENT, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
     redactor.add(f"client/{LOCAL_CLIENT}", registry.secrets()[f"client/{LOCAL_CLIENT}"])
@@ -150,6 +153,7 @@ async def keep_house(
             started=started,
             stop=stop.set,
             news=news,
+            http=http,
         )
     )
     door, desk = Door(sessions.open_link), FrontDesk(handlers.table(), handlers.gate)
@@ -166,6 +170,7 @@ async def keep_house(
     try:
         await desk.open(listen(paths.control_socket))
         door.open(listen(paths.connect_socket))
+        http.hold()
         ready()
         _log.info("ready: tier %s, keychain %s, policy %s", tier.name, key.where, policy.current.name)
         await _until_stopped(stop, background)
@@ -175,6 +180,7 @@ async def keep_house(
             path.unlink(missing_ok=True)
         consent.close()
         await sessions.close()
+        await http.close()
         await door.close()
         await desk.close()
         for task in background:

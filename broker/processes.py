@@ -86,6 +86,11 @@ def peer_of(connection: socket.socket, cwd: str = "") -> Peer:
         raise ConfigError("this system does not tell who connects to a socket", hint="run Bulkhead on Linux")
     raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
     pid, uid, gid = struct.unpack("3i", raw)
+    return peer_of_process(pid, uid, gid, cwd)
+
+
+def peer_of_process(pid: int, uid: int, gid: int, cwd: str = "") -> Peer:
+    """A process that connected, and the application behind it."""
     root = application(pid)
     return Peer(
         pid=pid,

@@ -63,6 +63,8 @@ class Session:
     started: float
     links: dict[LinkId, Link] = field(default_factory=dict)
     idle_since: float = 0.0
+    by_bearer: bool = False
+    """It is a bearer, whichever program brings it: no process ends it."""
 
 
 class Sessions:
@@ -93,10 +95,24 @@ class Sessions:
                 f"{hello.client!r:.80} is not a registered client, or not with this secret",
                 hint=f"bulkhead client add {hello.client:.64}",
             )
-        client = ClientName(hello.client)
+        return self._open(ClientName(hello.client), hello.server, peer, descriptors)
+
+    def open_by_bearer(self, client: str, server: str, bearer: str, peer: Peer, descriptors: tuple[int, int]) -> Visit:
+        """Let in who proved with a bearer to be `client`.  One bearer, by whatever names it, is one session.
+
+        Raises:
+            BulkheadError: who was refused, why, and what to do.
+        """
+        if self._closing:
+            raise DeskError("the daemon is stopping", hint="start the client again in a moment")
+        if peer.uid != self._house.owner:
+            raise DeskError("this daemon belongs to another user", code="presence")
+        return self._open(self._house.registry.clients.find(client).name, server, peer, descriptors, bearer)
+
+    def _open(self, client: ClientName, name: str, peer: Peer, descriptors: tuple[int, int], bearer: str = "") -> Visit:
         self._check_room(client)
-        server, pin, catalog = server_of(registry, hello.server)
-        session = self._session_of(client, peer)
+        server, pin, catalog = server_of(self._house.registry, name)
+        session = self._session_of(client, peer, bearer)
         decision = self._admission(session, server.name, peer.root_executable)
         if decision.verdict is Verdict.DENY:
             raise ConfigError(
@@ -125,22 +141,23 @@ class Sessions:
         self._house.changed()
         return Visit(link.id, link.ended, lambda: link.end("the client ended its side"))
 
-    def _session_of(self, client: ClientName, peer: Peer) -> Session:
-        for session in self._sessions.values():
-            same_run = (session.peer.root_pid, session.peer.root_started) == (peer.root_pid, peer.root_started)
-            if session.client == client and same_run:
-                return session
-        if len(self._sessions) >= MAX_SESSIONS:
+    def _session_of(self, client: ClientName, peer: Peer, bearer: str) -> Session:
+        id = self._id_of(client, peer, bearer)
+        known = self._sessions.get(id)
+        if known is None and len(self._sessions) >= MAX_SESSIONS:
             raise DeskError("there are too many sessions", hint="bulkhead sessions; bulkhead session end ID")
-        program = {(found.pid, found.started) for found in same_program(peer.root_pid)}
-        self._applications.add({(peer.root_pid, peer.root_started), *program})
-        session = Session(self._id_of(client, peer), client, peer, time.time())
-        self._sessions[session.id] = session
-        return session
+        if peer.root_pid and (known is None or bearer):  # several programs may come with one bearer, one after another
+            program = {(found.pid, found.started) for found in same_program(peer.root_pid)}
+            self._applications.add({(peer.root_pid, peer.root_started), *program})
+        if known is None:
+            known = self._sessions[id] = Session(id, client, peer, time.time(), by_bearer=bool(bearer))
+        return known
 
-    def _id_of(self, client: ClientName, peer: Peer) -> SessionId:
+    def _id_of(self, client: ClientName, peer: Peer, bearer: str) -> SessionId:
         """256 bits nobody can guess, and the same again for the same run after the daemon was restarted."""
         run = f"{client}\n{peer.root_pid}\n{peer.root_started}\n{boot_id()}"
+        if bearer:
+            run = f"{client}\nbearer {bearer}"
         return SessionId(hmac.new(self._house.key, b"session\n" + run.encode(), hashlib.sha256).hexdigest())
 
     def _admission(self, session: Session, server: ServerName, executable: str) -> Decision:
@@ -256,6 +273,8 @@ class Sessions:
     def _is_over(self, session: Session) -> bool:
         if time.time() - session.idle_since > IDLE_SECONDS:
             return True
+        if session.by_bearer:
+            return False
         application = process(session.peer.root_pid)
         return application is None or application.started != session.peer.root_started
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from broker.agreed import Agreed
+from broker.api.http_door import HttpDoor
 from broker.api.presence import Presence
 from broker.audit.index import Index
 from broker.config import Paths
@@ -42,6 +43,7 @@ class Premises:
     started: float
     stop: Callable[[], None]
     news: News
+    http: HttpDoor
 
     def server_changed(self, name: str) -> None:
         """Links follow the document of their server at once; of one that was switched off or removed they end."""

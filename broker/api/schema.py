@@ -231,6 +231,21 @@ class Connect(Words):
     server: str
 
 
+class Endpoint(Words):
+    """Where a client finds a server by HTTP.  `workspace` is the folder it works in; each has a bearer of its own."""
+
+    client: str
+    server: str
+    workspace: str = Field(default="", max_length=4096)
+
+
+class EndpointView(Words):
+    """`file` holds the bearer, owner-only; it is never said at the desk."""
+
+    url: str
+    file: str
+
+
 class Verify(Words):
     """Servers to check against their pins; none means all.
 
@@ -483,6 +498,7 @@ CLIENTS: Final = Route("clients", Nothing, Clients, "read")
 CLIENT_ADD: Final = Route("client.add", Name, Nothing, "loosen")
 CLIENT_REMOVE: Final = Route("client.remove", Name, Nothing, "tighten")
 CONNECT: Final = Route("grant.connect", Connect, Nothing, "loosen")
+ENDPOINT: Final = Route("endpoint", Endpoint, EndpointView, "loosen")
 GRANTS: Final = Route("grants", Nothing, GrantList, "read")
 REVOKE: Final = Route("grant.revoke", Name, Nothing, "tighten")
 POLICY_USE: Final = Route("policy.use", PolicyUse, Nothing, "loosen")
@@ -494,6 +510,6 @@ ROUTES: Final[dict[str, Route]] = {
         STATUS, WATCH, STOP, PENDING, APPROVE, DENY, SERVERS, DEFINITIONS, PREPARE, AGREE, REMOVE, ENABLE, DISABLE,
         VERIFY,
         GRANT_PATHS, REVIEW, ACCEPT, SESSIONS, SESSION_END, CLIENTS, CLIENT_ADD, CLIENT_REMOVE, CONNECT, GRANTS,
-        REVOKE, POLICY_USE, AUDIT, ADVISORIES, ADVISORIES_REFRESH, ADVISORIES_USE, STORE_GC,
+        REVOKE, POLICY_USE, AUDIT, ADVISORIES, ADVISORIES_REFRESH, ADVISORIES_USE, STORE_GC, ENDPOINT,
     )
 }  # fmt: skip

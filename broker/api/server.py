@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from broker.api import presence, schema
 from broker.api.premises import Premises
 from broker.api.routes.checks import Checks
+from broker.api.routes.endpoints import Endpoints
 from broker.api.routes.overview import Overview
 from broker.api.routes.people import People
 from broker.api.routes.review import Reviews
@@ -26,8 +27,8 @@ class Handlers:
         people = People(self._at)
         servers = Servers(self._at, people)
         overview = Overview(self._at, people, servers)
-        checks, reviews = Checks(self._at), Reviews(self._at)
-        return {**people.table(), **servers.table(), **checks.table(), **reviews.table(), **overview.table()}
+        rooms = (people, servers, overview, Checks(self._at), Reviews(self._at), Endpoints(self._at))
+        return {method: handler for room in rooms for method, handler in room.table().items()}
 
     def gate(self, peer: Peer, route: schema.Route) -> None:
         """Whether this caller may use this route.

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from broker import __version__
-from broker.cli import advisories, answers, audit, clients, daemon, demo, policy, scan, servers, verify
+from broker.cli import advisories, answers, audit, clients, daemon, demo, endpoints, policy, scan, servers, verify
 from broker.cli.context import Context
 
 Command: TypeAlias = Callable[[argparse.Namespace, Context], Awaitable[int]]
@@ -104,6 +104,11 @@ def parser() -> argparse.ArgumentParser:
     connect = command("connect", clients.connect, "what a client runs: stdio here, the daemon there")
     connect.add_argument("name")
     connect.add_argument("--client", default="local")
+    endpoint = command("endpoint", endpoints.endpoint, "a server's address for a client that speaks HTTP", json=True)
+    endpoint.add_argument("name")
+    endpoint.add_argument("--client", default="local")
+    endpoint.add_argument("--workspace", metavar="DIR", default="", help="the folder the client works in")
+    endpoint.add_argument("--show", action="store_true", help="print the bearer too")
 
     command("pending", answers.pending, "open questions", json=True)
     approve = command("approve", answers.approve, "answer a question with yes")

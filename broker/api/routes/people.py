@@ -97,6 +97,7 @@ class People:
 
     async def _client_remove(self, _caller: Caller, params: schema.Name) -> schema.Nothing:
         self._at.house.registry.clients.remove(params.name)
+        self._at.http.forget(params.name)
         self._at.house.grants.forget(client=params.name)
         for link in self._at.sessions.links():
             if link.client == params.name:

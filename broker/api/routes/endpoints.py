@@ -1,0 +1,28 @@
+"""Addresses by HTTP at the desk."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from broker.api import schema
+from broker.api.premises import Premises
+from broker.api.wire import Caller, Handler
+from broker.model import Origin
+
+
+class Endpoints:
+    """Where clients that speak HTTP find their servers."""
+
+    def __init__(self, premises: Premises) -> None:
+        self._at = premises
+
+    def table(self) -> Mapping[str, Handler]:
+        return {schema.ENDPOINT.method: self._endpoint}
+
+    async def _endpoint(self, _caller: Caller, params: schema.Endpoint) -> schema.EndpointView:
+        folder = params.workspace if params.workspace not in ("", "/", str(Path.home())) else ""
+        registry = self._at.house.registry
+        client, server = registry.clients.find(params.client), registry.server(params.server)
+        body = {"workspace": folder}
+        await self._at.did("grant", "endpoint", server.name, Origin(client.name, server.name), body)
+        url, guest = self._at.http.address(client.name, server.name, folder)
+        return schema.EndpointView(url=url, file=self._at.http.file(guest))
