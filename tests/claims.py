@@ -42,6 +42,7 @@ CLAIMS: Final[dict[str, str]] = {
     "C50": "What breaks the rules of the wire is refused, its sender is named, and every other link goes on.",
     "C51": "An answer that nobody asked for never reaches the client.",
     "C52": "A server's words reach the screen without markup, control characters or invisible text.",
+    "C53": "`bulkhead scan` rejects tool definitions with invisible text and points out those that speak to the model.",
     # your applications
     "C60": "`bulkhead undo` gives a client's file back byte for byte.",
     "C61": "A client's file that is not what it should be is left untouched.",

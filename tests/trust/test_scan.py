@@ -47,6 +47,7 @@ def test_an_honest_description_is_clean(text: str) -> None:
     assert scan(tool(text)).verdict == "clean"
 
 
+@pytest.mark.claim("C53")
 @pytest.mark.parametrize(("check", "text"), SPEAKS_TO_THE_MODEL.items())
 def test_what_speaks_to_the_model_is_pointed_out_with_the_words_it_used(check: str, text: str) -> None:
     advice = scan(tool(text))
@@ -69,6 +70,7 @@ def test_every_string_of_a_definition_is_read() -> None:
         assert (advice.verdict, advice.findings[0].where) == ("suspect", place)
 
 
+@pytest.mark.claim("C53")
 @given(st.characters(codec="utf-8").filter(lambda char: INVISIBLE.search(char) is not None), st.text(max_size=20))
 def test_a_character_nobody_can_see_is_rejected_wherever_it_stands_and_shown_as_its_number(
     char: str, around: str
