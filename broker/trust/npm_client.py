@@ -23,6 +23,7 @@ _CODE = re.compile(r"npm (?:error|ERR!) code (\w+)")
 _NAMED = re.compile(
     r"(?:No match(?:ing version)? found for|'|/)\s*((?:@[\w.~-]+(?:/|%2f))?[\w.~-]+@[^\s']+)", re.IGNORECASE
 )
+_DAMAGED: Final = frozenset({"TAR_BAD_ARCHIVE", "TAR_ENTRY_ERROR", "Z_DATA_ERROR", "Z_BUF_ERROR", "ZLIB_ERROR"})
 _FORBIDDEN: Final = frozenset({"EALLOWGIT", "EALLOWREMOTE", "EALLOWFILE", "EALLOWDIRECTORY"})
 _OFFLINE: Final = frozenset(
     {
@@ -95,6 +96,14 @@ def _failure(finished: Finished, registry: str) -> TrustError:
         return TrustError(f"{registry} has no {what}", hint="check the spelling of the package's name")
     if code in {"ETARGET", "ENOVERSIONS"}:
         return TrustError(f"{registry} has no version that fits {what}", hint="check the version in the launch line")
+    if "invalid response body" in complaint.lower() or "invalid json" in complaint.lower():
+        return TrustError(f"{registry} answers with something that is no document of a registry",
+                          hint="check the registry with: npm config get registry")  # fmt: skip
+    if code in _DAMAGED:
+        hint = "try again; if it stays so, tell the package's author or the registry's owner"
+        return TrustError(f"{registry} served a tarball that cannot be unpacked ({code})", hint=hint)
+    if code == "EMAXREDIRECT":
+        return TrustError(f"{registry} leads elsewhere without end", hint="check it with: npm config get registry")
     if code in _OFFLINE:
         hint = "check the network, and the registry with: npm config get registry"
         return TrustError(f"the registry {registry} cannot be reached ({code})", hint=hint)

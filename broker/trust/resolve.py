@@ -32,8 +32,31 @@ async def resolve(
     it, the roots that come with this program.
 
     Raises:
-        TrustError: what could not be had or is not acceptable, and what to do.
+        TrustError: what could not be had or is not acceptable, of what, at which step, and what to do.
     """
+    step = ""
+
+    def told(said: str) -> None:
+        nonlocal step
+        step = said
+        progress(said)
+
+    try:
+        return await _resolve(request, store, environment, told, run, roots)
+    except TrustError as cause:
+        if not step:
+            raise
+        raise TrustError(f"{cause} ({request.requirement}, while {step})", hint=cause.hint) from cause
+
+
+async def _resolve(
+    request: LaunchRequest,
+    store: Store,
+    environment: Mapping[str, str],
+    progress: Callable[[str], None],
+    run: Run,
+    roots: Roots | None,
+) -> PinnedArtifact:
     match request.kind:
         case "npm" | "pypi" if is_git(request.requirement):
             fetch = resolve_git_npm if request.kind == "npm" else resolve_git_python

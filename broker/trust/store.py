@@ -283,10 +283,14 @@ class Store:
                 continue
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                remove_tree(folder)
             except BlockingIOError:
                 continue  # its process is alive and at work
-            else:
-                remove_tree(folder)
+            except FileNotFoundError:
+                continue  # somebody else sweeps it
+            except OSError as cause:
+                if cause.errno != errno.ENOTEMPTY:
+                    raise  # a tool outlives the process that started it by a moment; the next sweep finds it ended
             finally:
                 os.close(descriptor)
 

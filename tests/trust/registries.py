@@ -19,13 +19,16 @@ from tests.trust.archives import package_files, tarball
 
 
 class LoopbackServer:
-    """GET requests answered from a table of paths."""
+    """GET requests answered from a table of paths; some lead elsewhere, and some are answered only at the end."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
+        self.leads: dict[str, str] = {}
+        self.stalls: set[str] = set()
+        self._ended = threading.Event()
         self.headers: list[Mapping[str, str]] = []
         answer = self.answer
-        asked, headers = self.asked, self.headers
+        asked, headers, leads, stalls, ended = self.asked, self.headers, self.leads, self.stalls, self._ended
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
@@ -34,8 +37,15 @@ class LoopbackServer:
                 path = urllib.parse.unquote(self.path.partition("?")[0])
                 asked.append(path)
                 headers.append(dict(self.headers.items()))
+                if path in stalls:
+                    ended.wait(120)
+                    self.close_connection = True
+                    return
                 kind, body = answer(path) or ("", b"")
-                self.send_response(200 if kind else 404)
+                self.send_response(302 if path in leads else 200 if kind else 404)
+                if path in leads:
+                    self.send_header("Location", leads[path])
+                    body = b""
                 self.send_header("Content-Type", kind or "application/json")
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
@@ -62,6 +72,7 @@ class LoopbackServer:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._ended.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join(5)
