@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from broker.errors import BulkheadError, SandboxError
 from broker.house import House
 from broker.model import Fact, VerifiedArtifact
+from broker.network import tables
 from broker.pin import Pin
 from broker.registry import Server
 from broker.sandbox.process import Instance
@@ -54,6 +55,7 @@ class Launch:
                 "read": [str(path) for path in grants.read],
                 "write": [str(path) for path in grants.write],
                 "hosts": list(grants.hosts),
+                "network": tables(grants.inspection),
                 "variables": sorted(env),
                 "development": pins.development(self._pin.artifact),
             },
@@ -69,6 +71,11 @@ class Launch:
             raise
         self._hashing = asyncio.create_task(self._look_again(moment))
         return instance
+
+    def server_changed(self, server: Server) -> None:
+        """What was granted to it since it started it has at once, as far as its doors lead there."""
+        if self.instance is not None:
+            self.instance.regrant(server.grants.hosts)
 
     def close(self) -> None:
         """The link is over: nobody needs to know any more."""

@@ -103,6 +103,7 @@ class Link:
         """The server's document changed: what it allows from now on."""
         self.server = server
         self.judge.server_changed(server)
+        self._launching.server_changed(server)
 
     def record_opening(self, fact: Fact) -> None:
         self._record(fact)
@@ -160,6 +161,7 @@ class Link:
     def _record(self, fact: Fact) -> None:
         if not self._house.refusals.counts(self.origin, fact):
             self._house.audit.append(self.origin, fact)
+        self._house.blocked.note(self.server.name, fact)
 
     async def _record_durably(self, fact: Fact) -> None:
         if not self._house.refusals.counts(self.origin, fact):

@@ -106,6 +106,25 @@ State: TypeAlias = Literal["none", "session", "server"]
 
 
 @dataclass(frozen=True, slots=True)
+class Injection:
+    """Where the value of the variable `name` is put in: one header of declared requests to one host."""
+
+    name: str
+    header: str
+    host: str
+    methods: tuple[str, ...]
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """That a server's encrypted connections are looked into: what it may ask, as `sandbox.inspection` reads it."""
+
+    rules: tuple[str, ...] = ()
+    secrets: tuple[Injection, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Grants:
     """Folders and files of the user a server may see, and hosts it may reach.
 
@@ -120,6 +139,7 @@ class Grants:
     limits: "Limits" = field(default_factory=lambda: Limits())
     state: State = "none"
     boxed: bool = True
+    inspection: Inspection | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +155,8 @@ class Limits:
     tmp_size: int = 256 << 20
     shm_size: int = 64 << 20
     state_size: int = 1 << 30
+    connections: int = 128
+    bytes_out: int = 8 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +193,7 @@ class SandboxSpec:
     """How one server instance will be boxed in.  Only `sandbox.plan` makes one; back ends start it.
 
     `tool` marks what gets packages for the user and is no server: nobody grants it hosts, its configuration names them.
+    `secrets` are values the daemon puts in; the server itself holds placeholders.
     """
 
     server: ServerName
@@ -184,6 +207,8 @@ class SandboxSpec:
     boxed: bool = True
     hosts: tuple[str, ...] = ()
     tool: bool = False
+    inspection: Inspection | None = None
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

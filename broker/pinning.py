@@ -193,6 +193,11 @@ class Pinner:
         """How tools are run that get packages for a server, or ask for newer ones."""
         return self._tools(server) if self._tools else run_command
 
+    def name_of(self, id: str) -> str:
+        """Whose proposal it is; empty for one that is not there any more."""
+        prepared = self._prepared.get(id)
+        return prepared.server if prepared is not None else ""
+
     @property
     def trees(self) -> frozenset[str]:
         """Objects of the store that a proposal names and no pin does yet."""

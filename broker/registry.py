@@ -18,10 +18,10 @@ from broker.documents import check_name, parse, stem
 from broker.errors import ConfigError
 from broker.files import read_bounded, write_private
 from broker.model import Grants, ServerName
+from broker.network import EgressTable, SecretTable, check_network, inspection_of, tables
 from broker.pin import Pin
 from broker.protocol import catalog as catalogs
 from broker.protocol.catalog import Catalog
-from broker.sandbox.hosts import HostRules
 from broker.trust import pins
 
 
@@ -48,6 +48,8 @@ class _ServerDocument(BaseModel):
     hosts: list[str] = []
     env: list[str] = []
     disabled_tools: list[str] = []
+    egress: EgressTable = EgressTable()
+    secrets: dict[str, SecretTable] = Field(default={}, max_length=16)
 
 
 class Registry:
@@ -76,7 +78,7 @@ class Registry:
             argv=tuple(document.argv),
             created=document.created,
             enabled=document.enabled,
-            grants=Grants(tuple(map(Path, document.read)), tuple(map(Path, document.write)), tuple(document.hosts)),
+            grants=_grants(document),
             env=tuple(document.env),
             disabled_tools=tuple(document.disabled_tools),
         )
@@ -87,8 +89,7 @@ class Registry:
     def put_server(self, server: Server) -> None:
         """Write a server a person agreed to.  Raises SandboxError for a host that may not be, or not with the rest."""
         check_name(server.name)
-        folders = [str(path) for path in (*server.grants.read, *server.grants.write)]
-        HostRules.of(server.grants.hosts).check_company(server.name, folders, server.env)
+        check_network(server.name, server.grants, server.env)
         document: dict[str, Any] = {
             "argv": list(server.argv),
             "created": server.created,
@@ -98,6 +99,7 @@ class Registry:
             "hosts": list(server.grants.hosts),
             "env": list(server.env),
             "disabled_tools": list(server.disabled_tools),
+            **tables(server.grants.inspection),
         }
         self._agreed.write(_server_file(server.name), tomli_w.dumps(document).encode())
 
@@ -191,7 +193,8 @@ class Registry:
         """
         folder, _, file = name.partition("/")
         if folder == "servers":
-            HostRules.of(parse(_ServerDocument, data, f"server {stem(name)}").hosts)
+            document = parse(_ServerDocument, data, f"server {stem(name)}")
+            check_network(ServerName(stem(name)), _grants(document), document.env)
         elif folder == "clients":
             self.clients.check(name, data)
         elif folder == "pins":
@@ -205,6 +208,12 @@ class Registry:
 
     def _env_file(self, name: str) -> Path:
         return self._config / "env" / f"{name}.json"
+
+
+def _grants(document: _ServerDocument) -> Grants:
+    inspection = inspection_of(document.egress, document.secrets)
+    folders = tuple(map(Path, document.read)), tuple(map(Path, document.write))
+    return Grants(*folders, tuple(document.hosts), inspection=inspection)
 
 
 def _values(path: Path) -> dict[str, str]:

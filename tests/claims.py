@@ -26,6 +26,9 @@ CLAIMS: Final[dict[str, str]] = {
     "C23": "Every process of a server ends with its link, and with the daemon, even one killed with SIGKILL.",
     "C24": "Where a sandbox cannot be enforced, the server is not started.",
     "C25": "Each connection of a server to the network, and each that was denied, is a receipt.",
+    "C26": "A secret that Bulkhead puts in reaches its declared host alone, and the server never holds it.",
+    "C27": "A secret that comes back in an answer is starred out, in whatever pieces it comes.",
+    "C28": "Where you list the requests a server may make, any other is refused before it is sent.",
     # who may say yes
     "C30": "The first connection of a client to a server is a question; an import of yours answers it.",
     "C31": "What no rule allows is asked or denied, and no answer in time means no.",

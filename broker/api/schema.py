@@ -93,6 +93,16 @@ class ToolView(Words):
     state: Literal["agreed", "added", "changed", "missing"] = "agreed"
 
 
+class BlockedView(Words):
+    """What a server tried to reach and may not; `grant` is the narrowest that would allow it."""
+
+    target: str
+    grant: str
+    reason: str
+    times: int
+    last: float
+
+
 class ServerView(Words):
     """A registered server, its pin and its catalog."""
 
@@ -116,6 +126,8 @@ class ServerView(Words):
     write: list[str] = []
     hosts: list[str] = []
     env: list[str] = []
+    network: list[str] = []
+    blocked: list[BlockedView] = []
     changes: list[str] = []
     drift_digest: str = ""
     development: str = ""
@@ -320,6 +332,32 @@ class Collected(Words):
     spared: int
 
 
+class SecretPlace(Words):
+    """Where the value of a variable is put in; the server holds a placeholder."""
+
+    name: str
+    header: str
+    host: str
+    method: list[str]
+    path: str = "/*"
+
+
+class Inspect(Words):
+    """Look into a server's encrypted connections, or (`on` false) no more.  What is given takes the old one's place."""
+
+    name: str
+    on: bool = True
+    rules: list[str] = []
+    secrets: list[SecretPlace] = []
+
+
+class Hosts(Words):
+    """Hosts of one server, as they were granted."""
+
+    name: str
+    hosts: list[str] = Field(min_length=1)
+
+
 class GrantPaths(Words):
     """Folders or files of the user and hosts for a server, beside those it has."""
 
@@ -489,6 +527,8 @@ ADVISORIES: Final = Route("advisories", Nothing, AdvisoryStatus, "read")
 ADVISORIES_REFRESH: Final = Route("advisories.refresh", AdvisoryRefresh, AdvisoryRefreshed, "loosen")
 ADVISORIES_USE: Final = Route("advisories.use", AdvisoryUse, Nothing, "loosen")
 STORE_GC: Final = Route("store.gc", StoreGc, Collected, "tighten")
+INSPECT: Final = Route("server.inspect", Inspect, Nothing, "loosen")
+FORBID: Final = Route("server.forbid", Hosts, Nothing, "tighten")
 GRANT_PATHS: Final = Route("server.grant", GrantPaths, Nothing, "loosen")
 REVIEW: Final = Route("review", Nothing, Review, "read")
 ACCEPT: Final = Route("review.accept", Accept, Nothing, "loosen")
@@ -509,6 +549,7 @@ ROUTES: Final[dict[str, Route]] = {
     for route in (
         STATUS, WATCH, STOP, PENDING, APPROVE, DENY, SERVERS, DEFINITIONS, PREPARE, AGREE, REMOVE, ENABLE, DISABLE,
         VERIFY,
+        INSPECT, FORBID,
         GRANT_PATHS, REVIEW, ACCEPT, SESSIONS, SESSION_END, CLIENTS, CLIENT_ADD, CLIENT_REMOVE, CONNECT, GRANTS,
         REVOKE, POLICY_USE, AUDIT, ADVISORIES, ADVISORIES_REFRESH, ADVISORIES_USE, STORE_GC, ENDPOINT,
     )

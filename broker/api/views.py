@@ -3,11 +3,13 @@
 from collections.abc import Iterable
 
 from broker.api import schema
+from broker.blocked import Blocked
 from broker.links import Link
 from broker.model import Question
 from broker.policy.grants import Grant
 from broker.protocol.catalog import Catalog, Change, View
 from broker.registry import Registry, Server
+from broker.sandbox.inspection import describe
 from broker.sessions import Session
 from broker.trust.pins import development
 
@@ -56,7 +58,13 @@ def link_view(link: Link) -> schema.LinkView:
     )
 
 
-def server_view(registry: Registry, server: Server, drift: tuple[Change, ...], drift_digest: str) -> schema.ServerView:
+def server_view(
+    registry: Registry,
+    server: Server,
+    drift: tuple[Change, ...],
+    drift_digest: str,
+    blocked: Iterable[Blocked] = (),
+) -> schema.ServerView:
     """A server with its pin and what it advertises; `drift` is what its live catalog changed."""
     pin = registry.pin(server.name)
     if pin is None:
@@ -85,6 +93,11 @@ def server_view(registry: Registry, server: Server, drift: tuple[Change, ...], d
         write=[str(path) for path in server.grants.write],
         hosts=list(server.grants.hosts),
         env=list(server.env),
+        network=describe(server.grants.inspection) if server.grants.inspection is not None else [],
+        blocked=[
+            schema.BlockedView(target=b.target, grant=b.grant, reason=b.reason, times=b.times, last=b.last)
+            for b in blocked
+        ],
         changes=[change_line(change) for change in drift],
         drift_digest=drift_digest,
         development=development(artifact),

@@ -6,7 +6,20 @@ from pathlib import Path
 from typing import TypeAlias
 
 from broker import __version__
-from broker.cli import advisories, answers, audit, clients, daemon, demo, endpoints, policy, scan, servers, verify
+from broker.cli import (
+    advisories,
+    answers,
+    audit,
+    clients,
+    daemon,
+    demo,
+    endpoints,
+    network,
+    policy,
+    scan,
+    servers,
+    verify,
+)
 from broker.cli.context import Context
 
 Command: TypeAlias = Callable[[argparse.Namespace, Context], Awaitable[int]]
@@ -89,6 +102,18 @@ def parser() -> argparse.ArgumentParser:
     grant.add_argument("--read", action="append", default=[], metavar="PATH")
     grant.add_argument("--write", action="append", default=[], metavar="PATH")
     grant.add_argument("--host", action="append", default=[], metavar="HOST[:PORT]")
+    allow = command("allow", network.allow, "let a server reach hosts: NAME HOST[:PORT]", json=True)
+    allow.add_argument("name")
+    allow.add_argument("hosts", nargs="+", metavar="HOST[:PORT]")
+    blocked = command("blocked", network.blocked, "what servers tried to reach and may not", json=True)
+    blocked.add_argument("name", nargs="?", default="")
+    inspect = command("inspect", network.inspect, "look into a server's encrypted connections", json=True)
+    inspect.add_argument("name")
+    inspect.add_argument("--on", action="store_true", help="every request to the granted hosts but websockets")
+    inspect.add_argument("--off", action="store_true", help="no more")
+    inspect.add_argument("--rule", action="append", default=[], metavar="[METHODS] HOST[/PATH]", help="only these")
+    inspect.add_argument("--secret", action="append", default=[], metavar=f'"{network.FORM}"',
+                         help="put the value of a variable in there; the server holds a placeholder")  # fmt: skip
     check = command("verify", verify.verify, "check the store against the pins now", json=True)
     check.add_argument("names", nargs="*", metavar="NAME")
     check.add_argument("--offline", action="store_true", help="do not ask registries about newer versions")
@@ -116,7 +141,9 @@ def parser() -> argparse.ArgumentParser:
     approve.add_argument("--for", dest="lifetime", choices=["once", "session", "always"], default="once")
     command("deny", answers.deny, "answer a question with no").add_argument("id")
     command("grants", answers.grants, "what was allowed for longer than once", json=True)
-    command("revoke", answers.revoke, "take a grant back").add_argument("id")
+    revoke = command("revoke", network.revoke, "take a grant back: ID, or hosts of a server: NAME HOST[:PORT]")
+    revoke.add_argument("id", metavar="ID|NAME")
+    revoke.add_argument("hosts", nargs="*", metavar="HOST[:PORT]")
     command("sessions", answers.sessions, "live sessions and their links", json=True)
     session = command("session", answers.session, "end a session")
     session.add_argument("action", choices=["end"])

@@ -146,6 +146,12 @@ async def show(args: Namespace, context: Context) -> int:
     output.show(f"  reads        {', '.join(server.read) or '-'}")
     output.show(f"  writes       {', '.join(server.write) or '-'}")
     output.show(f"  reaches      {', '.join(server.hosts) or 'no network'}")
+    for line in server.network:
+        output.show(f"  inspected    {line}")
+    for denied in server.blocked:
+        output.show(
+            f"  blocked      {output.line(denied.target)} (to allow it: bulkhead allow {server.name} {denied.grant})"
+        )
     output.show(f"  variables    {', '.join(server.env) or '-'}")
     for finding in server.findings:
         output.show(f"  finding      {output.line(finding)}")

@@ -19,7 +19,7 @@ from broker.model import Limits, Mount, SandboxSpec
 from broker.sandbox import seccomp
 from broker.sandbox.hosts import PROXY_PORT
 from broker.sandbox.kernel import memory_file, open_without_links
-from broker.sandbox.plan import HOME
+from broker.sandbox.plan import HOME, TRUST
 from broker.sandbox.protect import guards_of
 from broker.sandbox.state import give
 
@@ -133,8 +133,15 @@ class _Options:
         return str(len(self.descriptors) - 1)
 
 
-def command(spec: SandboxSpec, bwrap: Path, identity: Identity, ends: Ends, listener: Path | None = None) -> Command:
-    """The command that starts `spec`; takes `ends` over, also when it fails.
+def command(
+    spec: SandboxSpec,
+    bwrap: Path,
+    identity: Identity,
+    ends: Ends,
+    trust: bytes = b"",
+    listener: Path | None = None,
+) -> Command:
+    """The command that starts `spec`; takes `ends` over, also when it fails.  `trust`: the authorities of its TLS.
 
     `listener` is the Python that makes its listener from inside, where that is the only way.
 
@@ -153,7 +160,7 @@ def command(spec: SandboxSpec, bwrap: Path, identity: Identity, ends: Ends, list
         _walls(options, identity)
         _system(options, spec.limits)
         _home(options, spec, identity)
-        _written_files(options, identity, PATIENCE if spec.hosts else NO_PATIENCE)
+        _written_files(options, identity, PATIENCE if spec.hosts else NO_PATIENCE, trust)
         warnings = _mounts(options, spec, identity)
         options.add("--remount-ro", "/", "--chdir", str(spec.cwd))
         packed = b"".join(os.fsencode(word) + b"\0" for word in options.words)
@@ -235,7 +242,7 @@ def _home(options: _Options, spec: SandboxSpec, identity: Identity) -> None:
     options.add("--bind-fd", options.place(_opened(spec, Mount(spec.state, HOME, writable=True))), str(HOME))
 
 
-def _written_files(options: _Options, identity: Identity, patience: str) -> None:
+def _written_files(options: _Options, identity: Identity, patience: str, trust: bytes) -> None:
     """Files that would name the host's users and network, written anew."""
     texts = {
         "passwd": f"mcp:x:{identity.uid}:{identity.gid}::{HOME}:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n",
@@ -248,6 +255,9 @@ def _written_files(options: _Options, identity: Identity, patience: str) -> None
     for name, text in texts.items():
         number = options.place(memory_file(name, text.encode()))
         options.add("--perms", "0444", "--ro-bind-data", number, f"/etc/{name}")
+    if trust:
+        options.add_parents(TRUST)
+        options.add("--perms", "0444", "--ro-bind-data", options.place(memory_file("trust", trust)), str(TRUST))
 
 
 def _mounts(options: _Options, spec: SandboxSpec, identity: Identity) -> tuple[str, ...]:

@@ -21,9 +21,10 @@ from broker.errors import SandboxError
 from broker.model import Fact, SandboxSpec
 from broker.sandbox import bubblewrap
 from broker.sandbox.bubblewrap import Command, Ends, Identity
+from broker.sandbox.egress.making import make_egress
 from broker.sandbox.egress.outside import real_outside
 from broker.sandbox.egress.service import Egress
-from broker.sandbox.egress.way import Outside, Way
+from broker.sandbox.egress.way import Outside
 from broker.sandbox.plan import plan_probe, rules_of
 from broker.sandbox.process import Instance, Tree
 from broker.sandbox.supervisor import Started, Supervisor, or_discard
@@ -99,7 +100,7 @@ class Launcher:
         if spec.hosts and spec.boxed and self._tier.name != "B":
             if record is None:
                 raise SandboxError(f"{spec.server} has a network, and nobody keeps its receipts")
-            egress = Egress(Way(spec.server, rules_of(spec), self._outside, record, tool=spec.tool))
+            egress = make_egress(spec, rules_of(spec), self._outside, record)
         wires = Wires()
         try:
             async with asyncio.timeout(self._waits.launch):
@@ -125,7 +126,8 @@ class Launcher:
         box = None if spec.boxed == walled else Path(await asyncio.to_thread(tempfile.mkdtemp, prefix=BOX))
         try:
             # In a thread: a granted folder may lie on a network that hangs.
-            composing = asyncio.to_thread(_command, spec, tier, identity, wires.hand_over(), box)
+            trust = egress.trust if egress is not None else b""
+            composing = asyncio.to_thread(_command, spec, tier, identity, wires.hand_over(), trust, box)
             command = await or_discard(composing, Command.close)
             started = await self._supervisor.spawn(command)
             try:
@@ -207,13 +209,13 @@ class Launcher:
         await egress.open(listeners)
 
 
-def _command(spec: SandboxSpec, tier: Tier, identity: Identity, ends: Ends, box: Path | None) -> Command:
+def _command(spec: SandboxSpec, tier: Tier, identity: Identity, ends: Ends, trust: bytes, box: Path | None) -> Command:
     """The command of this tier; takes `ends` over, also when it fails."""
     if not spec.boxed:
         return with_nothing_around(spec, ends, Path.home())
     if box is not None:
         return behind_landlock(spec, ends, box)
-    return bubblewrap.command(spec, tier.bwrap, identity, ends, tier.listener)
+    return bubblewrap.command(spec, tier.bwrap, identity, ends, trust, tier.listener)
 
 
 async def _sweep_up() -> None:

@@ -43,6 +43,8 @@ KINDS: Final[Mapping[str, LimitKind]] = MappingProxyType(
             LimitKind("tmp_size", "tmp-size", "bytes", 1 << 20, 1 << 36, "its /tmp, in memory"),
             LimitKind("shm_size", "shm-size", "bytes", 1 << 20, 1 << 36, "its /dev/shm, in memory"),
             LimitKind("state_size", "state-size", "bytes", 1 << 20, 1 << 42, "what it may keep on the disk"),
+            LimitKind("connections", "connections", "count", 4, 4096, "connections at once"),
+            LimitKind("bytes_out", "bytes-out", "bytes", 1 << 16, 1 << 42, "what a link sends out in all"),
         )
     }
 )
@@ -99,6 +101,14 @@ def overrun(server: str, limits: Limits, flag: str) -> Overrun:
         f"it was over its limit of {allowed} ({kind.meaning}) and was ended; "
         f"if it needs more: bulkhead limits {server} --{flag} {more(limits, kind)}",
     )
+
+
+def refusal(server: str, limits: Limits, flag: str) -> str:
+    """The sentence about a limit that refuses more and ends nothing."""
+    kind = KINDS[flag]
+    allowed = written(kind, getattr(limits, kind.field))
+    raised = f"bulkhead limits {server} --{flag} {more(limits, kind)}"
+    return f"it is at its limit of {allowed} ({kind.meaning}); if it needs more: {raised}"
 
 
 def changed(limits: Limits, texts: Mapping[str, str]) -> Limits:

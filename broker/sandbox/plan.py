@@ -14,6 +14,7 @@ from typing import Final
 from broker.errors import SandboxError
 from broker.model import Grants, Limits, Mount, SandboxSpec, ServerName, VerifiedArtifact
 from broker.sandbox.hosts import PROXY_PORT, HostRules
+from broker.sandbox.inspection import Inspected, placeholder
 
 HOME: Final = Path("/home/mcp")
 
@@ -44,6 +45,19 @@ OF_THE_NETWORK: Final = MappingProxyType(
 
 The proxy speaks SOCKS too, but is not named so: httpx does not even start then without a package of its own.
 """
+
+TRUST: Final = Path("/etc/bulkhead/trust.pem")
+OF_INSPECTION: Final = MappingProxyType(
+    dict.fromkeys(
+        (
+            *("SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PIP_CERT"),
+            *("GIT_SSL_CAINFO", "AWS_CA_BUNDLE", "DENO_CERT", "CARGO_HTTP_CAINFO", "npm_config_cafile"),
+            *("HTTPLIB2_CA_CERTS", "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"),
+        ),
+        str(TRUST),
+    )
+)
+"""What tells programs which authority to trust where connections are looked into."""
 
 VARIABLE_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 MAX_ENVIRONMENT: Final = 128 * 1024  # what Linux takes for a single string of it; servers need a few KiB in all
@@ -114,6 +128,12 @@ def plan(
     rules = HostRules.of(grants.hosts)
     rules.check_company(server, [str(path) for path in granted], list(env))
     environment = {**_environment(server, env, artifact.env), **(OF_THE_NETWORK if rules.rules else {})}
+    secrets: dict[str, str] = {}
+    inspection = grants.inspection if rules.rules else None
+    if inspection is not None:
+        inspected = Inspected.of(server, inspection, rules, env)
+        secrets = {secret.name: secret.value for secret in inspected.secrets}
+        environment |= {**OF_INSPECTION, **{name: placeholder(name) for name in secrets}}
     if cwd == HOME and artifact.cwd is not None:
         cwd = artifact.cwd
     if cwd != HOME and not any(_lies_in(cwd, path) for path in (*granted, *(mount.target for mount in code))):
@@ -128,6 +148,8 @@ def plan(
         state=state,
         boxed=grants.boxed,
         hosts=rules.texts,
+        inspection=inspection,
+        secrets=MappingProxyType(secrets),
     )
 
 

@@ -106,6 +106,11 @@ class Instance:
     def alive(self) -> bool:
         return not self._ended.done()
 
+    def regrant(self, hosts: tuple[str, ...]) -> None:
+        """Let it reach these hosts from now on; a sandbox that has no network keeps none."""
+        if self._egress is not None:
+            self._egress.regrant(hosts)
+
     def at_end(self, work: Callable[[], None]) -> None:
         """Have `stop` do `work`, in a thread, once the tree is gone."""
         self._at_end.append(work)

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.errors import AuditError
-from broker.model import Fact, ServerName, Verdict
+from broker.model import Fact, Limits, ServerName, Verdict
 from broker.sandbox.addresses import is_public
-from broker.sandbox.egress import service, wire
+from broker.sandbox.egress import wire
 from broker.sandbox.egress.receipts import Asked, Denied, Receipts
 from broker.sandbox.egress.service import Egress
 from broker.sandbox.egress.way import Outside, Unreachable, Way
@@ -41,6 +41,7 @@ class Elsewhere:
         self.port = 0
         self.own: set[str] = set()
         self.full = False
+        self.limits = Limits()
 
     @property
     def outside(self) -> Outside:
@@ -52,7 +53,7 @@ class Elsewhere:
         self.facts.append(fact)
 
     def way(self, *hosts: str) -> Way:
-        return Way(TOY, HostRules.of(hosts), self.outside, self.record)
+        return Way(TOY, HostRules.of(hosts), self.outside, self.record, limits=self.limits)
 
     async def _resolve(self, name: str) -> tuple[str, ...]:
         return self.names[name.removesuffix(".")]
@@ -157,17 +158,36 @@ async def test_closing_drops_what_is_open_and_writes_its_receipt() -> None:
         assert await gone(stream)
 
 
-async def test_more_connections_than_allowed_are_dropped_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service, "CONNECTIONS", 3)
+async def test_more_connections_than_allowed_are_dropped_and_told() -> None:
     elsewhere = Elsewhere(far_test=PUBLIC)
+    elsewhere.limits = Limits(connections=3)
     async with opened(elsewhere, "far.test:8443") as doors:
         streams = [(await doors.tunnel())[1] for _ in range(3)]
         answered, one_more = await doors.tunnel()
         assert answered == b"" and await gone(one_more)
         told = [fact.decision.reason for fact in elsewhere.facts if fact.decision and fact.method != "close"]
-        assert told[-1] == "more than 3 connections at once"
+        assert told[-1] == (
+            "it is at its limit of 3 (connections at once); if it needs more: bulkhead limits toy --connections 6"
+        )
         for stream in streams:
             stream.abort()
+
+
+async def test_what_would_go_out_beyond_the_limit_never_does_and_the_way_out_is_shut_then() -> None:
+    elsewhere = Elsewhere(far_test=PUBLIC)
+    elsewhere.limits = Limits(bytes_out=3000)
+    async with opened(elsewhere, "far.test:8443") as doors:
+        _, stream = await doors.tunnel()
+        await stream.send(b"x" * 2000)
+        assert await stream.reader.readexactly(2000) == b"x" * 2000
+        await stream.send(b"y" * 1001)
+        assert await gone(stream)
+        answered, _ = await doors.tunnel()
+        assert answered.startswith(b"HTTP/1.1 403 ")
+    closed = [fact.body["bytes_out"] for fact in elsewhere.facts if fact.method == "close" and fact.body]
+    told = {fact.decision.reason for fact in elsewhere.facts if fact.decision and fact.method == "connect"}
+    limit = "it is at its limit of 3000 (what a link sends out in all)"
+    assert closed == [2000] and f"{limit}; if it needs more: bulkhead limits toy --bytes-out 6000" in told
 
 
 async def test_whoever_says_nothing_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:

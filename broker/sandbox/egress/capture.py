@@ -42,7 +42,12 @@ async def to_address(way: Way, client: Stream, asked: Asked) -> None:
             await go_on(client, line, Opening())
         return
     names = way.names_told(asked.host, asked.port)
-    opening = await read_opening(client, asked.port, names, way.rules)
+    inspector = way.inspector if any(way.looks_into(name, asked.port) for name in names) else None
+    opening = await read_opening(client, asked.port, names, way.rules, inspected=inspector is not None)
     name, rule = way.judge(opening.host or min(names), asked.port)
-    async with way.line(Asked(asked.via, name, asked.port), rule, (asked.host,)) as line:
+    named = Asked(asked.via, name, asked.port)
+    if inspector is not None:
+        await inspector.serve(way, client, named, rule, (asked.host,), opening)
+        return
+    async with way.line(named, rule, (asked.host,)) as line:
         await go_on(client, line, opening)

@@ -19,6 +19,7 @@ TARGET: Final = re.compile(r"[!-~]{1,16384}")
 VALUE: Final = re.compile(rb"[\t -~\x80-\xff]*")
 AUTHORITY: Final = re.compile(r"([A-Za-z0-9._-]{1,300})(?::([1-9][0-9]{0,4}))?")
 ABSOLUTE: Final = re.compile(r"http://([^/?#]+)(/[^#]*|\?[^#]*)?", re.IGNORECASE)
+STATUS: Final = re.compile(rb"HTTP/1\.[01] ([1-5][0-9]{2})(?: ([\t -~\x80-\xff]{0,200}))?")
 CHUNK: Final = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(?:;[\t -~]*)?\r\n")
 
 WRITTEN_ANEW: Final = frozenset({"host", "content-length", "transfer-encoding", "connection"})
@@ -76,6 +77,49 @@ class Head:
         elif self.values("content-length"):
             lines.append(b"Content-Length: %d" % self.length)
         return b"\r\n".join((*lines, b"Connection: close", b"", b""))
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A status line and its fields, names in lower case."""
+
+    status: int
+    reason: bytes
+    fields: tuple[tuple[str, bytes], ...]
+
+    def values(self, name: str) -> list[bytes]:
+        return [value for field, value in self.fields if field == name]
+
+    def length(self, method: str) -> int | None:
+        """Bytes of the body; None when it comes in chunks, -1 when it lasts until the end of the connection."""
+        lengths, codings = set(self.values("content-length")), self.values("transfer-encoding")
+        if method == "HEAD" or self.status < 200 or self.status in (204, 304):
+            return 0
+        if codings:
+            if lengths or len(codings) > 1 or codings[0].lower() != b"chunked":
+                raise HeadError("the answer has two lengths")
+            return None
+        if not lengths:
+            return -1
+        (length, *others) = lengths
+        if others or not length.isdigit() or len(length) > MAX_LENGTH_DIGITS:
+            raise HeadError("the length of the answer is not one number")
+        return int(length)
+
+
+def parse_answer(data: bytes) -> Answer:
+    """An answer's head, up to and with its empty line.
+
+    Raises:
+        HeadError: it is not one, or could be read in two ways.
+    """
+    first, *lines = data[:-4].split(b"\r\n")
+    found = STATUS.fullmatch(first)
+    if len(data) > MAX_HEAD or found is None:
+        raise HeadError("what came back is no HTTP/1 answer")
+    if len(lines) > MAX_FIELDS:
+        raise HeadError("the answer has too many fields")
+    return Answer(int(found[1]), found[2] or b"", tuple(map(_field, lines)))
 
 
 def parse_head(data: bytes) -> Head:

@@ -27,14 +27,18 @@ class Opening:
     host: str | None = None
 
 
-async def read_opening(client: Stream, port: int, allowed: Collection[str], rules: HostRules) -> Opening:
+async def read_opening(
+    client: Stream, port: int, allowed: Collection[str], rules: HostRules, *, inspected: bool = False
+) -> Opening:
     """Read what names the host at this port and see that it is one of `allowed`.
+
+    Where connections are `inspected`, every port but that of plain HTTP takes TLS only.
 
     Raises:
         Denied: it is another one, or the words cannot be read in exactly one way.
     """
-    if port == TLS:
-        opening = await _hello(client)
+    if port == TLS or (inspected and port != HTTP):
+        opening = await _hello(client, port)
     elif port == HTTP:
         opening = await _request(client)
     else:
@@ -52,8 +56,8 @@ async def go_on(client: Stream, line: Line, opening: Opening) -> None:
     """Send what was judged, and carry the rest."""
     if opening.head is None:
         if opening.raw:
+            line.carried.send(len(opening.raw))
             await line.stream.send(opening.raw)
-            line.carried.out += len(opening.raw)
         await carry(client, line.stream, line.carried)
         return
     assert opening.host is not None
@@ -63,17 +67,17 @@ async def go_on(client: Stream, line: Line, opening: Opening) -> None:
 async def send_request(client: Stream, line: Line, head: Head, host: str, target: str) -> None:
     """Exactly one request, and its answer."""
     written = head.forwarded(host, target)
+    line.carried.send(len(written))
     await line.stream.send(written)
-    line.carried.out += len(written)
     await carry_request(head, client, line.stream, line.carried)
 
 
-async def _hello(client: Stream) -> Opening:
+async def _hello(client: Stream, port: int) -> Opening:
     try:
         raw, name = await read_hello(client)
         return Opening(raw=raw, host=normal(name) if name is not None else None)
     except HelloError as cause:
-        raise Denied(f"port {TLS} takes only TLS that names its host: {cause}") from cause
+        raise Denied(f"port {port} takes only TLS that names its host: {cause}") from cause
     except ValueError as cause:
         raise Denied("the host that the TLS inside names is no host") from cause
 

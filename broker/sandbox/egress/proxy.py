@@ -6,12 +6,13 @@ carries one request or one tunnel.
 
 import asyncio
 from collections.abc import Coroutine
+from dataclasses import replace
 from ipaddress import IPv4Address
 from typing import Any, Final, TypeVar
 
 from broker.sandbox.egress.capture import to_address
-from broker.sandbox.egress.head import HeadError, absolute, authority
-from broker.sandbox.egress.opening import Opening, go_on, read_opening, send_request
+from broker.sandbox.egress.head import Head, HeadError, absolute, authority
+from broker.sandbox.egress.opening import HTTP, Opening, go_on, read_opening, send_request
 from broker.sandbox.egress.receipts import Asked, Denied
 from broker.sandbox.egress.way import Unreachable, Way
 from broker.sandbox.egress.wire import FIRST_WORDS, Stream, read_head, refuse
@@ -50,7 +51,14 @@ async def _serve_http(way: Way, client: Stream, first: bytes) -> None:
         asked = Asked("proxy", host, port)
         name, rule = way.judge(host, port)
         asked = Asked("proxy", name, port)
-        async with way.line(asked, rule, await way.addresses(name, rule, port)) as line:
+        addresses = await way.addresses(name, rule, port)
+        if way.inspector is not None and way.looks_into(name, port):
+            if port != HTTP:
+                raise Denied(f"connections are looked into, and without TLS that is done at port {HTTP} only")
+            opening = Opening(head=_of_its_own(head, name, path), host=name)
+            await way.inspector.serve(way, client, asked, rule, addresses, opening)
+            return
+        async with way.line(asked, rule, addresses) as line:
             await send_request(client, line, head, name if port == 80 else f"{name}:{port}", path)
     except HeadError as cause:
         way.receipts.denied(asked, Denied(f"the request to the proxy cannot be carried: {cause}"))
@@ -70,12 +78,24 @@ async def _tunnel(way: Way, client: Stream, asked: Asked, established: bytes) ->
     """
     name, rule = way.judge(asked.host, asked.port)
     asked = Asked(asked.via, name, asked.port)
-    async with way.line(asked, rule, await way.addresses(name, rule, asked.port)) as line:
+    addresses = await way.addresses(name, rule, asked.port)
+    if way.inspector is not None and way.looks_into(name, asked.port):
+        await client.send(established)
+        reading = read_opening(client, asked.port, {name}, way.rules, inspected=True)
+        await way.inspector.serve(way, client, asked, rule, addresses, await _after_yes(reading, way, asked))
+        return
+    async with way.line(asked, rule, addresses) as line:
         await client.send(established)
         opening = Opening()
         if rule.kind != "address":
             opening = await _after_yes(read_opening(client, asked.port, {name}, way.rules), way, asked)
         await go_on(client, line, opening)
+
+
+def _of_its_own(head: Head, host: str, path: str) -> Head:
+    """A request to a proxy as the host itself would be sent it."""
+    fields = (("host", host.encode("ascii")), *(field for field in head.fields if field[0] != "host"))
+    return replace(head, target=path, fields=fields)
 
 
 async def _after_yes(work: Coroutine[Any, Any, T], way: Way, asked: Asked) -> T:

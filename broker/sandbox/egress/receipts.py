@@ -24,15 +24,20 @@ SHOWN: Final = 260
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """Where a server wants to go.  `host` may be its own words: it is shown, never dialled."""
+    """Where a server wants to go.  `host` may be its own words: it is shown, never dialled.
+
+    Where requests are looked into, `request` is the method and `path` the path without its query.
+    """
 
     via: Via
     host: str
     port: int = 0
+    request: str = ""
+    path: str = ""
 
     def __str__(self) -> str:
-        shown = "".join(c if c.isprintable() else "\ufffd" for c in self.host[:SHOWN])
-        return f"{shown}:{self.port}" if self.port else shown
+        place = f"{_shown(self.host)}:{self.port}" if self.port else _shown(self.host)
+        return f"{self.request} {place}{_shown(self.path)}" if self.request else place
 
 
 class Denied(SandboxError):
@@ -69,6 +74,13 @@ class Receipts:
         decision = Decision(Verdict.ALLOW, f"host:{rule}", why)
         body = {"via": asked.via, "address": address}
         self._record(Fact("egress", self._side, "connect", str(asked), decision=decision, body=body))
+
+    def requested(self, asked: Asked, secrets: tuple[str, ...]) -> None:
+        """A request is about to be sent over a connection that is looked into, with these secrets in it."""
+        body: dict[str, object] = {"via": asked.via}
+        if secrets:
+            body["secrets"] = list(secrets)
+        self._record(Fact("egress", self._side, "request", str(asked), body=body))
 
     def closed(self, asked: Asked, address: str, carried: Carried, seconds: float) -> None:
         body = {"via": asked.via, "address": address, "bytes_out": carried.out, "bytes_in": carried.back,
@@ -113,9 +125,13 @@ class Receipts:
         if self._counted:
             body["not_written"] = self._counted
             self._counted = 0
-        method = "lookup" if asked.via == "names" else "connect"
+        method = "lookup" if asked.via == "names" else "request" if asked.request else "connect"
         decision = Decision(Verdict.DENY, "hosts", reason)
         self._record(Fact("egress", self._side, method, str(asked), decision=decision, body=body))
+
+
+def _shown(text: str) -> str:
+    return "".join(c if c.isprintable() else "\ufffd" for c in text[:SHOWN])
 
 
 def not_granted(host: str, port: int) -> Denied:

@@ -17,8 +17,9 @@ from broker.sandbox.egress.receipts import Asked, Denied
 from broker.sandbox.egress.stub import NameStub
 from broker.sandbox.egress.way import Way
 from broker.sandbox.egress.wire import BUFFER, Stream
+from broker.sandbox.hosts import HostRules
+from broker.sandbox.limits import refusal
 
-CONNECTIONS: Final = 128  # a browser opens some dozens
 BACKLOG: Final = 64
 END_LIMIT: Final = 15.0  # a connection lets its last words go for 10 seconds
 
@@ -29,7 +30,9 @@ _log = logging.getLogger(__name__)
 class Egress:
     """Everything that serves one sandbox's network."""
 
-    def __init__(self, way: Way) -> None:
+    def __init__(self, way: Way, trust: bytes = b"") -> None:
+        """`trust`: the authorities, as PEM, that the sandbox must trust because its connections are looked into."""
+        self.trust = trust
         self._way = way
         self._servers: list[asyncio.Server] = []
         self._names: NameStub | None = None
@@ -60,6 +63,12 @@ class Egress:
                     listener.close()
             raise
 
+    def regrant(self, hosts: tuple[str, ...]) -> None:
+        """Judge by these grants from now on.  The whole public network is not among what a running server can get."""
+        rules = HostRules.of(hosts)
+        if self._way.rules.public == rules.public:
+            self._way.rules = rules
+
     def close(self) -> None:
         """Close every door and drop every connection; `wait_closed` tells when their receipts are written."""
         if self._closed:
@@ -84,7 +93,7 @@ class Egress:
     def _door(self, serve: Serve) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], None]:
         def enter(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             client = Stream(reader, writer)
-            if self._closed or len(self._open) >= CONNECTIONS:
+            if self._closed or len(self._open) >= self._way.limits.connections:
                 client.abort()
                 self._deny_one_too_many()
                 return
@@ -97,7 +106,7 @@ class Egress:
     def _deny_one_too_many(self) -> None:
         if self._closed:
             return
-        denied = Denied(f"more than {CONNECTIONS} connections at once")
+        denied = Denied(refusal(self._way.server, self._way.limits, "connections"))
         try:
             self._way.receipts.denied(Asked("direct", "any host"), denied)
         except BulkheadError as cause:

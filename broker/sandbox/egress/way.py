@@ -6,18 +6,22 @@ the server dials itself is taken only if it learnt it here, for a name that a ru
 
 import asyncio
 import contextlib
+import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from ipaddress import IPv4Address
-from typing import Final
+from typing import Any, Final, Protocol
 
 from broker.errors import SandboxError
-from broker.model import Fact, ServerName
+from broker.model import Fact, Limits, ServerName
 from broker.sandbox.addresses import LOOPBACK, OWN_NETWORKS, is_public, lies_in, never, normal
+from broker.sandbox.egress.authority import system_trust
 from broker.sandbox.egress.receipts import Asked, Denied, Receipts, not_granted
-from broker.sandbox.egress.wire import Carried, Stream
+from broker.sandbox.egress.wire import Budget, Carried, Stream
 from broker.sandbox.hosts import LAN, HostRule, HostRules, narrowest, parse_rule
+from broker.sandbox.inspection import NAMED
+from broker.sandbox.limits import refusal
 
 LOOKUPS_AT_ONCE: Final = 4
 LOOKUP_LIMIT: Final = 10.0  # seconds; the C library's own patience with two servers
@@ -32,13 +36,23 @@ class Outside:
     """The network as the daemon reaches it.
 
     `resolve` gives the IPv4 addresses of a name (a final dot: look nowhere but in the public tree) and raises OSError;
-    `dial` raises OSError, in bounded time.  `is_own` says whether an address is this machine's.
+    `dial` raises OSError, in bounded time.  `is_own` says whether an address is this machine's.  `trust` makes the way
+    to check a host's certificate where connections are looked into.
     """
 
     resolve: Callable[[str], Awaitable[tuple[str, ...]]]
     dial: Callable[[str, int], Awaitable[Stream]]
     is_own: Callable[[str], bool]
     own_ports: frozenset[int] = frozenset()
+    trust: Callable[[], ssl.SSLContext] = system_trust
+
+
+class Inspects(Protocol):
+    """Looks into connections: serves one request to a host that was judged, in the place of a line to it."""
+
+    async def serve(
+        self, way: "Way", client: Stream, asked: Asked, rule: HostRule, addresses: tuple[str, ...], opening: Any, /
+    ) -> None: ...
 
 
 class Unreachable(Exception):
@@ -65,9 +79,15 @@ class Way:
         clock: Callable[[], float] = time.monotonic,
         *,
         tool: bool = False,
+        limits: Limits | None = None,
+        inspector: Inspects | None = None,
     ) -> None:
         """`tool`: it is no server but gets packages, so nobody grants it hosts."""
         self.rules = rules
+        self.inspector = inspector
+        self.limits = limits or Limits()
+        self.server = server
+        self._budget = Budget(self.limits.bytes_out, self._spent)
         self.receipts = Receipts(server, record, clock, tool=tool)
         self._outside = outside
         self._clock = clock
@@ -92,7 +112,14 @@ class Way:
         rule = self.rules.rule_for(name, port)
         if rule is None:
             raise not_granted(name, port)
+        if self._budget.used >= self._budget.limit:
+            raise self._too_much()
         return name, rule
+
+    def looks_into(self, name: str, port: int) -> bool:
+        """Whether connections to this host are inspected: where there is no name, no certificate could be checked."""
+        rule = self.rules.rule_for(name, port)
+        return self.inspector is not None and rule is not None and rule.kind in NAMED
 
     async def addresses(self, name: str, rule: HostRule, port: int) -> tuple[str, ...]:
         """Where `name` may be dialled.
@@ -170,7 +197,7 @@ class Way:
             if refusal := self._refusal(IPv4Address(address), rule, asked.port):
                 raise Denied(f"{address} {refusal}")
             self.receipts.opened(asked, rule, address)
-            carried = Carried()
+            carried = Carried(self._budget)
             try:
                 try:
                     stream = await self._outside.dial(address, asked.port)
@@ -186,6 +213,12 @@ class Way:
             finally:
                 self.receipts.closed(asked, address, carried, self._clock() - begun)
         raise Unreachable(f"{asked.host} does not answer at port {asked.port}")
+
+    def _spent(self) -> None:
+        self.receipts.denied(Asked("direct", "any host"), self._too_much())
+
+    def _too_much(self) -> Denied:
+        return Denied(refusal(self.server, self.limits, "bytes-out"))
 
     async def _look_up(self, name: str) -> tuple[str, ...]:
         now = self._clock()

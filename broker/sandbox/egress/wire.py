@@ -6,8 +6,9 @@ rides on the first one's permission.
 
 import asyncio
 import contextlib
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol, TypeAlias
 
 from broker.sandbox.egress.head import MAX_FIELDS, Head, HeadError, chunk_length, parse_head
 from broker.sandbox.egress.hello import RECORD_HEADER, HelloError, hello_length, record_length, server_name
@@ -18,12 +19,24 @@ IDLE: Final = 3600.0  # databases and event streams are silent for long
 LAST_WORDS: Final = 10.0  # for whoever does not read what is left for it
 HALF_OPEN: Final = 60.0  # one side said its last word and the other says nothing more
 
+Answering: TypeAlias = Callable[[asyncio.Timeout], Awaitable[None]]
+
+
+class Reader(Protocol):
+    """What is read of one side; errors as asyncio's own."""
+
+    async def read(self, size: int, /) -> bytes: ...
+
+    async def readexactly(self, size: int, /) -> bytes: ...
+
+    async def readuntil(self, separator: bytes, /) -> bytes: ...
+
 
 @dataclass(slots=True)
 class Stream:
     """One side of a connection."""
 
-    reader: asyncio.StreamReader
+    reader: Reader
     writer: asyncio.StreamWriter
 
     async def send(self, data: bytes) -> None:
@@ -49,12 +62,40 @@ class Stream:
             self.abort()
 
 
+class SpentError(ConnectionAbortedError):
+    """The sandbox has sent all that it may."""
+
+
+@dataclass(slots=True)
+class Budget:
+    """How many bytes may go out of one sandbox, over all its connections; `spent` is told of every one too many."""
+
+    limit: int
+    spent: Callable[[], None]
+    used: int = 0
+
+    def take(self, count: int) -> None:
+        """Raises SpentError, before the bytes are sent."""
+        if self.used + count > self.limit:
+            self.used = self.limit  # whoever tries one byte less must not get through
+            self.spent()
+            raise SpentError("the sandbox has sent all that it may")
+        self.used += count
+
+
 @dataclass(slots=True)
 class Carried:
     """Bytes that went out and came in."""
 
+    budget: Budget | None = None
     out: int = 0
     back: int = 0
+
+    def send(self, count: int) -> None:
+        """So many are about to go out."""
+        if self.budget is not None:
+            self.budget.take(count)
+        self.out += count
 
 
 async def read_head(stream: Stream, begun: bytes = b"") -> Head:
@@ -102,13 +143,18 @@ async def read_hello(stream: Stream) -> tuple[bytes, str | None]:
     return raw, server_name(message)
 
 
-async def carry_request(head: Head, client: Stream, outside: Stream, carried: Carried) -> None:
+async def carry_request(
+    head: Head, client: Stream, outside: Stream, carried: Carried, answer: Answering | None = None
+) -> None:
     """The body of one request out and its answer back, each while the other lasts.
 
-    What comes behind the body ends the connection: whoever wants to ask again is made to open another one.
+    What comes behind the body ends the connection: whoever wants to ask again is made to open another one.  `answer`
+    carries the answer back in its own way.
     """
     async with asyncio.timeout(IDLE) as limit:
-        answering = asyncio.ensure_future(_pump(outside, client, carried, limit, out=False))
+        answering = asyncio.ensure_future(
+            answer(limit) if answer is not None else _pump(outside, client, carried, limit, out=False)
+        )
         sending = asyncio.ensure_future(_send_body(head, client, outside, carried, limit))
         try:
             # An answer may come before the body was taken, and an end of the client before the answer.
@@ -120,12 +166,14 @@ async def carry_request(head: Head, client: Stream, outside: Stream, carried: Ca
             await _cancel(answering, sending)
 
 
-async def carry(client: Stream, outside: Stream, carried: Carried) -> None:
-    """Both directions until both have ended, or one broke."""
+async def carry(client: Stream, outside: Stream, carried: Carried, answer: Answering | None = None) -> None:
+    """Both directions until both have ended, or one broke.  `answer` carries what comes back in its own way."""
     async with asyncio.timeout(IDLE) as limit:
         both = [
             asyncio.ensure_future(_pump(client, outside, carried, limit, out=True)),
-            asyncio.ensure_future(_pump(outside, client, carried, limit, out=False)),
+            asyncio.ensure_future(
+                answer(limit) if answer is not None else _pump(outside, client, carried, limit, out=False)
+            ),
         ]
         try:
             await asyncio.gather(*both)
@@ -136,11 +184,11 @@ async def carry(client: Stream, outside: Stream, carried: Carried) -> None:
 async def _pump(source: Stream, target: Stream, carried: Carried, limit: asyncio.Timeout, *, out: bool) -> None:
     loop = asyncio.get_running_loop()
     while data := await source.reader.read(BUFFER):
-        await target.send(data)
         if out:
-            carried.out += len(data)
+            carried.send(len(data))
         else:
             carried.back += len(data)
+        await target.send(data)
         limit.reschedule(loop.time() + IDLE)
     target.end()
     limit.reschedule(loop.time() + HALF_OPEN)
@@ -186,9 +234,9 @@ async def _send_exactly(count: int, client: Stream, outside: Stream, carried: Ca
         data = await client.reader.read(min(count, BUFFER))
         if not data:
             raise HeadError("its body was cut short")
+        carried.send(len(data))
         await outside.send(data)
         count -= len(data)
-        carried.out += len(data)
         limit.reschedule(loop.time() + IDLE)
 
 
