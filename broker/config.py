@@ -44,6 +44,11 @@ class Paths:
         return self.data / "store"
 
     @property
+    def server_state(self) -> Path:
+        """What servers keep: never code, and nothing of ours."""
+        return self.data / "state"
+
+    @property
     def advisories(self) -> Path:
         return self.data / "advisories"
 

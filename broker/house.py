@@ -23,7 +23,10 @@ from broker.sandbox.process import Instance
 from broker.trust.advisories import Advisories
 from broker.trust.store import Store
 
-Spawn: TypeAlias = Callable[[VerifiedArtifact, Grants, Mapping[str, str], Callable[[Fact], None]], Awaitable[Instance]]
+Spawn: TypeAlias = Callable[
+    [VerifiedArtifact, Grants, Mapping[str, str], Callable[[Fact], None], str], Awaitable[Instance]
+]
+"""The last is whose state it gets, where each session has its own."""
 
 
 @dataclass(frozen=True, slots=True)

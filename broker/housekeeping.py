@@ -34,17 +34,18 @@ from broker.flow.store import LabelBook, LedgerStore, shipped_labels
 from broker.guest_book import GuestBook
 from broker.house import House
 from broker.installing import Box
-from broker.model import Fact, Grants, Limits, Origin, VerifiedArtifact
+from broker.model import Fact, Grants, Origin, VerifiedArtifact
 from broker.pinning import Pinner
 from broker.policy.store import DEFAULT, STRICTEST, GrantBook, PolicyStore
 from broker.registry import Registry
 from broker.rollback import HeadFile
 from broker.sandbox.launcher import Launcher
-from broker.sandbox.plan import plan
 from broker.sandbox.process import Instance
+from broker.sandbox.state import StateRooms
 from broker.sandbox.supervisor import Supervisor
 from broker.sandbox.tiers import probe
 from broker.sessions import Sessions
+from broker.starting import Starter
 from broker.trust.advisories import Advisories
 from broker.trust.store import Store
 from broker.upkeep import Sources, Upkeep
@@ -84,17 +85,11 @@ async def keep_house(
     store = Store(paths.store)
     advisories = Advisories(paths.advisories)
     waits = Waits()
-    tier = await asyncio.to_thread(probe)
-    launcher = Launcher(supervisor, tier, waits)
+    launcher = Launcher(supervisor, await asyncio.to_thread(probe), waits)
+    tier = await launcher.settle()
+    starter = Starter(launcher, StateRooms(paths.server_state), Path.home(), lambda: _protected(paths))
     drifts = DriftBook(registry)
     news = News()
-
-    async def spawn(
-        artifact: VerifiedArtifact, wanted: Grants, env: Mapping[str, str], record: Callable[[Fact], None]
-    ) -> Instance:
-        protected = await asyncio.to_thread(_protected, paths)
-        spec = plan(artifact, wanted, Limits(), env=env, home=Path.home(), protected=protected, realpath=_realpath)
-        return await launcher.spawn(spec, record)
 
     async def spawn_to_pin(artifact: VerifiedArtifact, wanted: Grants, env: Mapping[str, str]) -> Instance:
         origin = Origin(server=artifact.server, tier=tier.name)
@@ -109,7 +104,7 @@ async def keep_house(
                 "variables": sorted(env)}  # fmt: skip
         launch = Fact("launch", "broker", "pin", artifact.server, digest=artifact.tree, body=body, durable=True)
         await audit.append_durable(origin, launch)
-        return await spawn(artifact, wanted, env, record)
+        return await starter.start(artifact, wanted, env, record)
 
     house = House(
         registry=registry,
@@ -121,7 +116,7 @@ async def keep_house(
         labels=LabelBook(shipped_labels()),
         store=store,
         advisories=advisories,
-        spawn=spawn,
+        spawn=starter.start,
         waits=waits,
         drifted=drifts.note,
         changed=news.tell,
@@ -250,7 +245,3 @@ def _protected(paths: Paths) -> list[Path]:
     """What no server may ever be granted: our own folders and every client's configuration."""
     ours = [paths.home, paths.config, paths.data, paths.state, paths.runtime]
     return ours + config_paths(Path.home(), sys.platform, {})
-
-
-def _realpath(path: Path) -> Path:
-    return path.resolve()

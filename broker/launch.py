@@ -8,6 +8,7 @@ import contextlib
 import time
 from collections.abc import Awaitable, Callable
 
+from broker.boxes import box_table
 from broker.errors import BulkheadError, SandboxError
 from broker.house import House
 from broker.model import Fact, VerifiedArtifact
@@ -28,7 +29,9 @@ class Launch:
         record: Callable[[Fact], None],
         record_durably: Callable[[Fact], Awaitable[None]],
         end: Callable[[str], None],
+        session: str,
     ) -> None:
+        self._session = session
         self.instance: Instance | None = None
         self._house = house
         self._pin = pin
@@ -57,12 +60,13 @@ class Launch:
                 "hosts": list(grants.hosts),
                 "network": tables(grants.inspection),
                 "variables": sorted(env),
+                **box_table(grants),
                 "development": pins.development(self._pin.artifact),
             },
             durable=True,
         )
         await self._record_durably(fact)
-        self.instance = instance = await self._house.spawn(artifact, grants, env, self._record)
+        self.instance = instance = await self._house.spawn(artifact, grants, env, self._record, self._session)
         started = {"pid": instance.pid, "warnings": list(instance.warnings)}
         try:
             self._record(Fact("launch", "broker", method="started", target=server.name, body=started))

@@ -13,6 +13,7 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field
 
 from broker.agreed import Agreed
+from broker.boxes import SandboxTable, box_table, with_box
 from broker.client_book import ClientBook
 from broker.documents import check_name, parse, stem
 from broker.errors import ConfigError
@@ -49,6 +50,7 @@ class _ServerDocument(BaseModel):
     env: list[str] = []
     disabled_tools: list[str] = []
     egress: EgressTable = EgressTable()
+    sandbox: SandboxTable = SandboxTable()
     secrets: dict[str, SecretTable] = Field(default={}, max_length=16)
 
 
@@ -100,6 +102,7 @@ class Registry:
             "env": list(server.env),
             "disabled_tools": list(server.disabled_tools),
             **tables(server.grants.inspection),
+            **box_table(server.grants),
         }
         self._agreed.write(_server_file(server.name), tomli_w.dumps(document).encode())
 
@@ -213,7 +216,7 @@ class Registry:
 def _grants(document: _ServerDocument) -> Grants:
     inspection = inspection_of(document.egress, document.secrets)
     folders = tuple(map(Path, document.read)), tuple(map(Path, document.write))
-    return Grants(*folders, tuple(document.hosts), inspection=inspection)
+    return with_box(Grants(*folders, tuple(document.hosts), inspection=inspection), document.sandbox)
 
 
 def _values(path: Path) -> dict[str, str]:

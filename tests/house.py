@@ -130,7 +130,7 @@ async def housed(
     rooms: Rooms
 
     async def spawn(
-        artifact: VerifiedArtifact, grants: Grants, env: Mapping[str, str], record: Callable[[Fact], None]
+        artifact: VerifiedArtifact, grants: Grants, env: Mapping[str, str], record: Callable[[Fact], None], session: str
     ) -> Instance:
         rooms.spawned.append((artifact, grants, env))
         rooms.servers.append(toy())

@@ -9,6 +9,8 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from broker.model import State
+
 VERSION: Final = 1
 
 
@@ -367,6 +369,38 @@ class GrantPaths(Words):
     hosts: list[str] = []
 
 
+class SandboxChoice(Words):
+    """What a person chooses about the sandbox of a server; what is not named stays."""
+
+    name: str
+    limits: dict[str, str] = Field(default={}, max_length=32)
+    state: State | None = None
+    boxed: bool | None = None
+
+
+class SandboxView(Words):
+    """How a server is boxed in, and what it may use."""
+
+    name: str
+    boxed: bool
+    state: State
+    tier: str
+    limits: dict[str, str]
+
+
+class StateView(Words):
+    """What a server keeps: all of it, or that of one session."""
+
+    server: str
+    key: str
+    size: int
+    in_use: bool
+
+
+class States(Words):
+    states: list[StateView]
+
+
 class Search(Words):
     """Receipts, newest last.  Every field narrows."""
 
@@ -530,6 +564,10 @@ STORE_GC: Final = Route("store.gc", StoreGc, Collected, "tighten")
 INSPECT: Final = Route("server.inspect", Inspect, Nothing, "loosen")
 FORBID: Final = Route("server.forbid", Hosts, Nothing, "tighten")
 GRANT_PATHS: Final = Route("server.grant", GrantPaths, Nothing, "loosen")
+SANDBOX: Final = Route("server.sandbox.show", Name, SandboxView, "read")
+SANDBOX_SET: Final = Route("server.sandbox", SandboxChoice, SandboxView, "loosen")
+STATES: Final = Route("states", Nothing, States, "read")
+STATE_CLEAR: Final = Route("state.clear", Name, Nothing, "loosen")  # what it kept is gone for good
 REVIEW: Final = Route("review", Nothing, Review, "read")
 ACCEPT: Final = Route("review.accept", Accept, Nothing, "loosen")
 SESSIONS: Final = Route("sessions", Nothing, Sessions, "read")
@@ -550,7 +588,8 @@ ROUTES: Final[dict[str, Route]] = {
         STATUS, WATCH, STOP, PENDING, APPROVE, DENY, SERVERS, DEFINITIONS, PREPARE, AGREE, REMOVE, ENABLE, DISABLE,
         VERIFY,
         INSPECT, FORBID,
-        GRANT_PATHS, REVIEW, ACCEPT, SESSIONS, SESSION_END, CLIENTS, CLIENT_ADD, CLIENT_REMOVE, CONNECT, GRANTS,
+        GRANT_PATHS, SANDBOX, SANDBOX_SET, STATES, STATE_CLEAR,
+        REVIEW, ACCEPT, SESSIONS, SESSION_END, CLIENTS, CLIENT_ADD, CLIENT_REMOVE, CONNECT, GRANTS,
         REVOKE, POLICY_USE, AUDIT, ADVISORIES, ADVISORIES_REFRESH, ADVISORIES_USE, STORE_GC, ENDPOINT,
     )
 }  # fmt: skip

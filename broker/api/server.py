@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from broker.api import presence, schema
 from broker.api.premises import Premises
+from broker.api.routes.boxes import Boxes
 from broker.api.routes.checks import Checks
 from broker.api.routes.endpoints import Endpoints
 from broker.api.routes.overview import Overview
@@ -27,7 +28,7 @@ class Handlers:
         people = People(self._at)
         servers = Servers(self._at, people)
         overview = Overview(self._at, people, servers)
-        rooms = (people, servers, overview, Checks(self._at), Reviews(self._at), Endpoints(self._at))
+        rooms = (people, servers, overview, Checks(self._at), Reviews(self._at), Endpoints(self._at), Boxes(self._at))
         return {method: handler for room in rooms for method, handler in room.table().items()}
 
     def gate(self, peer: Peer, route: schema.Route) -> None:

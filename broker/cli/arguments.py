@@ -10,6 +10,7 @@ from broker.cli import (
     advisories,
     answers,
     audit,
+    boxes,
     clients,
     daemon,
     demo,
@@ -21,6 +22,7 @@ from broker.cli import (
     verify,
 )
 from broker.cli.context import Context
+from broker.sandbox.limits import KINDS
 
 Command: TypeAlias = Callable[[argparse.Namespace, Context], Awaitable[int]]
 
@@ -97,6 +99,7 @@ def parser() -> argparse.ArgumentParser:
         ("disable", servers.disable, "switch a server or tool off: NAME or NAME/TOOL"),
     ):
         command(name, run, text).add_argument("name")
+    _boxes(command)
     grant = command("grant", servers.grant, "let a server see more of your files, or reach more hosts")
     grant.add_argument("name")
     grant.add_argument("--read", action="append", default=[], metavar="PATH")
@@ -160,6 +163,21 @@ def parser() -> argparse.ArgumentParser:
     _store(commands)
     _audit(commands)
     return top
+
+
+def _boxes(command: Callable[..., argparse.ArgumentParser]) -> None:
+    limits = command("limits", boxes.limits, "how much of the machine a server may use", json=True)
+    limits.add_argument("name")
+    for kind in KINDS.values():
+        limits.add_argument(f"--{kind.flag}", metavar="SIZE" if kind.unit == "bytes" else "N", help=kind.meaning)
+    sandbox = command("sandbox", boxes.sandbox, "how a server is boxed in; off takes it out, by name", json=True)
+    sandbox.add_argument("name")
+    sandbox.add_argument("mode", nargs="?", choices=["on", "off"])
+    sandbox.add_argument("--yes", action="store_true", help="answer this command's own question with yes")
+    state = command("state", boxes.state, "what servers keep from run to run", json=True)
+    state.add_argument("action", choices=["list", "clear", "use"])
+    state.add_argument("name", nargs="?", default="")
+    state.add_argument("keep", nargs="?", choices=["none", "session", "server"])
 
 
 def _advisories(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

@@ -8,9 +8,9 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 from broker.config import Waits
 from broker.errors import SandboxError
@@ -20,6 +20,8 @@ from broker.sandbox.limits import Overrun, overrun
 from broker.sandbox.reaper import STATUS
 from broker.sandbox.supervisor import Started
 from broker.sandbox.watch import Watch
+
+T = TypeVar("T")
 
 TOO_LARGE: Final = 128 + signal.SIGXFSZ  # as bwrap tells the end of a server that the kernel's own limit ended
 KILL_LIMIT: Final = 10.0  # a fork storm of 128 processes took 160 ms; a slow disk may hold one in the kernel
@@ -75,7 +77,7 @@ class Instance:
         self._waits = waits
         self._egress = egress
         self._limits = limits
-        self._at_end: list[Callable[[], None]] = []
+        self._at_end: list[Callable[[], Awaitable[None]]] = []
         self._watch = watch
         self._record: Callable[[Fact], None] = record or (lambda _: None)
         self.ending = ""
@@ -111,9 +113,15 @@ class Instance:
         if self._egress is not None:
             self._egress.regrant(hosts)
 
-    def at_end(self, work: Callable[[], None]) -> None:
-        """Have `stop` do `work`, in a thread, once the tree is gone."""
-        self._at_end.append(work)
+    def at_end(self, work: Callable[[], T], then: Callable[[T], None] | None = None) -> None:
+        """Have `stop` do `work`, in a thread, once the tree is gone, and `then` take what it found."""
+
+        async def do() -> None:
+            found = await asyncio.to_thread(work)
+            if then is not None:
+                then(found)
+
+        self._at_end.append(do)
 
     def take_streams(self) -> Streams:
         """Hand the three descriptors over.  Close stdin before `stop`: that is how a server is asked to leave."""
@@ -158,7 +166,7 @@ class Instance:
                 self._egress.close()
                 await self._egress.wait_closed()
             while self._at_end:
-                await asyncio.to_thread(self._at_end.pop())
+                await self._at_end.pop()()
 
     async def _end(self) -> None:
         streams, self._streams = self._streams, None

@@ -90,6 +90,22 @@ class StateRooms:
             for lock in sorted(room.glob(f"*{LOCK}"))
         ]
 
+    async def remove(self, server: ServerName, *, wait: float = WAIT) -> None:
+        """Clear it as soon as the links that end let go of it.
+
+        Raises:
+            SandboxError: one of them still has it after `wait` seconds.
+        """
+        deadline = asyncio.get_running_loop().time() + wait
+        while True:
+            try:
+                await asyncio.to_thread(self.clear, server)
+                return
+            except SandboxError:
+                if asyncio.get_running_loop().time() >= deadline:
+                    raise
+            await asyncio.sleep(STEP)
+
     def clear(self, server: str) -> int:
         """Remove what `server` kept; answers how many folders that were.
 
@@ -117,9 +133,13 @@ class StateRooms:
 
 
 def give(folder: Path, uid: int) -> None:
-    """Let `uid` own `folder` and all in it: started as root, each run of a server is another user."""
+    """Let `uid` own all in `folder`: started as root, each run of a server is another user.
+
+    The folder itself is ours until the sandbox is built, which has to enter it, and is given away in there.
+    """
+    os.chown(folder, os.getuid(), os.getgid(), follow_symlinks=False)
     for path, folders, files in os.walk(folder, followlinks=False):
-        for name in ("", *folders, *files):
+        for name in (*folders, *files):
             os.chown(os.path.join(path, name), uid, uid, follow_symlinks=False)
 
 

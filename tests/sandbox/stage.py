@@ -56,6 +56,7 @@ async def start(launcher: Launcher, job: dict[str, Any], world: World | None = N
         protected=paths(job.get("protected", ())),
         realpath=(lambda path: path) if job.get("trusting") else Path.resolve,
         cwd=Path(job.get("cwd", "/home/mcp")),
+        state=Path(job["state"]) if "state" in job else None,
     )
     if world is not None:
         return await launcher.spawn(spec, world.record)

@@ -12,6 +12,7 @@ from broker.model import Fact, Injection, Inspection, Origin, ServerName
 from broker.network import check_network, tables
 from broker.pinning import grants_of
 from broker.sandbox.hosts import HostRules
+from broker.sandbox.state import StateRooms
 
 
 class Servers:
@@ -110,6 +111,7 @@ class Servers:
         house.blocked.forget(ServerName(params.name))
         self._at.drifts.forget(params.name)
         self._at.server_changed(params.name)
+        await StateRooms(self._at.paths.server_state).remove(ServerName(params.name))
         await self._at.did("pin", "server.remove", params.name, Origin(server=params.name))
         return schema.Nothing()
 

@@ -1,0 +1,50 @@
+"""The `[sandbox]` part of a server's document: how much it may use, what it keeps, whether it is boxed in at all."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from broker.model import Grants, Limits, State
+from broker.sandbox.limits import changed, differing
+
+
+class SandboxTable(BaseModel):
+    """As a person reads and writes it; what is not there is our own choice."""
+
+    model_config = ConfigDict(extra="forbid")
+    mode: Literal["on", "off"] = "on"
+    state: State = "none"
+    limits: Annotated[dict[str, str], Field(max_length=32)] = {}
+
+
+def box_table(grants: Grants) -> dict[str, Any]:
+    """What a document says of `grants`: nothing where all of it is our own choice."""
+    table: dict[str, Any] = {}
+    if not grants.boxed:
+        table["mode"] = "off"
+    if grants.state != "none":
+        table["state"] = grants.state
+    if limits := differing(grants.limits):
+        table["limits"] = limits
+    return {"sandbox": table} if table else {}
+
+
+def with_box(grants: Grants, table: SandboxTable) -> Grants:
+    """`grants` with what the document says of the sandbox.
+
+    Raises:
+        ConfigError: a limit is unknown, or makes no sense.
+    """
+    return replace(grants, limits=changed(Limits(), table.limits), state=table.state, boxed=table.mode == "on")
+
+
+def rechosen(grants: Grants, limits: Mapping[str, str], state: State | None, boxed: bool | None) -> Grants:
+    """`grants` with what a person just chose; the rest stays.  Raises ConfigError as `with_box` does."""
+    return replace(
+        grants,
+        limits=changed(grants.limits, limits),
+        state=grants.state if state is None else state,
+        boxed=grants.boxed if boxed is None else boxed,
+    )

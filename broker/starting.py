@@ -1,0 +1,87 @@
+"""Start one server: look at its places, take its state, plan, spawn, and look after it at its end.
+
+Whatever was taken for a start that fails is given back, and what it may have left in the user's folders is told.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from broker.errors import BulkheadError
+from broker.model import Fact, Grants, ServerName, VerifiedArtifact
+from broker.sandbox.launcher import Launcher
+from broker.sandbox.leftovers import MAX_TOLD, Leftover, Look, left, look
+from broker.sandbox.places import check_places
+from broker.sandbox.plan import plan
+from broker.sandbox.process import Instance
+from broker.sandbox.state import SHARED, StateRooms
+
+NOBODYS: Final = "pinning"
+"""The state of a run that belongs to no session: it is made only to see what a server offers."""
+
+
+class Starter:
+    """What a daemon starts servers with."""
+
+    def __init__(self, launcher: Launcher, states: StateRooms, home: Path, protected: Callable[[], list[Path]]) -> None:
+        """`protected` is what no server may be granted, looked up at each start."""
+        self._launcher = launcher
+        self._states = states
+        self._home = home
+        self._protected = protected
+
+    async def start(
+        self,
+        artifact: VerifiedArtifact,
+        grants: Grants,
+        env: Mapping[str, str],
+        record: Callable[[Fact], None],
+        session: str = "",
+    ) -> Instance:
+        """The server, running.  `session` is whose state it gets, where each session has its own.
+
+        Raises:
+            MachineError, SandboxError: why it was not started.
+        """
+        protected = await asyncio.to_thread(self._protected)
+        await asyncio.to_thread(check_places, artifact.server, grants)
+        taken = None
+        if grants.state != "none":
+            key = SHARED if grants.state == "server" else session or NOBODYS
+            taken = await self._states.take(artifact.server, key)
+        try:
+            spec = plan(
+                artifact, grants, grants.limits, env=env, home=self._home, protected=protected, realpath=Path.resolve,
+                state=taken.folder if taken is not None else None,
+            )  # fmt: skip
+            before = await asyncio.to_thread(look, grants.write) if grants.write else None
+            instance = await self._launcher.spawn(spec, record)
+        except BaseException:
+            if taken is not None:
+                taken.release()
+            raise
+        if taken is not None:
+            instance.at_end(taken.release)
+        if before is not None:
+            instance.at_end(
+                partial(_looked_again, before, grants.write), partial(_tell, artifact.server, record, before.whole)
+            )
+        return instance
+
+
+def _looked_again(before: Look, grants: tuple[Path, ...]) -> tuple[Leftover, ...]:
+    return left(before, look(grants))
+
+
+def _tell(server: ServerName, record: Callable[[Fact], None], whole: bool, found: tuple[Leftover, ...]) -> None:
+    """Put on record what it left; a folder too large to see all of is said to be one, where something was found."""
+    if not found:
+        return
+    told = [str(one) for one in found[:MAX_TOLD]]
+    body = {"left": told, "more": max(0, len(found) - MAX_TOLD), "whole": whole}
+    try:
+        record(Fact("violation", "broker", "leftover", server, body=body, durable=False))
+    except BulkheadError:
+        return  # the log is closed or full: the daemon says so itself, and nothing is forwarded any more
