@@ -168,7 +168,19 @@ class Mount:
     writable: bool = False
 
 
-ArtifactKind: TypeAlias = Literal["npm", "pypi", "script", "binary", "project", "bundle"]
+ArtifactKind: TypeAlias = Literal["npm", "pypi", "script", "binary", "project", "bundle", "image"]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRoot:
+    """A verified image that is the whole file system of its server: read-only, and `scratch` is writable and empty.
+
+    `places` says where inside a folder of the user is shown; a folder that is not in it cannot be.
+    """
+
+    source: Path
+    scratch: tuple[Path, ...] = ()
+    places: tuple[tuple[Path, Path], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +188,7 @@ class VerifiedArtifact:
     """Bytes that match their pin, checked just now.  Only `trust.store.verified` makes one.
 
     `argv` is absolute as seen inside the sandbox; `mounts` are all read-only; `env` holds only names the
-    ecosystem needs (no user secrets).  `cwd` lies in one of the mounts.
+    ecosystem needs (no user secrets).  `cwd` lies in one of the mounts, or in `image`.
     """
 
     server: ServerName
@@ -186,6 +198,7 @@ class VerifiedArtifact:
     mounts: tuple[Mount, ...]
     env: Mapping[str, str] = field(default_factory=dict)
     cwd: Path | None = None
+    image: ImageRoot | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +222,7 @@ class SandboxSpec:
     tool: bool = False
     inspection: Inspection | None = None
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    image: ImageRoot | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,11 +86,34 @@ class GitSource:
 
 
 @dataclass(frozen=True, slots=True)
+class ImageSource:
+    """The one image a reference meant when it was resolved, and what it wants of whoever runs it.
+
+    `digest` is what the registry holds under the reference, `manifest` this machine's part of it (`sha256:<hex>`).
+    `user` is only noted: a sandbox gives its server a user of its own.  `scratch` is writable, empty, and never kept;
+    `mounts` are folders of this machine and the places for them; all of them lie in the image without a link.
+    """
+
+    reference: str
+    digest: str
+    manifest: str
+    platform: str
+    layers: tuple[str, ...]
+    env: tuple[tuple[str, str], ...] = ()
+    entrypoint: tuple[str, ...] = ()
+    user: str = ""
+    cwd: str = "/"
+    scratch: tuple[str, ...] = ()
+    mounts: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class PinnedArtifact:
     """What a pin says about bytes.
 
-    For `npm`, `pypi` and `bundle`, `tree` is the tree hash of the store object and `entry` the path of the program
-    inside it; `program` is what a bundle's manifest has run, and `git` the commit a package came from if it is of none.
+    For `npm`, `pypi`, `bundle` and `image`, `tree` is the tree hash of the store object and `entry` the path of the
+    program inside it; `program` is what a bundle or an image has run, and `git` the commit a package came from if it is
+    of none.
     For `script`, `files` names the script and its hash; for `binary`, the program and its hash.
     For `project`, `folders` names folders of this machine and the hash of all that is in them (empty for a development
     folder, which is not verified), `program` is what the interpreter is given before the server's own arguments,
@@ -118,6 +141,7 @@ class PinnedArtifact:
     maintainers: tuple[str, ...] = ()
     released: str = ""
     git: GitSource | None = None
+    image: ImageSource | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +151,8 @@ class LaunchRequest:
     `requirement` is what the ecosystem resolves (`name@range`, `name==1`), `args` what the server itself receives,
     `paths` the arguments that name existing or absolute paths (proposed as grants), `floating` whether the
     requirement may mean other bytes tomorrow.  `module` is run in place of a program; `cwd` is the folder the line
-    starts the server in.  `dev` trusts a local project as it is on each day, for a while.
+    starts the server in.  `mounts` and `scratch` are what an image is shown, and where.  `dev` trusts a local project
+    as it is on each day, for a while.
     """
 
     argv: tuple[str, ...]
@@ -146,6 +171,8 @@ class LaunchRequest:
     module: str | None = None
     cwd: str | None = None
     dev: bool = False
+    mounts: tuple[tuple[str, str], ...] = ()
+    scratch: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import platform
 import resource
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +21,7 @@ from broker.sandbox.hosts import PROXY_PORT
 from broker.sandbox.kernel import memory_file, open_without_links
 from broker.sandbox.plan import HOME, TRUST
 from broker.sandbox.protect import guards_of
+from broker.sandbox.roots import Programs, image_words, machine_words, programs_for, seen_at
 from broker.sandbox.state import give
 
 # What each number means to the program bwrap is; mounts follow after them.
@@ -43,7 +44,7 @@ os.execv(sys.argv[1], sys.argv[1:])
 """
 """Runs inside before the gate where nobody may enter a network from outside: makes the proxy's listener there and hands
 it to the daemon through the gate.  Ports of the web and of names are not for us then, so nothing else is captured."""
-AS_ROOT_SCRIPT: Final = f'chown "$1:$1" {HOME} && shift && exec "$@"'
+AS_ROOT_SCRIPT: Final = f'{{chown}} "$1:$1" {HOME} && shift && exec "$@"'
 
 NAMESPACES_OF_USER: Final = ("--unshare-all", "--unshare-user", "--disable-userns", "--cap-drop", "ALL")
 NAMESPACES_OF_ROOT: Final = (
@@ -158,7 +159,8 @@ def command(
         options.add("--add-seccomp-fd", options.place(memory_file("filter", filter_bytes)))
         options.add("--info-fd", str(INFO))
         _walls(options, identity)
-        _system(options, spec.limits)
+        own = programs_for(spec, identity.setpriv, listener)
+        _system(options, spec, own)
         _home(options, spec, identity)
         _written_files(options, identity, PATIENCE if spec.hosts else NO_PATIENCE, trust)
         warnings = _mounts(options, spec, identity)
@@ -169,11 +171,13 @@ def command(
         for descriptor in {*options.descriptors, ends.info} - {-1}:
             os.close(descriptor)
         raise
-    inside = ("/bin/sh", "-c", GATE_SCRIPT, "gate", *spec.argv)
+    inside = (*own.start("sh"), "-c", GATE_SCRIPT, "gate", *spec.argv)
     if listener is not None and spec.hosts:
         inside = (str(listener), "-I", "-S", "-c", LISTENER_SCRIPT, *inside)
     if identity.setpriv is not None:
-        inside = ("/bin/sh", "-c", AS_ROOT_SCRIPT, "prepare", str(identity.uid), *_drop(identity), *inside)
+        drop = (*own.start("setpriv"), *_drop(identity))
+        prepare = AS_ROOT_SCRIPT.format(chown=" ".join(own.start("chown")))
+        inside = (*own.start("sh"), "-c", prepare, "prepare", str(identity.uid), *drop, *inside)
     return Command(
         argv=(str(bwrap), "--args", str(ARGUMENTS), "--", *inside),
         env=spec.env,
@@ -206,14 +210,13 @@ def _walls(options: _Options, identity: Identity) -> None:
     options.add("--die-with-parent", "--new-session", "--hostname", "mcp")
 
 
-def _system(options: _Options, limits: Limits) -> None:
-    options.add("--ro-bind", "/usr", "/usr")
-    for name in ("bin", "sbin", "lib", "lib64", "lib32"):
-        path = Path("/", name)
-        if path.is_symlink():
-            options.add("--symlink", os.readlink(path), str(path))
-        elif path.is_dir():
-            options.add("--ro-bind", str(path), str(path))
+def _system(options: _Options, spec: SandboxSpec, own: Programs) -> None:
+    limits = spec.limits
+    if spec.image is None:
+        _folders_of_this_machine(options)
+    else:
+        number = options.place(_opened(spec, Mount(spec.image.source, Path("/"))))
+        options.add(*image_words(spec.image, number, own, limits))
     # bwrap's own cover over /proc/sys is left out when it runs as root.
     options.add("--proc", "/proc", "--ro-bind", "/proc/sys", "/proc/sys")
     for name in filter(os.path.exists, UNTOLD):
@@ -225,7 +228,10 @@ def _system(options: _Options, limits: Limits) -> None:
     for shared, size in (("/dev/shm", limits.shm_size), ("/tmp", limits.tmp_size)):  # noqa: S108
         options.add("--perms", "1777", "--size", str(size), "--tmpfs", shared)
     options.add("--remount-ro", "/dev")
-    options.add("--dir", "/run", "--dir", "/var", "--symlink", "../tmp", "/var/tmp", "--symlink", "../run", "/var/run")  # noqa: S108
+
+
+def _folders_of_this_machine(options: _Options) -> None:
+    options.add(*machine_words())
     for name in ETC:
         options.add_parents(Path("/etc", name))
         options.add("--ro-bind-try", f"/etc/{name}", f"/etc/{name}")
@@ -272,7 +278,7 @@ def _mounts(options: _Options, spec: SandboxSpec, identity: Identity) -> tuple[s
                 hint=f"started as root, Bulkhead gives every server its own user: chmod -R o+rX {mount.source}",
             )
         options.add("--bind-fd" if mount.writable else "--ro-bind-fd", number, str(mount.target))
-    guarded = guards_of(spec.mounts)
+    guarded = guards_of([replace(each, target=each.source) if each.writable else each for each in spec.mounts])
     numbers: list[str] = []
     try:
         for guard in guarded.guards:
@@ -282,7 +288,7 @@ def _mounts(options: _Options, spec: SandboxSpec, identity: Identity) -> tuple[s
             os.close(guard.descriptor)
         raise
     for guard, number in zip(guarded.guards, numbers, strict=True):
-        options.add("--bind-fd" if guard.pin else "--ro-bind-fd", number, str(guard.path))
+        options.add("--bind-fd" if guard.pin else "--ro-bind-fd", number, str(seen_at(spec, guard.path)))
     return (*guarded.warnings, *unwritable(spec, identity))
 
 
@@ -318,7 +324,7 @@ def _drop(identity: Identity) -> tuple[str, ...]:
     """From root to the link's own user, with nothing left to come back."""
     uid, gid = str(identity.uid), str(identity.gid)
     return (
-        *(str(identity.setpriv), "--reuid", uid, "--regid", gid, "--clear-groups"),
+        *("--reuid", uid, "--regid", gid, "--clear-groups"),
         *("--inh-caps=-all", "--ambient-caps=-all", "--bounding-set=-all", "--no-new-privs"),
     )
 

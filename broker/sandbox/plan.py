@@ -120,14 +120,15 @@ def plan(
     server = artifact.server
     code = _code_mounts(artifact)
     forbidden = [*map(realpath, protected), *(path for mount in code for path in (mount.source, mount.target))]
+    forbidden += [artifact.image.source] if artifact.image else []
     for path, writable in (*((p, False) for p in grants.read), *((p, True) for p in grants.write)):
         _check_grant(server, path, writable, home=realpath(home), forbidden=forbidden, realpath=realpath)
-    granted = {path: Mount(path, path) for path in grants.read}
-    granted |= {path: Mount(path, path, writable=True) for path in grants.write}
+    granted = {path: Mount(path, _place(artifact, path)) for path in grants.read}
+    granted |= {path: Mount(path, _place(artifact, path), writable=True) for path in grants.write}
     _check_argv(artifact)
     rules = HostRules.of(grants.hosts)
     rules.check_company(server, [str(path) for path in granted], list(env))
-    environment = {**_environment(server, env, artifact.env), **(OF_THE_NETWORK if rules.rules else {})}
+    environment = {**_environment(artifact, env), **(OF_THE_NETWORK if rules.rules else {})}
     secrets: dict[str, str] = {}
     inspection = grants.inspection if rules.rules else None
     if inspection is not None:
@@ -136,7 +137,8 @@ def plan(
         environment |= {**OF_INSPECTION, **{name: placeholder(name) for name in secrets}}
     if cwd == HOME and artifact.cwd is not None:
         cwd = artifact.cwd
-    if cwd != HOME and not any(_lies_in(cwd, path) for path in (*granted, *(mount.target for mount in code))):
+    in_image = artifact.image is not None and cwd == artifact.cwd
+    if cwd != HOME and not in_image and not any(_lies_in(cwd, path) for path in (*granted, *(m.target for m in code))):
         raise SandboxError(f"{server} cannot start in {cwd}: it is not in a granted folder", hint="grant it first")
     return SandboxSpec(
         server=server,
@@ -146,6 +148,7 @@ def plan(
         mounts=tuple(sorted((*code, *granted.values()), key=_outer_first)),
         limits=limits,
         state=state,
+        image=artifact.image,
         boxed=grants.boxed,
         hosts=rules.texts,
         inspection=inspection,
@@ -247,6 +250,18 @@ def _check_grant(
             raise refuse(f"it overlaps {other}, which belongs to Bulkhead, to a client or to a server's own code")
 
 
+def _place(artifact: VerifiedArtifact, path: Path) -> Path:
+    """Where a granted path is seen: at its own place, or where the line of an image says."""
+    if artifact.image is None:
+        return path
+    for source, target in artifact.image.places:
+        if source == path:
+            return target
+    raise SandboxError(
+        f"{path} has no place in the image of {artifact.server}", hint=f"name it on its line: -v {path}:/PLACE"
+    )
+
+
 def _code_mounts(artifact: VerifiedArtifact) -> tuple[Mount, ...]:
     for mount in artifact.mounts:
         what = f"the code of {artifact.server} cannot be shown at {mount.target}"
@@ -266,8 +281,9 @@ def _check_argv(artifact: VerifiedArtifact) -> None:
         raise SandboxError(f"an argument of {artifact.server} holds a NUL")
 
 
-def _environment(server: ServerName, wanted: Mapping[str, str], needed: Mapping[str, str]) -> dict[str, str]:
-    """Ours, then the user's, then what the ecosystem needs; the later wins."""
+def _environment(artifact: VerifiedArtifact, wanted: Mapping[str, str]) -> dict[str, str]:
+    """Ours, then the user's, then what the ecosystem needs; the later wins.  An image's come before the user's."""
+    server, needed = artifact.server, artifact.env
     for name, value in wanted.items():
         if not VARIABLE_NAME.fullmatch(name):
             raise SandboxError(f"{name!r:.80} is no name for an environment variable of {server}")
@@ -281,7 +297,7 @@ def _environment(server: ServerName, wanted: Mapping[str, str], needed: Mapping[
     if sum(len(name) + len(value) + 2 for name, value in wanted.items()) > MAX_ENVIRONMENT:
         raise SandboxError(f"the environment of {server} is larger than {MAX_ENVIRONMENT} bytes")
     chosen = {name: value for name, value in wanted.items() if name not in OURS_TO_SET}
-    return {**ENVIRONMENT, **chosen, **needed}
+    return {**ENVIRONMENT, **needed, **chosen} if artifact.image else {**ENVIRONMENT, **chosen, **needed}
 
 
 def _lies_in(path: Path, folder: Path) -> bool:

@@ -79,7 +79,16 @@ def with_nothing_around(spec: SandboxSpec, ends: Ends, home: Path) -> Command:
 
 
 def in_place(spec: SandboxSpec, home: Path) -> SandboxSpec:
-    """The same with every place of the sandbox's own named as it is on this machine."""
+    """The same with every place of the sandbox's own named as it is on this machine.
+
+    Raises:
+        SandboxError: it is an image, which is a machine of its own.
+    """
+    if spec.image is not None:
+        raise SandboxError(
+            f"{spec.server} is an image, and only a full sandbox (tier A) can hold one",
+            hint="bulkhead doctor says what a full sandbox needs here",
+        )
     moved = [(mount.target, mount.source) for mount in spec.mounts if mount.target != mount.source] + [(HOME, home)]
     ours = OF_THE_NETWORK.items()
     env = {name: _moved(value, moved) for name, value in spec.env.items() if (name, value) not in ours}

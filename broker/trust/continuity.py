@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Final, Literal, TypeAlias
 
 from broker.pin import EvidenceKind, EvidenceState, PackageRef, PinnedArtifact, Publisher
+from broker.trust.oci_changes import image_changes
 from broker.trust.spoken import plain
 from broker.trust.versions import older
 
@@ -44,6 +45,11 @@ ACTIONS: Final[MappingProxyType[str, Action]] = MappingProxyType({
     "NEW_INSTALL_SCRIPT": "consent",
     "NEW_PTH_IMPORT": "consent",
     "BUNDLED": "consent",
+    "IMAGE_LAYERS": "consent",
+    "IMAGE_ENTRYPOINT": "consent",
+    "IMAGE_USER": "consent",
+    "IMAGE_FOLDER": "consent",
+    "IMAGE_ENV": "consent",
     "COOLDOWN": "consent",
     "REPO_RENAMED": "notify",
 })  # fmt: skip
@@ -89,6 +95,8 @@ def compare(
     if old.publisher and new.publisher:
         findings += _publisher(old.publisher, new.publisher)
     findings += _closure(old, new)
+    if old.image and new.image:
+        findings += [Finding(code, text) for code, text in image_changes(old.image, new.image)]
     if _identity(old) != _identity(new):
         findings += _young(new, now, cooldown_days)
     return tuple(findings)

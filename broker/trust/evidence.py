@@ -53,7 +53,7 @@ async def of_npm(
         TrustError: some of it is there and wrong.
     """
     gather = await anyio.to_thread.run_sync(_load_npm)
-    return _sound(main, await gather(packages, main, settings, environment, roots or packaged()))
+    return sound(main, await gather(packages, main, settings, environment, roots or packaged()))
 
 
 async def of_pypi(
@@ -65,7 +65,7 @@ async def of_pypi(
         TrustError: some of it is there and wrong.
     """
     gather = await anyio.to_thread.run_sync(_load_pypi)
-    return _sound(wheel.name, await gather(wheel, settings, environment, roots or packaged()))
+    return sound(wheel.name, await gather(wheel, settings, environment, roots or packaged()))
 
 
 def with_evidence(artifact: PinnedArtifact, evidence: Evidence) -> PinnedArtifact:
@@ -86,7 +86,12 @@ def with_evidence(artifact: PinnedArtifact, evidence: Evidence) -> PinnedArtifac
     )
 
 
-def _sound(main: str, evidence: Evidence) -> Evidence:
+def sound(main: str, evidence: Evidence) -> Evidence:
+    """The same evidence, if none of it is wrong.
+
+    Raises:
+        TrustError: some of it is there and wrong.
+    """
     spoken = [(main, record) for record in evidence.records]
     spoken += [(f"{name} {version}", record) for (name, version), record in evidence.signatures.items()]
     for name, record in spoken:

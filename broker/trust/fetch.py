@@ -97,6 +97,13 @@ async def _bounded(response: httpx2.Response, limit: int) -> bytes | None:
 @asynccontextmanager
 async def reader(access: Access) -> AsyncIterator[Reader]:
     """A reader, open until the block ends."""
+    async with client_for(access) as client:
+        yield Reader(client, _without_user(access.url)[0])
+
+
+@asynccontextmanager
+async def client_for(access: Access) -> AsyncIterator[httpx2.AsyncClient | None]:
+    """A client that reaches an index as the user does; None if a proxy or a file of theirs cannot be used here."""
     url, headers = _without_user(access.url)
     try:
         client = httpx2.AsyncClient(
@@ -108,10 +115,10 @@ async def reader(access: Access) -> AsyncIterator[Reader]:
             timeout=ONE_ANSWER,
         )
     except (OSError, ValueError, ImportError, httpx2.InvalidURL):  # a kind of proxy, or a file, nothing here can use
-        yield Reader(None, url)
+        yield None
         return
     async with client:
-        yield Reader(client, url)
+        yield client
 
 
 def _without_user(url: str) -> tuple[str, dict[str, str]]:

@@ -96,6 +96,8 @@ def hot_set(listing: Listing, artifact: PinnedArtifact) -> list[Entry]:
 
 
 def _own_package(artifact: PinnedArtifact) -> str:
+    if artifact.kind == "image":
+        return f"{artifact.entry}/"  # a root file system has no package of its own: its program alone
     if artifact.kind == "npm" and artifact.entry.startswith(_MODULES):
         depth = 3 if artifact.entry[len(_MODULES) :].startswith("@") else 2
         return "/".join(artifact.entry.split("/")[:depth]) + "/"

@@ -6,7 +6,7 @@ from typing import Final
 
 from broker.errors import ConfigError
 from broker.files import read_bounded
-from broker.model import Mount
+from broker.model import ImageRoot, Mount
 from broker.pin import Pin, PinnedArtifact
 from broker.trust.pins import PACKAGE
 from broker.trust.programs import in_system
@@ -22,9 +22,20 @@ def mounts_of(pin: Pin, package: Path, empty: Path) -> tuple[Mount, ...]:
     return (*_code(pin.artifact, package), *_covers(pin, empty))
 
 
+def root_of(artifact: PinnedArtifact, package: Path) -> ImageRoot | None:
+    """The store object as the whole file system, if the artifact is an image."""
+    if (image := artifact.image) is None:
+        return None
+    return ImageRoot(
+        source=package,
+        scratch=tuple(map(Path, image.scratch)),
+        places=tuple((Path(host), Path(inside)) for host, inside in image.mounts),
+    )
+
+
 def _code(artifact: PinnedArtifact, package: Path) -> tuple[Mount, ...]:
     targets: dict[Path, Path] = {}
-    if artifact.tree:
+    if artifact.tree and artifact.image is None:
         targets[Path(PACKAGE)] = package
     own = [Path(path) for path, _ in (*artifact.folders, *artifact.files)]
     own = [path.parent if path.name == VENV_MARK else path for path in own]

@@ -76,6 +76,12 @@ async def _resolve(
                 artifact = await node_project(
                     request, artifact, store=store, environment=environment, progress=progress
                 )
+        case "image":
+            from broker.trust.oci import resolve_image  # speaks HTTP itself, which nothing else here needs to load
+
+            artifact = await resolve_image(
+                request, store=store, environment=environment, progress=progress, roots=roots
+            )
         case "project":
             resolver = resolve_uv_project if request.runner == "uv run" else resolve_project
             artifact = await resolver(request, store=store, environment=environment, progress=progress, run=run)

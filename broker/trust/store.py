@@ -25,7 +25,7 @@ from broker.model import VerifiedArtifact
 from broker.pin import Pin, PinnedArtifact
 from broker.trust.garbage import LOCK, Collected, collect, locked
 from broker.trust.glance import LARGE, Glances, touched
-from broker.trust.mounts import mounts_of
+from broker.trust.mounts import mounts_of, root_of
 from broker.trust.pins import LAUNCHER, command
 from broker.trust.programs import check_parents, fingerprint
 from broker.trust.project_tree import changes, left_out, sentence, survey
@@ -95,15 +95,15 @@ class Store:
                 raise
             raise _unusable(self.root, cause) from cause
 
-    def admit(self, tree: Path) -> Stored:
+    def admit(self, tree: Path, *, links: bool = False) -> Stored:
         """Seal a finished tree from `staging` and move it in under its hash.
 
-        An object that is already there is checked, and replaced if it is damaged.
+        An object that is already there is checked, and replaced if it is damaged.  Only an image may hold `links`.
 
         Raises:
             TrustError: it holds what cannot be stored, or the disk is full; nothing is then visible.
         """
-        listing = seal(tree)
+        listing = seal(tree, links=links)
         text = listing.text()
         if len(text) > MAX_LISTING:
             raise TrustError(f"the package has {len(listing.entries)} files and folders, too many to keep")
@@ -206,7 +206,9 @@ class Store:
             tree=artifact.tree or next((tree for _, tree in artifact.folders), ""),
             argv=command(artifact, pin.launch),
             mounts=mounts_of(pin, self.object(artifact.tree), self._empty),
-            cwd=Path(pin.launch.cwd) if pin.launch.cwd is not None else None,
+            env=dict(artifact.image.env) if artifact.image else {},
+            cwd=_cwd(pin),
+            image=root_of(artifact, self.object(artifact.tree)),
         )
 
     def _check_folders(self, pin: Pin) -> None:
@@ -293,6 +295,11 @@ class Store:
                     raise  # a tool outlives the process that started it by a moment; the next sweep finds it ended
             finally:
                 os.close(descriptor)
+
+
+def _cwd(pin: Pin) -> Path | None:
+    cwd = pin.artifact.image.cwd if pin.artifact.image else pin.launch.cwd
+    return Path(cwd) if cwd is not None else None
 
 
 def _any_touched(paths: tuple[Path, ...], since: float) -> bool:

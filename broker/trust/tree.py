@@ -29,7 +29,7 @@ _CHUNK = 16 * 1024 * 1024
 class Entry:
     """One file or folder of a tree.  `sha256` is empty for folders.
 
-    In a project's tree there may be links; `sha256` is then where they lead.  A store object has none.
+    In the trees of projects and images there may be links; `sha256` is then where they lead.
     """
 
     kind: Literal["f", "d", "l"]
@@ -78,11 +78,11 @@ def read_listing(text: bytes) -> Listing:
     return Listing(tuple(entries))
 
 
-def seal(root: Path) -> Listing:
+def seal(root: Path, *, links: bool = False) -> Listing:
     """Make the tree read-only for everybody, readable by everybody, and list it.
 
     Raises:
-        TrustError: it holds a link or a special file.
+        TrustError: it holds a special file, or a link although `links` is false.
     """
     entries: list[Entry] = []
     size = 0
@@ -95,6 +95,8 @@ def seal(root: Path) -> Listing:
             size += status.st_size
             os.utime(full, (_EPOCH, _EPOCH))
             full.chmod(0o555 if executable else 0o444)
+        elif links and stat.S_ISLNK(status.st_mode):
+            entries.append(Entry("l", False, path, _led_to(full)))
         else:
             raise TrustError(f"{path} is no plain file or folder and cannot be stored")
     for folder in [root, *(root / entry.path for entry in entries if entry.kind == "d")]:
@@ -186,6 +188,9 @@ def _check_folder(descriptor: int, path: str, expected: dict[str, _Folder], uid:
         raise TrustError(f"{inside}{missing[0]} is missing")
     for name in sorted(names):
         is_file = name in here.files
+        if is_file and here.files[name].kind == "l":
+            _check_link(descriptor, name, here.files[name], uid)
+            continue
         try:
             child = os.open(name, FILE if is_file else FOLDER, dir_fd=descriptor)
         except OSError as cause:
@@ -208,6 +213,21 @@ def _check_file(descriptor: int, entry: Entry, uid: int) -> None:
         raise TrustError(f"{entry.path} changed its mode, owner or number of names")
     if digest(descriptor, status.st_size).hex() != entry.sha256:
         raise TrustError(f"{entry.path} was changed")
+
+
+def _check_link(folder: int, name: str, entry: Entry, uid: int) -> None:
+    status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    if not stat.S_ISLNK(status.st_mode) or status.st_nlink != 1 or status.st_uid != uid:
+        raise TrustError(f"{entry.path} is no longer the link it was")
+    if os.readlink(name, dir_fd=folder) != entry.sha256:
+        raise TrustError(f"{entry.path} was changed: it leads elsewhere")
+
+
+def _led_to(link: Path) -> str:
+    target = os.readlink(link)
+    if any(character in target for character in "\0\n") or not is_text(target):
+        raise TrustError(f"the link {link.name!a} cannot be stored")
+    return target
 
 
 def digest(descriptor: int, size: int) -> bytes:

@@ -26,6 +26,8 @@ def older(kind: str, one: str, other: str) -> bool:
 
 def order(kind: str, version: str) -> tuple[Any, ...] | None:
     """What versions of one ecosystem are sorted by; None if this is no version."""
+    if kind == "image":
+        return None  # digests have no order
     return _npm_order(version) if kind == "npm" else _python_order(version)
 
 

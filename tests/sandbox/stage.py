@@ -18,7 +18,7 @@ from typing import Any
 
 from broker.config import Waits
 from broker.errors import BulkheadError
-from broker.model import Fact, Grants, Limits, Mount, ServerName, VerifiedArtifact
+from broker.model import Fact, Grants, ImageRoot, Limits, Mount, ServerName, VerifiedArtifact
 from broker.sandbox import landlock, seccomp
 from broker.sandbox.launcher import Launcher
 from broker.sandbox.plan import plan
@@ -41,6 +41,8 @@ async def start(launcher: Launcher, job: dict[str, Any], world: World | None = N
         argv=tuple(job["argv"]),
         mounts=tuple(Mount(Path(source), Path(target)) for source, target in job.get("code", ())),
         env=job.get("needed", {}),
+        cwd=Path(job["image"]["cwd"]) if "image" in job else None,
+        image=image_root(job["image"]) if "image" in job else None,
     )
     spec = plan(
         artifact,
@@ -66,6 +68,11 @@ async def start(launcher: Launcher, job: dict[str, Any], world: World | None = N
         facts.append({"kind": fact.kind, "method": fact.method, "limit": (fact.body or {}).get("limit")})
 
     return await launcher.spawn(spec, None if spec.hosts else record)
+
+
+def image_root(image: dict[str, Any]) -> ImageRoot:
+    places = tuple((Path(source), Path(target)) for source, target in image.get("places", ()))
+    return ImageRoot(Path(image["source"]), paths(image.get("scratch", ())), places)
 
 
 def paths(names: Iterable[str]) -> tuple[Path, ...]:

@@ -131,7 +131,7 @@ def test_a_line_that_is_not_understood_is_refused_naming_the_word(line: str) -> 
 
 
 def test_a_refusal_says_what_to_do_instead() -> None:
-    lines = ("npx --frobnicate pkg", "sh script", "docker run x", "python3 -m x", "npm exec pkg --flag", "uv run x")
+    lines = ("npx --frobnicate pkg", "sh script", "docker exec x", "python3 -m x", "npm exec pkg --flag", "uv run x")
     for line in lines:
         with pytest.raises(LaunchLineError) as refused:
             read(line)

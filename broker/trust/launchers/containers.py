@@ -1,18 +1,28 @@
 """docker, podman and nerdctl run: which image a line names, and what it hands to it.
 
-Images cannot be run in a sandbox of ours yet, so every line ends in a refusal; it names the image, and whatever on the
-line would open the container to the whole machine.
+The image runs in a sandbox of ours, without an engine.  What would open it to the machine is refused by its name, and
+what only an engine can give is refused too; values given with `-e` are read and never kept in the line.
 """
 
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from types import MappingProxyType
-from typing import Final, Never
+from typing import Final
 
 from broker.errors import LaunchLineError
+from broker.pin import LaunchRequest
 from broker.trust.launchers.words import Line, program_name
+from broker.trust.variables import NAME, refusal
 
+_IGNORED: Final = frozenset(
+    {"interactive", "rm", "init", "read-only", "sig-proxy", "no-healthcheck", "quiet", "name", "hostname", "pull",
+     "label", "memory", "memory-swap", "cpus", "cpu-shares", "pids-limit", "ulimit", "shm-size", "stop-timeout",
+     "stop-signal", "log-driver", "log-opt", "cap-drop", "user", "cidfile", "restart", "tty", "security-opt",
+     "network", "net", "ipc", "uts", "pid", "userns", "cgroupns"}
+)  # fmt: skip
+"""What the sandbox does anyway, or does in its own way; the last of them only where they ask for nothing more."""
 _SWITCHES: Final = frozenset(
     {"interactive", "tty", "rm", "detach", "init", "read-only", "publish-all", "sig-proxy", "no-healthcheck", "quiet",
      "privileged", "oom-kill-disable"}
@@ -24,6 +34,8 @@ _VALUED: Final = frozenset(
      "log-driver", "log-opt", "cap-add", "cap-drop", "device", "security-opt", "userns", "pid", "ipc", "uts",
      "cgroupns", "volumes-from", "group-add", "gpus", "runtime", "sysctl", "cidfile", "ip", "mac-address"}
 )  # fmt: skip
+_USED: Final = frozenset({"env", "volume", "mount", "tmpfs", "workdir", "entrypoint", "platform"})
+_ONCE: Final = ("workdir", "entrypoint", "platform")
 _SHORT: Final = MappingProxyType(
     {"i": "interactive", "t": "tty", "d": "detach", "P": "publish-all", "q": "quiet", "e": "env", "v": "volume",
      "u": "user", "w": "workdir", "p": "publish", "h": "hostname", "l": "label", "m": "memory", "c": "cpu-shares"}
@@ -31,20 +43,31 @@ _SHORT: Final = MappingProxyType(
 _ENGINE_VALUED: Final = frozenset({"-H", "--host", "-c", "--context", "--config", "-l", "--log-level"})
 _SOCKET = re.compile(r"(?:docker|podman|containerd|crio|nerdctl|buildkitd)[\w.-]*\.sock")
 _HOST: Final = frozenset({"network", "net", "pid", "ipc", "uts", "userns", "cgroupns"})
+_OWN: Final = frozenset({"none", "bridge", "default", "private", "shareable", "slirp4netns", "pasta", ""})
+"""Networks and namespaces of its own: the sandbox has them, and hosts are granted with --host."""
 _ALWAYS: Final = frozenset({"privileged", "cap-add", "device", "volumes-from", "runtime"})
 _UNCONFINED = re.compile(r"unconfined|label[=:]disable|no-new-privileges[=:]false|systempaths")
 _IMAGE = re.compile(r"[a-z0-9][\w./:-]{0,254}(?:@sha256:[0-9a-f]{64})?", re.IGNORECASE)
+_NO_IMAGE: Final = "no image will get these; "
+_RESERVED: Final = tuple(map(PurePosixPath, ("/proc", "/dev", "/sys", "/.bulkhead")))
 
 
 @dataclass(frozen=True, slots=True)
 class ContainerRun:
-    """A `run` line.  `env` holds names; an inherited one has an empty value.  `escapes` would hand over the machine."""
+    """A `run` line.  An inherited variable has no value.  `escapes` would hand over the machine.
+
+    `mounts` are folders of this machine and where the image sees them; `scratch` is empty and writable in it.
+    """
 
     image: str
     args: tuple[str, ...]
-    env: tuple[tuple[str, str], ...]
-    mounts: tuple[str, ...]
+    env: tuple[tuple[str, str | None], ...]
+    mounts: tuple[tuple[str, str], ...]
+    scratch: tuple[str, ...]
     escapes: tuple[str, ...]
+    unknown: tuple[str, ...]
+    notes: tuple[str, ...]
+    once: Mapping[str, str]
 
     @property
     def floating(self) -> bool:
@@ -68,31 +91,139 @@ def read_run(engine: str, words: tuple[str, ...]) -> ContainerRun:
     given, rest = _options(engine, rest[1:])
     if not rest or not _IMAGE.fullmatch(rest[0]):
         raise LaunchLineError(f"{engine} run is given no image", hint=f"for example: {engine} run -i --rm IMAGE")
+    escapes += [_spoken(name, value) for name, value in given if _escapes(name, value)]
+    unknown = [_spoken(name, value) for name, value in given if _beyond(name, value)]
     pairs = [value.partition("=") for name, value in given if name == "env"]
-    escapes += [f"--{name}{'=' if value else ''}{value}" for name, value in given if _escapes(name, value)]
+    mounts, scratch, notes = _places(given) if not escapes else ([], [], [])
     return ContainerRun(
         image=rest[0],
         args=rest[1:],
-        env=tuple((name, value) for name, _, value in pairs),
-        mounts=tuple(value for name, value in given if name in {"volume", "mount"}),
+        env=tuple((name, value if equals else None) for name, equals, value in pairs),
+        mounts=tuple(mounts),
+        scratch=tuple(scratch),
         escapes=tuple(dict.fromkeys(escapes)),
+        unknown=tuple(dict.fromkeys(unknown)),
+        notes=tuple(notes),
+        once={name: _once(given, name) for name in _ONCE},
     )
 
 
-def refuse(line: Line) -> Never:
-    """Say which image the line names and what stands against it.
+def parse(line: Line) -> LaunchRequest:
+    """The image and what it is given.  The line is kept without the values of its variables.
 
     Raises:
-        LaunchLineError: always.
+        LaunchLineError: an option would open the image to the machine, or is nothing a sandbox can give.
     """
     engine = program_name(line.words[0])
     found = read_run(engine, line.words[1:])
-    sentence = f"the image {found.image!r} cannot be run in a sandbox yet"
-    hint = "use the server's npm or Python package, if it has one"
     if found.escapes:
-        sentence += f", and {', '.join(found.escapes)[:300]} would hand it the whole machine"
-        hint = "no image will get these; " + hint
-    raise LaunchLineError(sentence, hint=hint)
+        raise LaunchLineError(
+            f"the image {found.image!r} is refused: {', '.join(found.escapes)[:300]} would hand it the whole machine",
+            hint=_NO_IMAGE + "leave them out if the server does not need them",
+        )
+    if found.unknown:
+        raise LaunchLineError(
+            f"the image {found.image!r} is refused: a sandbox has nothing for {', '.join(found.unknown)[:300]}",
+            hint="leave it out if the server does not need it; hosts are granted with --host",
+        )
+    env = dict(line.variables)
+    for name, value in found.env:
+        if not NAME.fullmatch(name):
+            raise LaunchLineError(f"{name[:80]!r} is no name for a variable")
+        if reason := refusal(name):
+            raise LaunchLineError(f"the variable {name} is refused: {reason}", hint="leave it out of the launch line")
+        if value is not None:
+            env[name] = value
+    return LaunchRequest(
+        argv=_without_values(line, found),
+        runner=f"{engine} run",
+        kind="image",
+        requirement=found.image,
+        args=found.args,
+        bin=found.once["entrypoint"] or None,
+        extra=tuple(filter(None, (found.once["platform"],))),
+        env=tuple(env.items()),
+        paths=tuple(dict.fromkeys(host for host, _ in found.mounts)),
+        floating=found.floating,
+        warnings=found.notes,
+        cwd=found.once["workdir"] or None,
+        mounts=found.mounts,
+        scratch=found.scratch,
+    )
+
+
+def _without_values(line: Line, found: ContainerRun) -> tuple[str, ...]:
+    """`-e NAME=VALUE` as `-e NAME`, which means: from the environment, and there the values are kept."""
+    assigned = {f"{name}={value}": name for name, value in found.env if value is not None}
+    options = len(line.words) - len(found.args) - 1
+    return (*(_named(word, assigned) for word in line.words[:options]), *line.words[options:])
+
+
+def _named(word: str, assigned: Mapping[str, str]) -> str:
+    for pair, name in assigned.items():
+        before = word.removesuffix(pair)
+        if word.endswith(pair) and (before in {"", "--env="} or _is_cluster(before)):
+            return before + name
+    return word
+
+
+def _is_cluster(word: str) -> bool:
+    """`-e`, `-ie`, `-e=`: switches and the option for a variable."""
+    return bool(re.fullmatch(r"-[itdPq]*e=?", word))
+
+
+def _places(given: list[tuple[str, str]]) -> tuple[list[tuple[str, str]], list[str], list[str]]:
+    mounts, scratch, notes = [], [], []
+    for name, value in given:
+        if name == "tmpfs":
+            scratch.append(_inside(value.partition(":")[0]))
+        elif name in {"volume", "mount"}:
+            source, target, writable = _volume(value) if name == "volume" else _mount(value)
+            if source.startswith("/"):
+                mounts.append((_plain(source), target))
+                if writable:
+                    notes.append(f"the line gives it {source} for writing; it gets that only if you say so (--write)")
+            elif not source or re.fullmatch(r"[A-Za-z0-9][\w.-]*", source):
+                scratch.append(target)
+                notes.append(f"nothing it writes to {target} is kept when it ends")
+            else:
+                raise LaunchLineError(f"{source[:80]!r} is not an absolute path", hint="give the folder's whole path")
+    return mounts, scratch, notes
+
+
+def _volume(value: str) -> tuple[str, str, bool]:
+    parts = value.split(":")
+    if len(parts) == 1:
+        return "", _inside(parts[0]), True
+    if len(parts) > 3:
+        raise LaunchLineError(f"the volume {value[:80]!r} is not understood", hint="-v /FOLDER:/INSIDE[:ro]")
+    options = parts[2].split(",") if len(parts) == 3 else []
+    return parts[0], _inside(parts[1]), "ro" not in options
+
+
+def _mount(value: str) -> tuple[str, str, bool]:
+    fields = {key: found for key, _, found in (each.partition("=") for each in value.split(","))}
+    kind = fields.get("type", "volume")
+    source = next((fields[key] for key in ("source", "src") if key in fields), "")
+    target = next((fields[key] for key in ("target", "dst", "destination") if key in fields), "")
+    if kind not in {"bind", "volume", "tmpfs"} or (kind == "bind" and not source):
+        raise LaunchLineError(f"the mount {value[:80]!r} is not understood", hint="--mount type=bind,src=/A,dst=/B")
+    writable = not any(fields.get(key, "false") in {"", "true", "1"} for key in ("readonly", "ro"))
+    return source if kind == "bind" else "", _inside(target), writable
+
+
+def _inside(path: str) -> str:
+    """Where an image may see something: not in the places a sandbox makes itself."""
+    plain = PurePosixPath(_plain(path))
+    if plain == PurePosixPath("/") or any(plain.is_relative_to(own) for own in _RESERVED):
+        raise LaunchLineError(f"{path[:80]!r} is a place the sandbox keeps for itself", hint="mount it elsewhere")
+    return str(plain)
+
+
+def _plain(path: str) -> str:
+    if not path.startswith("/") or ".." in path.split("/"):
+        raise LaunchLineError(f"{path[:80]!r} is not an absolute, plain path", hint="give the folder by its whole path")
+    return str(PurePosixPath("/" + path.lstrip("/")))
 
 
 def _engine_options(engine: str, words: tuple[str, ...]) -> tuple[tuple[str, ...], list[str]]:
@@ -154,6 +285,13 @@ def _cluster(engine: str, word: str, given: list[tuple[str, str]]) -> tuple[str,
     return "", None
 
 
+def _once(given: list[tuple[str, str]], name: str) -> str:
+    values = [value for each, value in given if each == name]
+    if len(values) > 1:
+        raise LaunchLineError(f"--{name} is given twice")
+    return _plain(values[0]) if values and name == "workdir" else (values or [""])[0]
+
+
 def _escapes(name: str, value: str) -> bool:
     if name in _ALWAYS:
         return True
@@ -165,6 +303,17 @@ def _escapes(name: str, value: str) -> bool:
     return name == "security-opt" and bool(_UNCONFINED.search(value))
 
 
+def _beyond(name: str, value: str) -> bool:
+    """What is neither an escape nor something a sandbox has."""
+    if name in _HOST:
+        return value.partition(":")[0] not in _OWN
+    return name not in _IGNORED | _USED | _ALWAYS
+
+
+def _spoken(name: str, value: str) -> str:
+    return f"--{name}{'=' if value else ''}{value}"
+
+
 def _unknown(engine: str, word: str) -> LaunchLineError:
     return LaunchLineError(
         f"{engine} option {word!r} is not understood",
@@ -172,6 +321,6 @@ def _unknown(engine: str, word: str) -> LaunchLineError:
     )
 
 
-LAUNCHERS: Final[Mapping[str, Callable[[Line], Never]]] = MappingProxyType(
-    {"docker": refuse, "podman": refuse, "nerdctl": refuse}
+LAUNCHERS: Final[Mapping[str, Callable[[Line], LaunchRequest]]] = MappingProxyType(
+    {"docker": parse, "podman": parse, "nerdctl": parse}
 )
