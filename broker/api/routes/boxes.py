@@ -19,7 +19,6 @@ class Boxes:
 
     def __init__(self, premises: Premises) -> None:
         self._at = premises
-        self._states = StateRooms(premises.paths.server_state)
 
     def table(self) -> Mapping[str, Handler]:
         return {
@@ -55,6 +54,10 @@ class Boxes:
         cleared = await asyncio.to_thread(self._states.clear, params.name)
         await self._at.did("grant", "state.clear", params.name, Origin(server=params.name), {"folders": cleared})
         return schema.Nothing()
+
+    @property
+    def _states(self) -> StateRooms:
+        return StateRooms(self._at.paths.server_state)
 
     def _view(self, name: str) -> schema.SandboxView:
         grants = self._at.house.registry.server(name).grants
