@@ -50,4 +50,6 @@ CLAIMS: Final[dict[str, str]] = {
     "C60": "`bulkhead undo` gives a client's file back byte for byte.",
     "C61": "A client's file that is not what it should be is left untouched.",
     "C62": "When no daemon can be reached, a client is told on standard error, soon, and never on standard output.",
+    "C63": "Clients that speak HTTP come in too, in every revision, each folder with a bearer of its own.",
+    "C64": "No web page gets in by HTTP: it is sent away before anything else of its request is looked at.",
 }

@@ -33,6 +33,7 @@ ATTACKS = {
 }
 
 
+@pytest.mark.claim("C64")
 @pytest.mark.parametrize("attack", ATTACKS)
 async def test_a_stranger_is_sent_away_and_starts_nothing(tmp_path: Path, attack: str) -> None:
     status, changed = ATTACKS[attack]

@@ -1,0 +1,98 @@
+"""Clients by HTTP, end to end: `bulkhead endpoint`, the SDK's own client in every era, a sandboxed server."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+
+import httpx2
+import pytest
+from mcp import Client
+from mcp.client.sse import sse_client
+from mcp.client.streamable_http import streamable_http_client
+
+from tests.e2e.running import Running, home_of_a_stranger
+
+pytestmark = pytest.mark.sandbox
+
+WITHIN = 60.0
+
+
+@pytest.fixture(scope="module")
+def http() -> Iterator[Running]:
+    """A home with one toy server, which the client `web` may use."""
+    with home_of_a_stranger() as made:
+        made.up()
+        made.add_toy("honest", connect=["web"])
+        yield made
+
+
+def address(home: Running, *more: str) -> tuple[str, dict[str, str]]:
+    done = home.bulkhead("endpoint", "honest", "--client", "web", "--json", *more)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    return found["url"], found["headers"]
+
+
+@asynccontextmanager
+async def client(url: str, headers: dict[str, str], era: str) -> AsyncIterator[Client]:
+    async with asyncio.timeout(WITHIN), httpx2.AsyncClient(headers=headers, timeout=WITHIN, trust_env=False) as http:
+        if era == "sse":
+            transport, mode = sse_client(url + "/sse", headers=headers), "legacy"
+        else:
+            transport, mode = streamable_http_client(url, http_client=http), era
+        async with Client(transport, mode=mode) as made:
+            yield made
+
+
+@pytest.mark.claim("C63")
+@pytest.mark.parametrize(
+    ("era", "version"), [("legacy", "2025-11-25"), ("auto", "2026-07-28"), ("2026-07-28",) * 2, ("sse", "2025-11-25")]
+)
+async def test_the_sdk_lists_calls_and_is_recorded_by_http_in_every_era(http: Running, era: str, version: str) -> None:
+    url, headers = await asyncio.to_thread(address, http)
+    async with client(url, headers, era) as sdk:
+        assert sdk.protocol_version == version
+        assert "echo" in [tool.name for tool in (await sdk.list_tools()).tools]
+        answer = await sdk.call_tool("echo", {"text": f"by {era}"})
+        assert answer.content[0].text == f"by {era}"  # type: ignore[union-attr]
+    receipts = await asyncio.to_thread(http.desk.receipts, client="web", server="honest")
+    assert f"by {era}" in json.dumps(receipts)
+
+
+async def test_progress_arrives_while_a_call_goes_on(http: Running) -> None:
+    url, headers = await asyncio.to_thread(address, http)
+    steps: list[float] = []
+
+    async def step(progress: float, _total: float | None, _message: str | None) -> None:
+        steps.append(progress)
+
+    for era in ("legacy", "2026-07-28"):
+        async with client(url, headers, era) as sdk:
+            await sdk.call_tool("slow", {"seconds": 1}, progress_callback=step)
+    assert steps == [1, 2, 3, 4] * 2
+
+
+def test_the_bearer_is_shown_to_nobody_who_does_not_ask(http: Running) -> None:
+    url, headers = address(http)
+    bearer = headers["Authorization"].removeprefix("Bearer ")
+    quiet = http.bulkhead("endpoint", "honest", "--client", "web")
+    assert quiet.returncode == 0 and url in quiet.stdout and bearer not in quiet.stdout + quiet.stderr
+    assert bearer in http.bulkhead("endpoint", "honest", "--client", "web", "--show").stdout
+    unknown = http.bulkhead("endpoint", "honest", "--client", "nobody")
+    assert unknown.returncode == 1 and "nobody" in unknown.stderr
+
+
+def test_each_folder_has_a_bearer_of_its_own(http: Running) -> None:
+    first, second = address(http), address(http, "--workspace", "/")
+    third = address(http, "--workspace", "/tmp")
+    assert first == second  # the root is no folder to work in
+    assert third[0] != first[0] and third[1] != first[1]
+
+
+async def test_an_address_holds_over_a_restart_and_the_port_is_held_from_the_start(http: Running) -> None:
+    url, headers = await asyncio.to_thread(address, http)
+    assert (await asyncio.to_thread(http.bulkhead, "down")).returncode == 0
+    await asyncio.to_thread(http.up)
+    async with client(url, headers, "legacy") as sdk:  # nobody asked for the address again
+        assert (await sdk.list_tools()).tools
