@@ -19,6 +19,7 @@ CLAIMS: Final[dict[str, str]] = {
     "C14": "A tool that is new or changed since you agreed is held until you look at it.",
     "C15": "An update from another publisher, or without the signature or provenance it had, is refused.",
     "C16": "npm, uv, pip and git work in a box of their own, without your home, and reach only your registries.",
+    "C17": "A `docker run` line runs without a container engine, its image being all its server sees of a machine.",
     # the sandbox
     "C20": "A server has no network but the hosts you granted it, whichever client library it uses.",
     "C21": "A server sees an empty home instead of yours, and of your files only what you granted.",

@@ -123,8 +123,8 @@ def plan(
     forbidden += [artifact.image.source] if artifact.image else []
     for path, writable in (*((p, False) for p in grants.read), *((p, True) for p in grants.write)):
         _check_grant(server, path, writable, home=realpath(home), forbidden=forbidden, realpath=realpath)
-    granted = {path: Mount(path, _place(artifact, path)) for path in grants.read}
-    granted |= {path: Mount(path, _place(artifact, path), writable=True) for path in grants.write}
+    granted = {path: Mount(path, _place(artifact, path, realpath)) for path in grants.read}
+    granted |= {path: Mount(path, _place(artifact, path, realpath), writable=True) for path in grants.write}
     _check_argv(artifact)
     rules = HostRules.of(grants.hosts)
     rules.check_company(server, [str(path) for path in granted], list(env))
@@ -250,12 +250,12 @@ def _check_grant(
             raise refuse(f"it overlaps {other}, which belongs to Bulkhead, to a client or to a server's own code")
 
 
-def _place(artifact: VerifiedArtifact, path: Path) -> Path:
+def _place(artifact: VerifiedArtifact, path: Path, realpath: Callable[[Path], Path]) -> Path:
     """Where a granted path is seen: at its own place, or where the line of an image says."""
     if artifact.image is None:
         return path
     for source, target in artifact.image.places:
-        if source == path:
+        if realpath(source) == path:  # the line may name it through a link
             return target
     raise SandboxError(
         f"{path} has no place in the image of {artifact.server}", hint=f"name it on its line: -v {path}:/PLACE"

@@ -57,6 +57,7 @@ def line(home: Running, images: ImageRegistry) -> list[str]:
     return ["docker", "run", "-i", "--rm", "-e", f"TOKEN={VALUE}", "-v", mount, f"{images.host}/toys/server:1"]
 
 
+@pytest.mark.claim("C17")
 def test_a_docker_line_is_used_like_any_other_server(running: Running) -> None:
     with running.connect("toy", running.newcomer("toy")) as client:
         client.open()

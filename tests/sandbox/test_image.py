@@ -11,10 +11,11 @@ from typing import Any, Final
 import pytest
 
 from tests.sandbox.conftest import PYTHON_INSIDE, Yard
+from tests.sandbox.test_egress import make_certificate
 
 pytestmark = pytest.mark.sandbox
 
-MODULES: Final = ("json", "os", "socket", "subprocess")
+MODULES: Final = ("json", "os", "socket", "encodings.idna")
 FOLDERS: Final = ("proc", "dev", "tmp", "run", "etc/bulkhead", "home/mcp", ".bulkhead", "notes", "kept", "data", "srv")
 FILES: Final = tuple(f"etc/{name}" for name in ("passwd", "group", "nsswitch.conf", "hosts", "resolv.conf",
                                                 "host.conf", "bulkhead/trust.pem", "mark"))  # fmt: skip
@@ -78,6 +79,7 @@ def asked(yard: Yard, image: Path, *writes: str, **job: Any) -> dict[str, Any]:
     return told
 
 
+@pytest.mark.claim("C17")
 def test_a_server_sees_its_image_and_nothing_of_this_machine(yard: Yard, image: Path) -> None:
     writes = ("/etc/mark", "/srv/x", "/usr/x", "/.bulkhead/x", "/proc/sys/kernel/core_pattern", "/link",
               "/tmp/x", "/data/x", "/home/mcp/x", "/run/x")  # fmt: skip
@@ -101,7 +103,9 @@ def test_a_folder_is_seen_where_the_line_says_and_nowhere_else(yard: Yard, image
     notes = yard.file("notes/a.txt", "a note").parent
     kept = yard.folder("kept", 0o777)
     hooks = yard.file("kept/.git/hooks/sample", "x").parent
-    places = [[str(notes), "/notes"], [str(kept), "/kept"]]
+    by_link = yard.path / "by-link"
+    by_link.symlink_to(notes)
+    places = [[str(by_link), "/notes"], [str(kept), "/kept"]]
     writes = ("/notes/b", "/kept/b", "/kept/.git/hooks/evil")
     told = asked(yard, image, *writes, read=[str(notes)], write=[str(kept)], settings={"places": places})
     assert told["notes"] == "a note"
@@ -116,6 +120,23 @@ def test_a_program_that_is_not_in_the_image_is_not_taken_from_this_machine(yard:
     result = yard.run(["/bin/sh", "-c", "echo out"], image={"source": str(image), "cwd": "/"})
     assert result["code"] == 127
     assert result["out"] == ""
+
+
+def test_the_hosts_of_an_image_are_those_that_were_granted(yard: Yard, image: Path) -> None:
+    code = (
+        "import socket, sys\n"
+        "for host in ('allowed.test', 'other.test'):\n"
+        "    try:\n"
+        "        with socket.create_connection((host, 80), 30) as way:\n"
+        "            way.sendall(f'GET / HTTP/1.0\\r\\nHost: {host}\\r\\n\\r\\n'.encode())\n"
+        "            print(host, way.makefile().readline().split()[1])\n"
+        "    except OSError as error:\n"
+        "        print(host, 'not reached')\n"
+    )
+    job = {"argv": [PYTHON_INSIDE, "-I", "-S", "-c", code], "hosts": ["allowed.test"],
+           "image": {"source": str(image), "cwd": "/"}}  # fmt: skip
+    (result,) = yard.ask({"jobs": [job], "world": make_certificate(yard.path)})["results"]
+    assert result.get("out") == "allowed.test 200\nother.test not reached\n", result
 
 
 def test_an_image_is_never_granted_its_own_files(yard: Yard, image: Path) -> None:
