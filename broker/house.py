@@ -48,6 +48,8 @@ class House:
     changed: Callable[[], None]
     owner: int
     key: bytes = field(repr=False)
+    joined: set[str] = field(default_factory=set)
+    """Ways between servers that a person agreed to since the daemon started."""
     blocked: BlockedBook = field(default_factory=BlockedBook)
     bounds: Bounds = field(default_factory=Bounds)
     refusals: Refusals = field(default_factory=lambda: Refusals(time.monotonic, is_method=METHODS.__contains__))

@@ -11,7 +11,8 @@ from collections.abc import Awaitable, Callable
 from broker.boxes import box_table
 from broker.errors import BulkheadError, SandboxError
 from broker.house import House
-from broker.model import Fact, VerifiedArtifact
+from broker.joins import agree_to_joins
+from broker.model import ClientName, Fact, SessionId, VerifiedArtifact
 from broker.network import tables
 from broker.pin import Pin
 from broker.registry import Server
@@ -29,8 +30,10 @@ class Launch:
         record: Callable[[Fact], None],
         record_durably: Callable[[Fact], Awaitable[None]],
         end: Callable[[str], None],
-        session: str,
+        client: ClientName,
+        session: SessionId,
     ) -> None:
+        self._client = client
         self._session = session
         self.instance: Instance | None = None
         self._house = house
@@ -45,6 +48,7 @@ class Launch:
         self._house.advisories.refuse_malware(server.name, self._pin.artifact)
         moment = time.time()
         artifact = await self._verified(self._house.waits.verify)
+        joins = await agree_to_joins(self._house, self._client, self._session, server, self._record_durably)
         env = self._house.registry.env(server)
         grants = server.grants
         fact = Fact(
@@ -61,6 +65,7 @@ class Launch:
                 "network": tables(grants.inspection),
                 "variables": sorted(env),
                 **box_table(grants),
+                "joins": list(joins),
                 "development": pins.development(self._pin.artifact),
             },
             durable=True,

@@ -53,7 +53,7 @@ class Link:
         self._pin = pin
         self._pin_digest = pins.pin_digest(pin)
         self.judge = Judge(house, client, session, server, pin, self._record_durably)
-        self._launching = Launch(house, pin, self._record, self._record_durably, self.end, session)
+        self._launching = Launch(house, pin, self._record, self._record_durably, self.end, client, session)
         self._drift = self._refused = False
         self._conversation = Conversation(client, server.name, session, catalog, self.judge.judge, admitted)
         edges = Edges(
