@@ -58,6 +58,19 @@ class Publisher:
 
 
 @dataclass(frozen=True, slots=True)
+class TrustBasis:
+    """What a package's evidence was judged by: the SHA-256 of each root of trust, and how many days old they were.
+
+    `evidence` is the SHA-256 of the attestations as the registry gave them, which the store keeps.
+    """
+
+    sigstore: str
+    npm_keys: str
+    age_days: int
+    evidence: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class PackageRef:
     """A package: `integrity` is `sha256:<hex>` or npm's `sha512-<base64>`, `signature` the state of the registry's."""
 
@@ -120,6 +133,7 @@ class PinnedArtifact:
     `tree`, if any, the store object of the project's dependencies, and `until` the time (ISO 8601) at which the trust
     in a development folder ends.
     `evidence` and `publisher` speak of the package that is run; `maintainers` and `released` are claims of the index.
+    `registry` is where packages came from, as the user's tools name it, without a credential.
     """
 
     kind: ArtifactKind
@@ -140,6 +154,8 @@ class PinnedArtifact:
     publisher: Publisher | None = None
     maintainers: tuple[str, ...] = ()
     released: str = ""
+    registry: str = ""
+    basis: TrustBasis | None = None
     git: GitSource | None = None
     image: ImageSource | None = None
 

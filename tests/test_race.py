@@ -1,6 +1,6 @@
 """Between the moment code is hashed and the moment it runs nobody can slip in other code and stay unseen."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -10,7 +10,7 @@ import pytest
 
 from broker.house import House
 from broker.launch import Launch
-from broker.model import Fact, Grants, VerifiedArtifact
+from broker.model import Fact, VerifiedArtifact
 from broker.pin import Pin
 from broker.registry import Server
 from broker.sandbox.process import Instance
@@ -50,7 +50,7 @@ class Raced(Launch):
         async def durably(fact: Fact) -> None:
             self.facts.append(fact)
 
-        async def spawn(artifact: VerifiedArtifact, grants: Grants, env: Mapping[str, str], record: object) -> Instance:
+        async def spawn(artifact: VerifiedArtifact, *_more: object) -> Instance:
             act(store.object(artifact.tree))
             return cast(Instance, SimpleNamespace(pid=1, warnings=()))
 
@@ -61,7 +61,7 @@ class Raced(Launch):
             spawn=spawn,
             waits=SimpleNamespace(verify=60.0, verify_whole=60.0),
         )
-        super().__init__(cast(House, rooms), pinned, self.facts.append, durably, self.reasons.append)
+        super().__init__(cast(House, rooms), pinned, self.facts.append, durably, self.reasons.append, "session")
 
     async def raced(self) -> list[str]:
         with anyio.fail_after(60):

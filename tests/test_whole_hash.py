@@ -32,7 +32,7 @@ class Started(Launch):
             self.facts.append(fact)
 
         rooms = cast(House, SimpleNamespace(store=house, waits=Waits()))
-        super().__init__(rooms, pinned, self.facts.append, durably, self.reasons.append)
+        super().__init__(rooms, pinned, self.facts.append, durably, self.reasons.append, "session")
 
 
 async def test_a_file_the_glance_missed_ends_the_server_and_is_on_record(

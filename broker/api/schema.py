@@ -274,7 +274,10 @@ class Verify(Words):
 
 
 class Check(Words):
-    """One server checked.  `problem` is empty when every byte is as pinned; `newer` is announced, never taken."""
+    """One server checked.  `problem` is empty when every byte is as pinned; `newer` is announced, never taken.
+
+    `evidence` says who made it, as far as that was verified when it was pinned, for the whole closure.
+    """
 
     name: str
     problem: str = ""
@@ -282,13 +285,18 @@ class Check(Words):
     vulnerabilities: list[str] = []
     newer: str = ""
     note: str = ""
+    evidence: list[str] = []
 
 
 class Checks(Words):
-    """`advisories` says how much is known and since when; `sbom` is a CycloneDX document."""
+    """`advisories` says how much is known and since when; `roots` how old the roots of trust are.
+
+    `sbom` is a CycloneDX document.
+    """
 
     checks: list[Check]
     advisories: str = ""
+    roots: str = ""
     sbom: str = ""
 
 

@@ -31,12 +31,15 @@ async def verify(args: Namespace, context: Context) -> int:
         for check in found.checks:
             _show(check)
         output.show(f"advisories: {found.advisories}")
+        output.show(f"signatures: {found.roots}")
     bad = any(check.problem or check.malware or check.vulnerabilities for check in found.checks)
     return NO if bad else DONE
 
 
 def _show(check: schema.Check) -> None:
     output.show(f"{check.name}: {check.problem or 'as pinned'}")
+    for line in check.evidence:
+        output.show(f"  {line}")
     for hit in (*check.malware, *check.vulnerabilities):
         output.show(f"  {hit}")
     if check.malware:

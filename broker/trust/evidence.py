@@ -4,18 +4,22 @@ Whatever is there must hold: evidence that is wrong refuses the package.  Light 
 libraries that a running daemon has no use for, so it is loaded here, at the moment of pinning.
 """
 
+import json
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import anyio.to_thread
 
 from broker.errors import TrustError
-from broker.pin import EvidenceRecord, PinnedArtifact, Publisher
+from broker.pin import EvidenceRecord, PinnedArtifact, Publisher, TrustBasis
 from broker.trust.npm_lock import Locked
 from broker.trust.npm_settings import NpmSettings
+from broker.trust.proofs import keep_proof
 from broker.trust.pypi_package import WheelFile
 from broker.trust.pypi_settings import PypiSettings
 from broker.trust.spoken import plain
+from broker.trust.store import Store
 from broker.trust.trust_root import Roots, packaged
 
 _NOUNS = {
@@ -27,13 +31,17 @@ _NOUNS = {
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What was found: of the package that is run, and in `signatures` of each package by name and version."""
+    """What was found: of the package that is run, and in `signatures` of each package by name and version.
+
+    `document` is what the index gave to prove it, as it came.
+    """
 
     records: tuple[EvidenceRecord, ...]
     publisher: Publisher | None = None
     maintainers: tuple[str, ...] = ()
     released: str = ""
     signatures: Mapping[tuple[str, str], EvidenceRecord] = field(default_factory=dict)
+    document: object = None
 
 
 NpmGather = Callable[[Sequence[Locked], str, NpmSettings, Mapping[str, str], Roots], Awaitable[Evidence]]
@@ -66,6 +74,13 @@ async def of_pypi(
     """
     gather = await anyio.to_thread.run_sync(_load_pypi)
     return sound(wheel.name, await gather(wheel, settings, environment, roots or packaged()))
+
+
+def keep(evidence: Evidence, store: Store, roots: Roots | None) -> TrustBasis:
+    """Keep the proof itself, so that it can be judged again, and say what it was judged by."""
+    proof = evidence.document
+    text = b"" if proof is None else json.dumps(proof, sort_keys=True, separators=(",", ":")).encode()
+    return (roots or packaged()).basis(time.time(), keep_proof(store.root, text) if text else "")
 
 
 def with_evidence(artifact: PinnedArtifact, evidence: Evidence) -> PinnedArtifact:

@@ -22,6 +22,7 @@ from broker.trust.tree import remove_tree
 GRACE: Final = 7200.0  # seconds; a proposal can be agreed to for one hour
 LOCKING: Final = 30.0  # seconds; an admission holds the lock while it compares an object that is there already
 LOCK: Final = "lock"
+EVIDENCE: Final = "evidence"
 _HEX: Final = re.compile(r"[0-9a-f]{64}")
 
 
@@ -35,8 +36,9 @@ class Collected:
 
 
 def trees_of(artifact: PinnedArtifact) -> frozenset[str]:
-    """What the store keeps for this artifact: its object, and the lists of folders that are pinned where they lie."""
-    return frozenset(filter(None, (artifact.tree, *(tree for _, tree in artifact.folders))))
+    """What the store keeps for this artifact: its object, lists of folders pinned where they lie, and its evidence."""
+    evidence = artifact.basis.evidence if artifact.basis else ""
+    return frozenset(filter(None, (artifact.tree, evidence, *(tree for _, tree in artifact.folders))))
 
 
 @contextlib.contextmanager
@@ -74,6 +76,10 @@ def collect(root: Path, keep: frozenset[str], now: float, *, dry_run: bool = Fal
     size = spared = 0
     try:
         with locked(root, alone=True):
+            proofs = root / EVIDENCE
+            for name in set(os.listdir(proofs)) - keep if proofs.is_dir() and not dry_run else ():
+                if _HEX.fullmatch(name) and _is_old(proofs / name, now):
+                    (proofs / name).unlink(missing_ok=True)
             names = {name for name in (*os.listdir(objects), *os.listdir(listings)) if _HEX.fullmatch(name)}
             for name in sorted(names - keep):
                 if not _is_old(listings / name, now):

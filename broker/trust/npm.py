@@ -11,7 +11,7 @@ from functools import partial
 import anyio.to_thread
 
 from broker.pin import LaunchRequest, PackageRef, PinnedArtifact
-from broker.trust.evidence import of_npm, with_evidence
+from broker.trust.evidence import keep, of_npm, with_evidence
 from broker.trust.interpreters import find_node
 from broker.trust.launchers.npx import requirement
 from broker.trust.npm_client import NpmClient
@@ -62,6 +62,7 @@ async def resolve_npm(
         progress(f"asking {settings.registry} who published {main}")
         evidence = await of_npm(packages, main, settings, environment, roots)
         progress("hashing every file into the store")
+        basis = await anyio.to_thread.run_sync(keep, evidence, store, roots)
         stored = await anyio.to_thread.run_sync(store.admit, work / "tree")
     artifact = PinnedArtifact(
         kind="npm",
@@ -73,6 +74,8 @@ async def resolve_npm(
         byte_count=stored.byte_count,
         packages=tuple(PackageRef(each.name, each.version, each.integrity, each.path) for each in packages),
         interpreter=node.interpreter,
+        registry=settings.registry,
+        basis=basis,
         findings=(*settings.findings, *sorted(set(findings + notes))),
     )
     return with_evidence(artifact, evidence)

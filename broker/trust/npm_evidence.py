@@ -104,6 +104,7 @@ def _verify(asked: _Asked, packages: Sequence[Locked], top: Locked, roots: Roots
         maintainers=_maintainers(document, top.version),
         released=claimed,
         signatures=signatures,
+        document=asked.attestations.document,
     )
 
 

@@ -24,6 +24,7 @@ from broker.pin import (
     Pin,
     PinnedArtifact,
     Publisher,
+    TrustBasis,
 )
 
 _HEX = re.compile(r"[0-9a-f]{64}")
@@ -114,8 +115,10 @@ _READERS: Final[Mapping[type, Mapping[str, Callable[[object, str], object]]]] = 
                      "files": _pairs, "folders": _pairs, "program": _texts, "until": _time,
                      "interpreter": _nested(Interpreter), "findings": _texts,
                      "evidence": _list_of(_nested(EvidenceRecord)), "publisher": _nested(Publisher),
-                     "maintainers": _texts, "released": _text, "git": _nested(GitSource),
+                     "maintainers": _texts, "released": _text, "registry": _text,
+                     "basis": _nested(TrustBasis), "git": _nested(GitSource),
                      "image": _nested(ImageSource)},
+    TrustBasis: {"sigstore": _text, "npm_keys": _text, "age_days": _count, "evidence": _text},
     ImageSource: {"reference": _text, "digest": _text, "manifest": _text, "platform": _text, "layers": _texts,
                   "env": _pairs, "entrypoint": _texts, "user": _text, "cwd": _text, "scratch": _texts,
                   "mounts": _pairs},

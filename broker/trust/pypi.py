@@ -14,7 +14,7 @@ import anyio.to_thread
 from broker.errors import TrustError
 from broker.pin import Interpreter, LaunchRequest, PackageRef, PinnedArtifact
 from broker.trust.entry import entry_of_packages
-from broker.trust.evidence import of_pypi, with_evidence
+from broker.trust.evidence import keep, of_pypi, with_evidence
 from broker.trust.interpreters import ask_python, asking_environment, own_python
 from broker.trust.launchers.uv import scripts_among
 from broker.trust.launchers.uvx import requirement
@@ -66,6 +66,7 @@ async def resolve_pypi(
         progress(f"asking {settings.shown()} who published {main}")
         evidence = await of_pypi(next(each for each in built.files if each.name == main), settings, environment, roots)
         progress("compiling and hashing every file into the store")
+        basis = await anyio.to_thread.run_sync(keep, evidence, store, roots)
         await client.compile(tree)
         stored = await anyio.to_thread.run_sync(store.admit, tree)
     artifact = PinnedArtifact(
@@ -79,6 +80,8 @@ async def resolve_pypi(
         packages=tuple(PackageRef(each.name, each.version, f"sha256:{each.sha256}", each.file) for each in built.files),
         files=await anyio.to_thread.run_sync(_scripts, request),
         interpreter=python,
+        registry=settings.shown(),
+        basis=basis,
         findings=tuple(built.findings),
     )
     return with_evidence(artifact, evidence)

@@ -45,7 +45,7 @@ async def gather(wheel: WheelFile, settings: PypiSettings, environment: Mapping[
                         asked.released)  # fmt: skip
     verify = partial(_verify, wheel, asked.provenance.document, roots)
     record, publisher = await anyio.to_thread.run_sync(verify)
-    return Evidence((record,), publisher, asked.maintainers, asked.released)
+    return Evidence((record,), publisher, asked.maintainers, asked.released, document=asked.provenance.document)
 
 
 @dataclass(slots=True)

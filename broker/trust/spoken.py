@@ -3,7 +3,9 @@
 Names in a certificate come from outside, so they are bounded and shown as plain ASCII.
 """
 
+from collections import Counter
 from datetime import UTC, datetime
+from typing import Final
 
 from broker.pin import EvidenceRecord, PinnedArtifact, Publisher
 
@@ -12,6 +14,8 @@ _WHAT = {
     "publication": "the registry's statement that it published these bytes",
     "provenance": "who built it",
 }
+OLD_DAYS: Final = 90  # past it a person is told that roots of trust may have changed
+_NAMES = {"signature": "registry signature", "publication": "statement of publication", "provenance": "provenance"}
 _NOBODY = "not verified: who published it"
 
 
@@ -28,10 +32,30 @@ def about_publisher(artifact: PinnedArtifact) -> list[str]:
     signed = sum(package.signature == "verified" for package in artifact.packages)
     if signed:
         lines.append(f"verified: the registry's signature on {signed} of {len(artifact.packages)} packages")
+    if artifact.basis and artifact.basis.age_days > OLD_DAYS:
+        lines.append(f"note: {age_sentence(artifact.basis.age_days)}")
     if artifact.maintainers:
         names = ", ".join(map(plain, artifact.maintainers[:8]))
         lines.append(f"maintainers, says the index: {names}")
     return lines
+
+
+def about_evidence(artifact: PinnedArtifact) -> list[str]:
+    """What was verified when it was pinned, in a few lines: of the package that is run, and of all it needs."""
+    lines = [f"{_NAMES[record.kind]}: {record.state}" for record in artifact.evidence]
+    states = Counter(package.signature for package in artifact.packages)
+    if artifact.evidence and len(artifact.packages) > 1:
+        said = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+        lines.append(f"registry signatures of its {len(artifact.packages)} packages: {said}")
+    if artifact.basis:
+        lines.append(f"judged by roots of trust that were {artifact.basis.age_days} days old")
+    return lines
+
+
+def age_sentence(age_days: int) -> str:
+    """How old the roots of trust are, and what to do once they are old."""
+    old = "; update Bulkhead, which brings newer ones" if age_days > OLD_DAYS else ""
+    return f"the roots of trust are {age_days} days old{old}"
 
 
 def plain(text: str, limit: int = 160) -> str:

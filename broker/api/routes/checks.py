@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -17,7 +18,10 @@ from broker.pin import Pin
 from broker.trust.advisories import OLD_DAYS
 from broker.trust.garbage import trees_of
 from broker.trust.newer import newer_version
+from broker.trust.proofs import proof
 from broker.trust.sbom import cyclonedx
+from broker.trust.spoken import about_evidence, age_sentence
+from broker.trust.trust_root import packaged
 
 _DAY: Final = 86400.0
 
@@ -51,7 +55,8 @@ class Checks:
             pins.append(pin)
             checks.append(await self._check(caller, pin, params))
         holdings = await self._holdings()
-        return schema.Checks(checks=checks, advisories=holdings, sbom=_sbom(pins) if params.sbom else "")
+        roots = age_sentence(packaged().basis(time.time()).age_days)
+        return schema.Checks(checks=checks, advisories=holdings, roots=roots, sbom=_sbom(pins) if params.sbom else "")
 
     async def _check(self, caller: Caller, pin: Pin, params: schema.Verify) -> schema.Check:
         house = self._at.house
@@ -59,6 +64,8 @@ class Checks:
         try:
             await house.store.verified(pin, whole=True)
             hits = await asyncio.to_thread(house.advisories.check, pin.artifact)
+            if pin.artifact.basis and pin.artifact.basis.evidence:
+                await asyncio.to_thread(proof, house.store.root, pin.artifact.basis.evidence)
         except BulkheadError as problem:
             return schema.Check(name=pin.server, problem=str(problem))
         newer, note = ("", "") if params.offline else await self._newer(caller, pin, params.environment)
@@ -68,6 +75,7 @@ class Checks:
             vulnerabilities=[str(hit) for hit in hits if not hit.malware],
             newer=newer,
             note=note,
+            evidence=about_evidence(pin.artifact),
         )
 
     async def _newer(self, caller: Caller, pin: Pin, environment: Mapping[str, str]) -> tuple[str, str]:
