@@ -30,6 +30,7 @@ CLAIMS: Final[dict[str, str]] = {
     "C26": "A secret that Bulkhead puts in reaches its declared host alone, and the server never holds it.",
     "C27": "A secret that comes back in an answer is starred out, in whatever pieces it comes.",
     "C28": "Where you list the requests a server may make, any other is refused before it is sent.",
+    "C29": "A server over a limit is ended, and its client is told which limit and how to raise it.",
     # who may say yes
     "C30": "The first connection of a client to a server is a question; an import of yours answers it.",
     "C31": "What no rule allows is asked or denied, and no answer in time means no.",
@@ -38,6 +39,7 @@ CLAIMS: Final[dict[str, str]] = {
     "C34": "After a result of one server, a call that changes or sends something at another server is a question.",
     "C35": "A policy, pin or grant edited by hand loosens nothing until you say yes to the edit.",
     "C36": "What clients connect to can open links and nothing else: it answers no question and changes no policy.",
+    "C37": "A launch that joins a reader of your files with a server that can send them out waits for your yes.",
     # what is recorded
     "C40": "Every call is recorded before it is forwarded.",
     "C41": "`bulkhead audit verify` finds a receipt that was changed, removed or moved, and names the first one.",

@@ -33,6 +33,7 @@ def answer(rooms: Rooms, allowed: bool) -> None:
     rooms.house.consent.answer(question.id, question.digest, allowed=allowed, by="person")
 
 
+@pytest.mark.claim("C37")
 async def test_a_launch_that_joins_servers_waits_for_a_yes_which_holds_for_later_ones(tmp_path: Path) -> None:
     async with housed(tmp_path) as rooms:
         join(rooms)

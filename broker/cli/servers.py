@@ -12,6 +12,7 @@ from broker.cli.environment import caller_environment
 from broker.errors import DeskError
 from broker.sandbox.hosts import PUBLIC, HostRules
 
+LEAVES = "it may also leave new files there that tools run by themselves (told when it ends), such as .vscode or .envrc"
 EVERY_HOST = "every public host"
 
 
@@ -85,7 +86,7 @@ async def add_server(
     for path in reads:
         show(f"it will see {path} (read only)")
     for path in writes:
-        show(f"it will see and change {path}")
+        show(f"it will see and change {path}; {LEAVES}")
     for host in hosts:
         show(f"it may reach {EVERY_HOST if host == PUBLIC else host}, and may tell it whatever it is told")
     if not yes and output.ask(f"run this as {name}?") != "y":
@@ -186,6 +187,8 @@ async def grant(args: Namespace, context: Context) -> int:
         write=[absolute(path) for path in args.write],
         hosts=list(HostRules.of(args.host).texts),
     )
+    for path in request.write:
+        output.aside(f"it will see and change {path}; {LEAVES}")
     async with context.desk() as desk:
         await desk.ask(schema.GRANT_PATHS, request, schema.Nothing)
     output.show(f"granted; links of {args.name} opened from now on have it")

@@ -87,6 +87,7 @@ def ends(yard: Yard) -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.sandbox
+@pytest.mark.claim("C29")
 @pytest.mark.parametrize("name", HOGS)
 def test_a_server_over_a_limit_is_ended_with_a_sentence_about_it(ends: dict[str, dict[str, Any]], name: str) -> None:
     flag, ended = HOGS[name][0], ends[name]

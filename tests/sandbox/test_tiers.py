@@ -10,8 +10,14 @@ from pathlib import Path
 import pytest
 
 from broker.errors import MachineError
-from broker.sandbox import bubblewrap, tiers
+from broker.sandbox import bubblewrap, landlock, tiers
 from broker.sandbox.tiers import LINK_UIDS, NEEDED_OPTIONS, Tier, find_bwrap, link_uids, probe
+
+
+@pytest.fixture(autouse=True)
+def no_landlock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an ordinary user has left without bwrap is tested where it is used."""
+    monkeypatch.setattr(landlock, "LEAST_ABI", 1 << 30)
 
 
 def program(path: Path, text: str) -> Path:
