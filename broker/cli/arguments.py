@@ -153,8 +153,9 @@ def parser() -> argparse.ArgumentParser:
     session.add_argument("end", metavar="ID")
 
     rules = command("policy", policy.policy, "use or check a policy", json=True)
-    rules.add_argument("action", choices=["use", "check", "show"])
+    rules.add_argument("action", choices=["use", "check", "show", "explain", "test"])
     rules.add_argument("name", nargs="?", default="", help="strict, balanced, observe, or a file")
+    rules.add_argument("--policy", default="balanced", help="what `explain` asks")
 
     advice = command("scan", scan.command, "advice on tool definitions: hidden text, directives, shadowing", json=True)
     advice.add_argument("tools", metavar="TOOLS", help="a registered server, a tools/list result, or lines of tools")

@@ -11,6 +11,7 @@ from fnmatch import translate
 from typing import Final, Literal, TypeAlias
 
 from broker.model import STRICTNESS, Call, ClientName, Decision, ServerName, SessionId, Side, Verdict
+from broker.policy.constraints import Answer, Constraint, all_of
 
 CONNECTION: Final = "bulkhead/connection"
 """The method of the call that asks whether a client may use a server at all.  No peer can send it."""
@@ -23,7 +24,10 @@ _Key: TypeAlias = tuple[str, str, Side, str, str]
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One rule.  Each pattern is a shell pattern; all of them must match."""
+    """One rule.  Each pattern is a shell pattern; all of them must match, and all constraints of the arguments hold.
+
+    Where that cannot be said of the arguments, a rule that allows does not match, and one that asks or denies does.
+    """
 
     name: str
     verdict: Verdict
@@ -33,6 +37,7 @@ class Rule:
     origin: Literal["client", "server", "either"] = "either"
     method: str = "*"
     target: str = "*"
+    arguments: tuple[Constraint, ...] = ()
     _tests: tuple[Callable[[str], object], ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -40,10 +45,22 @@ class Rule:
         object.__setattr__(self, "_tests", tuple(_test_of(pattern) for pattern in patterns))
 
     def matches(self, call: Call) -> bool:
+        return self.concerns(call) and (not self.arguments or self._holds(call))
+
+    def concerns(self, call: Call) -> bool:
+        """Whether it matches but for what it says about arguments."""
         if self.origin not in ("either", call.origin):
             return False
         client, server, method, target = self._tests
         return bool(method(call.method) and target(call.target) and server(call.server) and client(call.client))
+
+    def unmet(self, call: Call) -> tuple[Constraint, ...]:
+        """What it says about arguments that this call does not meet, or does not surely meet."""
+        return tuple(each for each in self.arguments if each.answer(call.arguments) is not Answer.YES)
+
+    def _holds(self, call: Call) -> bool:
+        answer = all_of(self.arguments, call.arguments)
+        return answer is Answer.YES or (answer is Answer.UNSURE and self.verdict is not Verdict.ALLOW)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +74,10 @@ class Policy:
     digest: str = ""
     _known: dict[_Key, Decision] = field(default_factory=dict, init=False, repr=False, compare=False)
 
+    def reads_arguments(self, call: Call) -> bool:
+        """Whether the decision may be another for a call that differs in its arguments alone."""
+        return any(rule.arguments and rule.concerns(call) for rule in self.rules)
+
 
 def evaluate(policy: Policy, call: Call) -> Decision:
     """The decision of the strictest rule that matches; among equals that of the first name in the alphabet."""
@@ -64,7 +85,7 @@ def evaluate(policy: Policy, call: Call) -> Decision:
     decision = policy._known.get(key)
     if decision is None:
         decision = _evaluate(policy, call)
-        if len(call.target) <= MAX_REMEMBERED_TARGET:
+        if len(call.target) <= MAX_REMEMBERED_TARGET and not policy.reads_arguments(call):
             if len(policy._known) >= MAX_REMEMBERED:
                 policy._known.clear()  # a decision is cheap to make again; which ones are wanted is not worth knowing
             policy._known[key] = decision
