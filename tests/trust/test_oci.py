@@ -117,9 +117,11 @@ async def test_layers_lie_upon_each_other_as_an_engine_lays_them(store: Store, i
         layer(
             folder("app"), member("app/old", b"old"), member("app/kept", b"kept"), member("gone/deep/x", b"x"),
             member("hidden/a", b"a"), member("usr/lib/real", b"real"), link("lib", "usr/lib"), member("swap", b"file"),
+            member("both/old", b"old"),
         ),
         layer(
             member("app/.wh.old"), member(".wh.gone"), member("hidden/.wh..wh..opq"), member("hidden/b", b"b"),
+            member("both/new", b"new"), member(".wh.both"),
             member("lib/more", b"more"), link("again", "app/kept", tarfile.LNKTYPE), folder("swap"),
             member("swap/in", b"in"), link("circle", "circle"), link("up", "../../../etc/os-release"),
         ),
@@ -127,7 +129,7 @@ async def test_layers_lie_upon_each_other_as_an_engine_lays_them(store: Store, i
     assert tree_of(store, await pinned(store, images)) == {
         "bin/serve": "#!/bin/sh\n", "etc/os-release": "NAME=toy\n", "app/kept": "kept", "hidden/b": "b",
         "usr/lib/real": "real", "usr/lib/more": "more", "lib": "-> usr/lib", "again": "kept", "swap/in": "in",
-        "circle": "-> circle", "up": "-> ../../../etc/os-release",
+        "both/new": "new", "circle": "-> circle", "up": "-> ../../../etc/os-release",
     }  # fmt: skip
 
 
