@@ -86,7 +86,8 @@ class GitSource:
     """The one commit a package was taken from, and what the line called it when it was resolved.
 
     `sha256` is the tree hash of the commit's files (of `folder`, if one is named); `tag` the tag object of an annotated
-    tag; `signature` says what is signed and how (`tag: SSH`), which is not a word on whether it holds.
+    tag; `signature` says what is signed and how (`tag: SSH`).  `signer` is the fingerprint of the key whose signature
+    holds; empty where none could be checked.
     """
 
     url: str
@@ -96,6 +97,7 @@ class GitSource:
     tag: str = ""
     folder: str = ""
     signature: str = ""
+    signer: str = ""
 
 
 @dataclass(frozen=True, slots=True)

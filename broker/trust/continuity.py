@@ -37,6 +37,7 @@ ACTIONS: Final[MappingProxyType[str, Action]] = MappingProxyType({
     "SIG_UNAVAILABLE": "consent",
     "PROV_UNAVAILABLE": "consent",
     "REPO_CHANGED": "consent",
+    "SIGNER_CHANGED": "consent",
     "WORKFLOW_CHANGED": "consent",
     "BUILT_FROM_BRANCH": "consent",
     "SELF_HOSTED_RUNNER": "consent",
@@ -92,6 +93,7 @@ def compare(
     findings += _republished(old, new)
     findings += _version(old, new)
     findings += _dropped(old, new)
+    findings += _signer(old, new)
     if old.publisher and new.publisher:
         findings += _publisher(old.publisher, new.publisher)
     findings += _closure(old, new)
@@ -154,6 +156,15 @@ def _dropped(old: PinnedArtifact, new: PinnedArtifact) -> Iterator[Finding]:
     for package in new.packages:
         if package.name in signed and package.name != new.name:
             yield from _fallen("signature", package.signature, _named(package))
+
+
+def _signer(old: PinnedArtifact, new: PinnedArtifact) -> Iterator[Finding]:
+    """The key that signs a repository's commits or tags, as far as there was one."""
+    before, now = old.git.signer if old.git else "", new.git.signer if new.git else ""
+    if before and not now:
+        yield Finding("SIG_DROPPED", f"{plain(new.name)}: it was signed by the key {before}, and is not any more")
+    elif before != now and before:
+        yield Finding("SIGNER_CHANGED", f"it was signed by the key {before}, it would be by {now}")
 
 
 _NOUNS: Final[MappingProxyType[EvidenceKind, str]] = MappingProxyType({

@@ -139,6 +139,7 @@ class GitClient:
         folder = self._work / "checkout"
         writing = partial(_write, packed, rows, folder)
         sha256, findings = await anyio.to_thread.run_sync(writing)
+        signature = _signature("tag", tag_text) or _signature("commit", commit_text)
         source = GitSource(
             url=address.url,
             ref=address.ref or "HEAD",
@@ -146,7 +147,8 @@ class GitClient:
             sha256=sha256,
             tag=meaning.tag,
             folder=address.folder,
-            signature=_signature("tag", tag_text) or _signature("commit", commit_text),
+            signature=signature,
+            signer=await anyio.to_thread.run_sync(partial(_signer, signature, tag_text, commit_text)),
         )
         return Checkout(folder, source, findings)
 
@@ -292,12 +294,22 @@ def _follow(name: str, target: str, folder: Path, unpacking: Unpacking, entries:
 
 
 def _signature(what: str, text: bytes) -> str:
-    """Whether an object carries a signature.  It is named and never called checked: nobody's key is trusted here."""
+    """Whether an object carries a signature, and of which kind."""
     signed = text.partition(b"\n\n")[0] if what == "commit" else text
     for mark, kind in _SIGNATURES:
         if mark in signed:
             return f"{what}: {kind}"
     return ""
+
+
+def _signer(signature: str, tag: bytes, commit: bytes) -> str:
+    """The key of a signature that holds; one of another kind than SSH needs a key ring, and is not checked."""
+    kind, _, how = signature.partition(": ")
+    if how != "SSH":
+        return ""
+    from broker.trust.ssh_signature import signer_of
+
+    return signer_of(kind, tag if kind == "tag" else commit)
 
 
 def _size_of(folder: Path) -> int:

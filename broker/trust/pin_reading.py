@@ -123,7 +123,7 @@ _READERS: Final[Mapping[type, Mapping[str, Callable[[object, str], object]]]] = 
                   "env": _pairs, "entrypoint": _texts, "user": _text, "cwd": _text, "scratch": _texts,
                   "mounts": _pairs},
     GitSource: {"url": _text, "ref": _text, "commit": _text, "sha256": _text, "tag": _text, "folder": _text,
-                "signature": _text},
+                "signature": _text, "signer": _text},
     PackageRef: {"name": _text, "version": _text, "integrity": _text, "note": _text,
                  "signature": _one_of(EvidenceState)},
     EvidenceRecord: {"kind": _one_of(EvidenceKind), "state": _one_of(EvidenceState), "detail": _text},

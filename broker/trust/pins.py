@@ -133,15 +133,21 @@ def _by_bundle(artifact: PinnedArtifact) -> list[str]:
 
 
 def _by_commit(source: GitSource) -> list[str]:
-    """Whose signature it is, nobody here can say: no key is trusted, so none is called checked."""
+    """Whose key it is, nobody here can say; whether it is the one of the last pin, `continuity` can."""
     where = f", folder {source.folder}" if source.folder else ""
     tag = f", through the tag object {source.tag}" if source.tag else ""
     what, _, kind = source.signature.partition(": ")
-    signed = f"the {what} carries a signature ({kind}), which was not checked" if what else "nothing in it is signed"
+    if source.signer:
+        who = f"verified: the {what} is signed by the SSH key {source.signer}; whose it is, nobody here knows"
+    else:
+        signed = (
+            f"the {what} carries a signature ({kind}), which was not checked" if what else "nothing in it is signed"
+        )
+        who = f"not verified: who wrote it ({signed})"
     return [
         f"git: {source.url}{where}: {source.ref} -> commit {source.commit}{tag}",
         f"verified: every file against that commit, content sha256 {source.sha256}; nothing was built",
-        f"not verified: who wrote it ({signed})",
+        who,
     ]
 
 

@@ -408,6 +408,8 @@ ATTACKS: Final[Mapping[str, Attack]] = MappingProxyType({
         "trust/test_git.py::test_a_submodule_is_refused_by_name",
         "trust/test_git.py::test_bytes_that_git_changed_while_packing_are_told_from_the_commit",
         "trust/test_git.py::test_git_speaks_nothing_but_https_and_obeys_no_configuration_of_the_user",
+        "trust/test_git_signatures.py::test_a_commit_that_was_changed_after_it_was_signed_is_refused",
+        "trust/test_git_signatures.py::test_a_signed_commit_names_its_key_and_another_key_or_none_is_told",
     )),
     "H10": Attack("Roots of trust are held back, so that nobody learns of new ones.", (
         "trust/test_proofs.py::test_roots_that_nobody_renewed_go_on_and_say_so_after_ninety_days",

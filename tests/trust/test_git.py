@@ -134,15 +134,15 @@ async def test_a_moved_tag_changes_nothing_until_the_pin_is_updated_and_then_bot
     ]
 
 
-async def test_an_annotated_tag_is_peeled_named_and_its_signature_is_never_called_checked(shop: Shop) -> None:
+async def test_an_annotated_tag_is_peeled_named_and_a_signature_by_a_key_ring_is_not_called_checked(shop: Shop) -> None:
     commit = shop.forge.commit("o/r", FILES)
-    signed = "rel\n-----BEGIN SSH SIGNATURE-----\nAAAA\n-----END SSH SIGNATURE-----"
+    signed = "rel\n-----BEGIN PGP SIGNATURE-----\nAAAA\n-----END PGP SIGNATURE-----"
     tag = shop.forge.tag("o/r", "v1", commit, message=signed)
     pin = await shop.pin("uvx --from git+https://git.test/o/r@v1 my-server")
     assert tag != commit
     lines = "\n".join(describe(pin.artifact, pin.launch))
     assert f"v1 -> commit {commit}, through the tag object {tag}" in lines
-    assert "not verified: who wrote it (the tag carries a signature (SSH), which was not checked)" in lines
+    assert "not verified: who wrote it (the tag carries a signature (OpenPGP), which was not checked)" in lines
 
 
 async def test_a_signed_commit_is_said_to_be_signed_and_not_checked(shop: Shop) -> None:
