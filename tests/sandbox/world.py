@@ -4,8 +4,10 @@ What the daemon would look up and dial goes through tables here: no packet leave
 """
 
 import asyncio
+import io
 import json
 import ssl
+import zipfile
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +19,7 @@ GRANTED = "93.184.216.34"
 OTHER = "93.184.216.35"
 OWN = "198.41.0.10"  # of this machine, says the world
 LOCAL_SERVICE = 5432
+WHEEL = "toy-1.0.0-py3-none-any.whl"
 
 NAMES = {
     "allowed.test": (GRANTED,),
@@ -42,6 +45,7 @@ class World:
 
     certificate: str
     key: str
+    authority: str
     facts: list[Fact] = field(default_factory=list)
     looked_up: list[str] = field(default_factory=list)
     dialled: list[str] = field(default_factory=list)
@@ -61,7 +65,11 @@ class World:
 
     @property
     def outside(self) -> Outside:
-        return Outside(self._resolve, self._dial, lambda address: address == OWN, frozenset({LOCAL_SERVICE + 1}))
+        own = frozenset({LOCAL_SERVICE + 1})
+        return Outside(self._resolve, self._dial, lambda address: address == OWN, own, self._trust)
+
+    def _trust(self) -> ssl.SSLContext:
+        return ssl.create_default_context(cafile=self.authority)
 
     def record(self, fact: Fact) -> None:
         self.facts.append(fact)
@@ -114,8 +122,15 @@ async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
             else:
                 length = len(await reader.readexactly(int(fields.get("content-length", "0"))))
             secured = writer.get_extra_info("ssl_object") is not None
+            own = fields.get("authorization", "")
+            if (package := packaged(lines[0].split(" ")[1], fields.get("host", ""), secured)) is not None:
+                kind, body = package
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n" % (kind, len(body)))
+                writer.write(body)
+                await writer.drain()
+                continue
             body = json.dumps({"hello": fields.get("host"), "line": lines[0], "tls": secured, "body": length,
-                               "fields": sorted(fields)}).encode()  # fmt: skip
+                               "fields": sorted(fields), "own": own, "length": len(own)}).encode()  # fmt: skip
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body))
             writer.write(body)
             await writer.drain()
@@ -125,3 +140,27 @@ async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
         pass  # whoever came has gone, or is no client
     finally:
         writer.close()
+
+
+def packaged(path: str, host: str, secured: bool) -> tuple[bytes, bytes] | None:
+    """One package for whoever installs: for npm its description, for pip and uv an index and a wheel."""
+    here = f"{'https' if secured else 'http'}://{host}"
+    if path == "/toy":
+        dist = {"tarball": f"{here}/toy.tgz", "shasum": "0" * 40}
+        version = {"name": "toy", "version": "1.0.0", "dist": dist}
+        found = {"name": "toy", "dist-tags": {"latest": "1.0.0"}, "versions": {"1.0.0": version}}
+        return b"application/json", json.dumps(found).encode()
+    if path == "/simple/toy/":
+        return b"text/html", f'<a href="{here}/{WHEEL}">{WHEEL}</a>'.encode()
+    return (b"application/zip", wheel()) if path == f"/{WHEEL}" else None
+
+
+def wheel() -> bytes:
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as archive:
+        told = "toy-1.0.0.dist-info"
+        archive.writestr("toy.py", "")
+        archive.writestr(f"{told}/METADATA", "Metadata-Version: 2.1\nName: toy\nVersion: 1.0.0\n")
+        archive.writestr(f"{told}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(f"{told}/RECORD", f"toy.py,,\n{told}/METADATA,,\n{told}/WHEEL,,\n{told}/RECORD,,\n")
+    return data.getvalue()
