@@ -176,6 +176,7 @@ async def keep_house(
         consent.close()
         await sessions.close()
         await http.close()
+        await starter.close()
         await door.close()
         await desk.close()
         for task in background:

@@ -168,7 +168,7 @@ class Mount:
     writable: bool = False
 
 
-ArtifactKind: TypeAlias = Literal["npm", "pypi", "script", "binary", "project", "bundle", "image"]
+ArtifactKind: TypeAlias = Literal["npm", "pypi", "script", "binary", "project", "bundle", "image", "remote"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from broker.errors import ConfigError, DeskError, TrustError
 from broker.model import Grants, ServerName, VerifiedArtifact
 from broker.pin import LaunchRequest, Pin, PinnedArtifact
 from broker.registry import Registry, Server
+from broker.remotes import check_address, check_headers
 from broker.sandbox.hosts import HostRules
 from broker.sandbox.process import Instance
 from broker.stocktaking import take_stock
@@ -28,6 +29,7 @@ from broker.trust.advisories import Advisories
 from broker.trust.bundle import resolve_bundle
 from broker.trust.continuity import compare, refusals
 from broker.trust.garbage import trees_of
+from broker.trust.launchers.remote import CARRIER, filled
 from broker.trust.resolve import resolve
 from broker.trust.run import Run, run_command
 from broker.trust.store import Store
@@ -111,6 +113,11 @@ class Pinner:
         env = dict(launch.env)
         tools = self._tools(ServerName(name)) if self._tools else None
         run = tools or run_command
+        if launch.kind == "remote":
+            check_address(launch.requirement)
+            if launch.runner == CARRIER:  # its variables are for its headers only
+                env = filled(env, settings or {})
+            check_headers(name, env)
         if launch.kind == "bundle":
             known = self._registry.env(self._registry.server(name)) if self._registry.has_server(name) else {}
             artifact, given = await resolve_bundle(
@@ -163,7 +170,7 @@ class Pinner:
             raise DeskError("there is no such proposal any more", hint="add the server again", code="unknown")
         if prepared.digest != digest:
             raise DeskError("this is not the proposal that was shown", hint="add the server again", code="replaced")
-        values = {**prepared.env, **env}
+        values = {**prepared.env, **(env if prepared.launch.runner != CARRIER else {})}
         if not values and self._registry.has_server(prepared.server):
             values = self._registry.env(self._registry.server(prepared.server))
         if self._registry.has_server(prepared.server):  # what it may use of the machine was chosen for its name

@@ -104,6 +104,13 @@ def peer_of_process(pid: int, uid: int, gid: int, cwd: str = "") -> Peer:
     )
 
 
+def application_itself(pid: int, uid: int, cwd: str = "") -> Peer:
+    """A process that is itself the application, as one is that connects without a shim."""
+    found = process(pid)
+    path = executable(pid)
+    return Peer(pid, uid, os.getgid(), path, pid, path, found.started if found else 0, cwd)
+
+
 def application(pid: int) -> Process | None:
     """The program that caused `pid`: its nearest ancestor that is no shell and no launcher.
 

@@ -7,10 +7,11 @@ import asyncio
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 from broker.errors import BulkheadError
 from broker.model import Fact, Grants, ServerName, VerifiedArtifact
+from broker.remotes import Remotes
 from broker.sandbox.launcher import Launcher
 from broker.sandbox.leftovers import MAX_TOLD, Leftover, Look, left, look
 from broker.sandbox.places import check_places
@@ -31,6 +32,7 @@ class Starter:
         self._states = states
         self._home = home
         self._protected = protected
+        self._remotes = Remotes()
 
     async def start(
         self,
@@ -45,6 +47,8 @@ class Starter:
         Raises:
             MachineError, SandboxError: why it was not started.
         """
+        if artifact.kind == "remote":
+            return cast(Instance, self._remotes.start(artifact, env))  # it has all that is used of one
         protected = await asyncio.to_thread(self._protected)
         await asyncio.to_thread(check_places, artifact.server, grants)
         taken = None
@@ -69,6 +73,11 @@ class Starter:
                 partial(_looked_again, before, grants.write), partial(_tell, artifact.server, record, before.whole)
             )
         return instance
+
+
+    async def close(self) -> None:
+        """Let go of what was kept for servers that run elsewhere."""
+        await self._remotes.close()
 
 
 def _looked_again(before: Look, grants: tuple[Path, ...]) -> tuple[Leftover, ...]:

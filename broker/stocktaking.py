@@ -84,6 +84,8 @@ async def _interview(server: ServerName, survey: Survey, start: Callable[[], Awa
         await asyncio.wait({ended}, timeout=OPENING_SECONDS if survey.era == "modern" else WHOLE_SECONDS)
         if ended.done():
             ended.result()
+        if survey.view is None and running.ending:
+            raise TrustError(f"{server} could not be asked what it offers: {running.ending}")
         if survey.view is None:
             survey.unanswered()
     except ProtocolError as problem:

@@ -20,6 +20,7 @@ CLAIMS: Final[dict[str, str]] = {
     "C15": "An update from another publisher, or without the signature or provenance it had, is refused.",
     "C16": "npm, uv, pip and git work in a box of their own, without your home, and reach only your registries.",
     "C17": "A `docker run` line runs without a container engine, its image being all its server sees of a machine.",
+    "C18": "A server elsewhere is pinned by its address and by what it offers, and your key for it is in no document.",
     # the sandbox
     "C20": "A server has no network but the hosts you granted it, whichever client library it uses.",
     "C21": "A server sees an empty home instead of yours, and of your files only what you granted.",

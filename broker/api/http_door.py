@@ -15,7 +15,7 @@ from broker.errors import ConfigError
 from broker.guest_book import GuestBook
 from broker.house import House
 from broker.model import Fact, Origin, Peer
-from broker.processes import peer_of_process
+from broker.processes import application_itself
 from broker.protocol.http_gate import Guest
 from broker.sessions import Sessions, Visit
 from broker.tcp import owner_of
@@ -127,7 +127,7 @@ def _peer(head: "Head", port: int, workspace: str) -> Peer:
     if found is None:  # in another network namespace, say: nobody known, and so nobody from a person's own machine
         return Peer(0, os.getuid(), os.getgid(), cwd=workspace)
     uid, pid = found
-    return peer_of_process(pid, uid, os.getgid(), workspace) if pid else Peer(0, uid, os.getgid(), cwd=workspace)
+    return application_itself(pid, uid, workspace) if pid else Peer(0, uid, os.getgid(), cwd=workspace)
 
 
 def _listen(port: int) -> socket.socket:

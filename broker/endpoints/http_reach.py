@@ -63,12 +63,16 @@ def origin_of(url: str) -> Origin:
         parts = urlsplit(url)
         origin = Origin(parts.scheme, normal(parts.hostname or ""), parts.port or PORTS.get(parts.scheme, 0))
     except ValueError as cause:
-        raise SandboxError(f"{url[:200]!r} is no address of a server: {cause}") from cause
+        raise SandboxError(f"this is no address of a server: {cause}") from cause
     if parts.username is not None or parts.password is not None or parts.fragment:
-        raise SandboxError("the address of a server holds no user name, password or fragment", hint="use --header")
+        raise SandboxError(
+            "the address of a server holds no user name, password or fragment",
+            hint="give it as a header: --env Authorization=...",
+        )
     if origin.scheme != "https" and not (origin.scheme == "http" and origin.is_loopback):
         raise SandboxError(
-            f"{url[:200]!r} is not encrypted", hint="use https; http is for servers on this machine only: 127.0.0.1"
+            f"{origin.scheme}://{origin.host} is not encrypted",
+            hint="use https; http is for servers on this machine only: 127.0.0.1",
         )
     return origin
 

@@ -11,8 +11,8 @@ from typing import Final
 
 from broker.errors import LaunchLineError
 from broker.pin import LaunchRequest
-from broker.trust.launchers import bun, bundles, containers, deno, npx, pipx, program, runtimes, uv, uvx
-from broker.trust.launchers.carriers import refuse_carriers
+from broker.trust.launchers import bun, bundles, containers, deno, npx, pipx, program, remote, runtimes, uv, uvx
+from broker.trust.launchers.carriers import leads_elsewhere, refuse_carriers
 from broker.trust.launchers.words import Line, program_name
 from broker.trust.launchers.wrappers import unwrap
 
@@ -43,7 +43,11 @@ def parse(argv: Sequence[str], *, exists: Callable[[str], bool]) -> LaunchReques
     _readable(argv)
     variables, words = unwrap(tuple(argv), exists)
     line = Line(tuple(argv), words, variables, exists)
+    if remote.is_address(words[0]):
+        return remote.parse(line)
     request = LAUNCHERS.get(program_name(words[0]), program.parse)(line)
+    if leads_elsewhere(request):
+        return remote.behind(request)
     refuse_carriers(request)
     return request
 

@@ -182,7 +182,14 @@ def check_sound(pin: Pin) -> None:
         (dev != bool(artifact.until), "does not say how long its development folder is trusted, or says it of another"),
         (any(dev == bool(tree) for _, tree in artifact.folders), "has a folder without a tree hash, or one too many"),
         (any(tree and not _HEX.fullmatch(tree) for _, tree in artifact.folders), "has a folder without a tree hash"),
-        (artifact.kind not in {"binary", "bundle", "image"} and artifact.interpreter is None, "names no interpreter"),
+        (
+            artifact.kind not in {"binary", "bundle", "image", "remote"} and artifact.interpreter is None,
+            "names no interpreter",
+        ),
+        (
+            artifact.kind == "remote" and not artifact.entry.startswith(("https://", "http://")),
+            "names no address of a server",
+        ),
         (
             artifact.git is not None
             and not (tree_kind and _HEX.fullmatch(artifact.git.sha256) and _COMMIT.fullmatch(artifact.git.commit)),

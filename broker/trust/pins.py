@@ -45,6 +45,8 @@ def command(artifact: PinnedArtifact, launch: LaunchRequest) -> tuple[str, ...]:
             return (interpreter, *flags, artifact.entry, *launch.args)
         case "binary":
             return (artifact.entry, *launch.args)
+        case "remote":
+            return (artifact.entry,)
         case "project":
             return (interpreter, *artifact.program, *launch.args)
         case "image":
@@ -170,6 +172,13 @@ def _by_folders(artifact: PinnedArtifact) -> list[str]:
     return [*lines, *_by_files(artifact)]
 
 
+def _by_address(artifact: PinnedArtifact) -> list[str]:
+    return [
+        f"runs elsewhere: {artifact.name}; what you ask of it leaves this machine",
+        "not verified: its code, which nobody here can see; pinned are its address and what it offers",
+    ]
+
+
 _VERIFIED: Final[Mapping[ArtifactKind, Callable[[PinnedArtifact], list[str]]]] = MappingProxyType(
     {
         "npm": _by_tree,
@@ -179,6 +188,7 @@ _VERIFIED: Final[Mapping[ArtifactKind, Callable[[PinnedArtifact], list[str]]]] =
         "project": _by_folders,
         "bundle": _by_bundle,
         "image": about_image,
+        "remote": _by_address,
     }
 )
 

@@ -7,6 +7,7 @@ from broker.pin import LaunchRequest, PinnedArtifact
 from broker.trust.binary import resolve_program
 from broker.trust.git_packages import resolve_git_npm, resolve_git_python
 from broker.trust.launchers.git import is_git
+from broker.trust.launchers.words import origin
 from broker.trust.npm import resolve_npm
 from broker.trust.project import node_project, resolve_project
 from broker.trust.pypi import resolve_pypi
@@ -82,6 +83,8 @@ async def _resolve(
             artifact = await resolve_image(
                 request, store=store, environment=environment, progress=progress, roots=roots
             )
+        case "remote":
+            artifact = PinnedArtifact("remote", origin(request.requirement), "", entry=request.requirement)
         case "project":
             resolver = resolve_uv_project if request.runner == "uv run" else resolve_project
             artifact = await resolver(request, store=store, environment=environment, progress=progress, run=run)

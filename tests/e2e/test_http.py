@@ -64,7 +64,7 @@ async def test_progress_arrives_while_a_call_goes_on(http: Running) -> None:
     url, headers = await asyncio.to_thread(address, http)
     steps: list[float] = []
 
-    async def step(progress: float, _total: float | None, _message: str | None) -> None:
+    async def step(progress: float, total: float | None, message: str | None) -> None:
         steps.append(progress)
 
     for era in ("legacy", "2026-07-28"):

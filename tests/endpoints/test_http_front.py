@@ -1,6 +1,7 @@
 """Clients of every revision through the door by HTTP, to a server of lines."""
 
 import asyncio
+import os
 from pathlib import Path
 from typing import Any
 
@@ -354,7 +355,7 @@ async def test_who_is_behind_the_connection_may_answer_no_question_of_ours(tmp_p
     async with fronted(tmp_path) as front:
         await front.begin()
         (session,) = front.rooms.sessions.all()
-        assert session.peer.uid == front.rooms.house.owner and session.peer.pid > 0
+        assert session.peer.uid == front.rooms.house.owner and session.peer.root_pid == os.getpid()
         assert (session.peer.root_pid, session.peer.root_started) in front.rooms.sessions.applications
 
 

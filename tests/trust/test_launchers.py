@@ -214,12 +214,14 @@ REFUSED: Mapping[str, str] = {
     "cmd /c npx %PKG%": "'%'",
     "wsl -d Ubuntu npx -y pkg": "'wsl'",
     # what only carries messages
-    "npx -y mcp-remote https://user:key@mcp.x.test:8443/sse?k=secret --header A:b": "https://mcp.x.test:8443",
-    "npx -y mcp-remote@latest https://mcp.x.test/sse": "https://mcp.x.test",
+    "npx -y supergateway https://user:key@mcp.x.test:8443/sse?k=secret --header A:b": "https://mcp.x.test:8443",
+    "npx -y mcp-remote https://mcp.x.test/sse --run": "'--run'",
+    "npx -y mcp-remote https://mcp.x.test/sse --header A": "--header that is none",
+    "npx -y mcp-remote": "needs the address",
+    "https://mcp.x.test/mcp --insecure": "means nothing",
     "npx -y supergateway --sse https://mcp.x.test/sse": "https://mcp.x.test",
     "npx -y supergateway --streamableHttp=https://mcp.x.test/mcp": "https://mcp.x.test",
     "npx -y supergateway --stdio 'uvx mcp-server-time'": "runs another server",
-    "npx -y -p mcp-remote mcp-remote https://mcp.x.test/mcp": "https://mcp.x.test",
     "uvx mcp-proxy https://mcp.x.test/sse": "https://mcp.x.test",
     "mcp-proxy http://127.0.0.1:8080/sse": "http://127.0.0.1:8080",
     "uvx mcp-proxy -- uvx mcp-server-time": "runs another server",
@@ -264,11 +266,35 @@ def test_a_form_that_cannot_be_pinned_is_refused_naming_why(line: str) -> None:
     assert "secret" not in str(refused.value)
 
 
-def test_whoever_is_sent_to_a_remote_server_is_told_what_to_do_now() -> None:
-    with pytest.raises(LaunchLineError) as refused:
-        read("npx mcp-remote https://mcp.x.test/sse")
-    assert str(refused.value) == "mcp-remote only carries messages to the remote server https://mcp.x.test"
-    assert "cannot be added yet" in refused.value.hint
+@pytest.mark.parametrize(
+    "line",
+    [
+        "https://mcp.x.test/mcp",
+        "npx mcp-remote https://mcp.x.test/mcp",
+        "npx -y mcp-remote@latest https://mcp.x.test/mcp 3334 --transport sse-only --allow-http --debug",
+        "npx -y -p mcp-remote mcp-remote https://mcp.x.test/mcp",
+    ],
+)
+def test_a_line_that_leads_elsewhere_is_the_server_there(line: str) -> None:
+    found = read(line)
+    assert (found.kind, found.argv, found.requirement) == ("remote", ("https://mcp.x.test/mcp",), found.argv[0])
+
+
+def test_a_header_of_mcp_remote_is_kept_apart_from_its_line() -> None:
+    found = parse(
+        [
+            "env",
+            "KEY=secret",
+            "npx",
+            "mcp-remote",
+            "https://mcp.x.test/mcp",
+            "--header",
+            "Authorization: Bearer ${KEY}",
+        ],
+        exists=lambda _: True,
+    )
+    assert found.env == (("Authorization", "Bearer secret"),)
+    assert "secret" not in " ".join(found.argv)
 
 
 def test_a_container_line_is_read_to_its_last_word() -> None:

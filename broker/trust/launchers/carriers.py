@@ -1,6 +1,7 @@
 """Packages that only carry messages to another server: mcp-remote, supergateway, mcp-proxy, @smithery/cli.
 
-Pinning one would pin nothing: what answers is elsewhere.  They are refused, and the sentence says where.
+Pinning one would pin nothing: what answers is elsewhere.  mcp-remote stands for the server it leads to; the others are
+refused, and the sentence says where they lead.
 """
 
 from typing import Final
@@ -9,10 +10,16 @@ from broker.errors import LaunchLineError
 from broker.pin import LaunchRequest
 from broker.trust.launchers import npx, uvx
 from broker.trust.launchers.git import is_git
+from broker.trust.launchers.remote import CARRIER
 from broker.trust.launchers.words import origin
 
 CARRIERS: Final = frozenset({"mcp-remote", "supergateway", "mcp-proxy", "@smithery/cli"})
 _LATER = "remote servers cannot be added yet; until then leave this entry in the client as it is"
+
+
+def leads_elsewhere(request: LaunchRequest) -> bool:
+    """Whether the line is mcp-remote's, which is understood: it stands for the server behind it."""
+    return _package(request) == CARRIER
 
 
 def refuse_carriers(request: LaunchRequest) -> None:
@@ -31,7 +38,10 @@ def refuse_carriers(request: LaunchRequest) -> None:
     if not urls:
         hint = "add that server by its own command"
         raise LaunchLineError(f"{name} runs another server, which would not be pinned", hint=hint)
-    raise LaunchLineError(f"{name} only carries messages to the remote server {origin(urls[0])}", hint=_LATER)
+    there = origin(urls[0])
+    raise LaunchLineError(
+        f"{name} only carries messages to the remote server {there}", hint="bulkhead add NAME -- ADDRESS"
+    )
 
 
 def _package(request: LaunchRequest) -> str:

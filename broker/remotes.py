@@ -1,0 +1,68 @@
+"""Servers that run elsewhere, started as if they ran here.  Nothing of HTTP is loaded before one is needed."""
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
+
+from broker.errors import SandboxError
+from broker.model import VerifiedArtifact
+
+if TYPE_CHECKING:
+    from broker.endpoints.http_reach import Reach
+    from broker.endpoints.http_upstream import RemoteInstance
+
+RESERVED: Final = frozenset(
+    {"host", "connection", "content-length", "content-type", "transfer-encoding", "accept", "accept-encoding", "te"}
+    | {"upgrade", "keep-alive", "last-event-id", "expect", "trailer"}
+)
+"""What a request says of itself; nobody else may."""
+_NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,128}")
+_VALUE: Final = re.compile(r"[\x20-\x7e\t]{1,8192}")
+
+
+class Remotes:
+    """The pools of connections to all servers that run elsewhere."""
+
+    def __init__(self) -> None:
+        self._reach: Reach | None = None
+
+    def start(self, artifact: VerifiedArtifact, headers: Mapping[str, str]) -> "RemoteInstance":
+        """A conversation with the server; its variables are headers that go with every request.
+
+        Raises:
+            SandboxError: its address is none that may be asked, or a header is none that may be given.
+        """
+        from broker.endpoints.http_reach import Reach
+        from broker.endpoints.http_upstream import RemoteInstance
+
+        check_headers(artifact.server, headers)
+        if self._reach is None:
+            self._reach = Reach()
+        return RemoteInstance(self._reach, artifact.argv[0], {name.lower(): value for name, value in headers.items()})
+
+    async def close(self) -> None:
+        if self._reach is not None:
+            await self._reach.close()
+
+
+def check_address(url: str) -> None:
+    """Refuse an address that may not be asked.
+
+    Raises:
+        SandboxError: why.
+    """
+    from broker.endpoints.http_reach import origin_of
+
+    origin_of(url)
+
+
+def check_headers(server: str, headers: Mapping[str, str]) -> None:
+    """Refuse what is no header, or belongs to the request itself.
+
+    Raises:
+        SandboxError: which one; never its value.
+    """
+    for name, value in headers.items():
+        reserved = name.lower() in RESERVED or name.lower().startswith(("mcp-", "proxy-"))
+        if reserved or not _NAME.fullmatch(name) or not _VALUE.fullmatch(value) or "${" in value:
+            raise SandboxError(f"{name[:80]!r} cannot be a header for {server}, or its value cannot be one")
