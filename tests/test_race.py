@@ -10,7 +10,7 @@ import pytest
 
 from broker.house import House
 from broker.launch import Launch
-from broker.model import Fact, VerifiedArtifact
+from broker.model import ClientName, Fact, SessionId, VerifiedArtifact
 from broker.pin import Pin
 from broker.registry import Server
 from broker.sandbox.process import Instance
@@ -40,6 +40,16 @@ def replace(tree: Path) -> None:
     tree.mkdir()
 
 
+@pytest.fixture(autouse=True)
+def nothing_to_join(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether a person agrees to a start is asked between the hash and the start, and is not what is tested here."""
+
+    async def agreed(*_: object) -> tuple[str, ...]:
+        return ()
+
+    monkeypatch.setattr("broker.launch.agree_to_joins", agreed)
+
+
 class Raced(Launch):
     """A launch with somebody who acts after the hash and before the start."""
 
@@ -61,7 +71,9 @@ class Raced(Launch):
             spawn=spawn,
             waits=SimpleNamespace(verify=60.0, verify_whole=60.0),
         )
-        super().__init__(cast(House, rooms), pinned, self.facts.append, durably, self.reasons.append, "session")
+        super().__init__(
+            cast(House, rooms), pinned, self.facts.append, durably, self.reasons.append, ClientName("c"), SessionId("s")
+        )
 
     async def raced(self) -> list[str]:
         with anyio.fail_after(60):

@@ -8,7 +8,7 @@ import pytest
 from broker.config import Waits
 from broker.house import House
 from broker.launch import Launch
-from broker.model import Fact
+from broker.model import ClientName, Fact, SessionId
 from broker.pin import Pin
 from broker.trust.store import Store
 from tests.trust.test_glance import OTHER, change, pin, store
@@ -32,7 +32,9 @@ class Started(Launch):
             self.facts.append(fact)
 
         rooms = cast(House, SimpleNamespace(store=house, waits=Waits()))
-        super().__init__(rooms, pinned, self.facts.append, durably, self.reasons.append, "session")
+        super().__init__(
+            rooms, pinned, self.facts.append, durably, self.reasons.append, ClientName("c"), SessionId("s")
+        )
 
 
 async def test_a_file_the_glance_missed_ends_the_server_and_is_on_record(
