@@ -18,7 +18,9 @@ The rooms, from the street inwards:
     edges       what a relay needs of the world, as functions
     relay       carries one link: feeds the conversation, performs its effects
     hosted      the server side of a relay: starting it, its streams, its end; inbox  what waits its turn there
-    endpoints   lines on descriptors
+    endpoints   lines on descriptors, clients that come in by HTTP, servers that are reached by it
+    guest_book  the bearers of clients by HTTP and the port they know; tcp  who is behind a connection
+    remotes     servers that run elsewhere, started as if they ran here
     consent     asks a person; no answer is no
     installing  the box in which npm, uv, pip and git get packages
     pinning     from a launch line to a pin; stocktaking asks a server for all it offers; drift keeps what changed

@@ -74,7 +74,6 @@ class Starter:
             )
         return instance
 
-
     async def close(self) -> None:
         """Let go of what was kept for servers that run elsewhere."""
         await self._remotes.close()

@@ -14,7 +14,6 @@ from broker.trust.launchers.remote import CARRIER
 from broker.trust.launchers.words import origin
 
 CARRIERS: Final = frozenset({"mcp-remote", "supergateway", "mcp-proxy", "@smithery/cli"})
-_LATER = "remote servers cannot be added yet; until then leave this entry in the client as it is"
 
 
 def leads_elsewhere(request: LaunchRequest) -> bool:
