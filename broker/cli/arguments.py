@@ -28,11 +28,13 @@ Command: TypeAlias = Callable[[argparse.Namespace, Context], Awaitable[int]]
 
 
 def spelled_out(words: Sequence[str]) -> list[str]:
-    """`add NAME --bundle FILE` as the launch line that it stands for."""
+    """`add NAME --bundle FILE` or `--url URL` as the launch line that it stands for."""
     if words[:1] != ["add"] or "--" in words:
         return list(words)
     for at, word in enumerate(words):
         name, equals, file = word.partition("=")
+        if name == "--url" and (equals or at + 1 < len(words)):
+            return [*words[:at], *words[at + (1 if equals else 2) :], "--", file if equals else words[at + 1]]
         if name == "--bundle" and (equals or at + 1 < len(words)):
             rest = [*words[:at], *words[at + (1 if equals else 2) :]]
             return [*rest, "--", "mcpb", "run", str(Path(file if equals else words[at + 1]).expanduser().resolve())]
@@ -89,6 +91,7 @@ def parser() -> argparse.ArgumentParser:
     add.add_argument("--yes", action="store_true", help="answer this command's own questions with yes")
     add.add_argument("--dev", action="store_true", help="trust a local project while you work on it, for 30 days")
     add.add_argument("--bundle", metavar="FILE.mcpb", help="an MCPB bundle in the place of a command")
+    add.add_argument("--url", metavar="URL", help="a server that runs elsewhere; its headers are given with --env")
     add.add_argument("command", nargs="+", metavar="COMMAND", help="after --, the line a client would run")
     command("servers", servers.servers, "registered servers", json=True)
     show = command("show", servers.show, "one server: its pin, grants and catalog", json=True)
