@@ -8,7 +8,9 @@ import errno
 import hashlib
 import os
 import stat
+from collections import deque
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -23,6 +25,8 @@ FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # a FIFO in a file's place must not hang us
 _KINDS: Final[Mapping[str, Literal["f", "d", "l"]]] = MappingProxyType({"f": "f", "d": "d", "l": "l"})
 _CHUNK = 16 * 1024 * 1024
+ASIDE = 256 * 1024  # bytes; below it, handing a file over costs as much as hashing it
+MAX_ASIDE = 64  # open files that wait for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +121,8 @@ def check(root: Path, listing: Listing) -> None:
     except OSError as cause:
         raise TrustError(f"the store object {root.name[:12]} is missing or was replaced: {cause.strerror}") from cause
     try:
-        _check_folder(descriptor, "", expected, os.getuid(), 0)
+        with _Aside() as aside:
+            _check_folder(descriptor, "", expected, aside, 0)
     finally:
         os.close(descriptor)
 
@@ -171,7 +176,42 @@ def _by_folder(listing: Listing) -> dict[str, _Folder]:
     return folders
 
 
-def _check_folder(descriptor: int, path: str, expected: dict[str, _Folder], uid: int, depth: int) -> None:
+class _Aside:
+    """Hashes large files in a second thread, while the first goes on opening small ones: those cost calls, not bytes.
+
+    Leaving the block waits for all of them and raises for the first that is not as it was.
+    """
+
+    def __init__(self) -> None:
+        self._helper = ThreadPoolExecutor(1, "hash")
+        self._waiting: deque[Future[None]] = deque()
+
+    def __enter__(self) -> "_Aside":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._helper:
+            while self._waiting:
+                self._waiting.popleft().result()
+
+    def check(self, descriptor: int, size: int, entry: Entry) -> None:
+        """Compare what `descriptor` names with `entry`, some time before the block is left."""
+        if len(self._waiting) >= MAX_ASIDE:
+            self._waiting.popleft().result()
+        self._waiting.append(self._helper.submit(_compare, os.dup(descriptor), size, entry))
+
+
+def _compare(descriptor: int, size: int, entry: Entry) -> None:
+    """Takes `descriptor` over."""
+    try:
+        if digest(descriptor, size).hex() != entry.sha256:
+            raise TrustError(f"{entry.path} was changed")
+    finally:
+        os.close(descriptor)
+
+
+def _check_folder(descriptor: int, path: str, expected: dict[str, _Folder], aside: _Aside, depth: int) -> None:
+    uid = os.getuid()
     here = expected[path]
     where = path or "the top folder"
     if depth > MAX_DEPTH:
@@ -197,21 +237,23 @@ def _check_folder(descriptor: int, path: str, expected: dict[str, _Folder], uid:
             raise TrustError(f"{inside}{name} was replaced or cannot be read: {cause.strerror}") from cause
         try:
             if is_file:
-                _check_file(child, here.files[name], uid)
+                _check_file(child, here.files[name], uid, aside)
             else:
-                _check_folder(child, inside + name, expected, uid, depth + 1)
+                _check_folder(child, inside + name, expected, aside, depth + 1)
         finally:
             os.close(child)
 
 
-def _check_file(descriptor: int, entry: Entry, uid: int) -> None:
+def _check_file(descriptor: int, entry: Entry, uid: int, aside: _Aside) -> None:
     status = os.fstat(descriptor)
     mode = status.st_mode
     if not stat.S_ISREG(mode):
         raise TrustError(f"{entry.path} is no longer a plain file")
     if status.st_nlink != 1 or status.st_uid != uid or mode & 0o7222 or bool(mode & 0o111) != entry.executable:
         raise TrustError(f"{entry.path} changed its mode, owner or number of names")
-    if digest(descriptor, status.st_size).hex() != entry.sha256:
+    if status.st_size >= ASIDE:
+        aside.check(descriptor, status.st_size, entry)
+    elif digest(descriptor, status.st_size).hex() != entry.sha256:
         raise TrustError(f"{entry.path} was changed")
 
 
