@@ -138,9 +138,15 @@ async def test_a_port_that_somebody_else_took_voids_every_bearer(tmp_path: Path)
 
 
 def test_nothing_of_http_is_loaded_before_somebody_asks_for_an_address() -> None:
-    program = "import sys, broker.housekeeping; print(*(name for name in sys.modules if '.http_' in name or name == 'h11'))"
+    program = (
+        "import sys, broker.housekeeping; print(*(name for name in sys.modules if '.http_' in name or name == 'h11'))"
+    )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)
-    assert set(done.stdout.split()) == {"broker.api.http_door", "broker.protocol.http_gate", "broker.protocol.http_values"}
+    assert set(done.stdout.split()) == {
+        "broker.api.http_door",
+        "broker.protocol.http_gate",
+        "broker.protocol.http_values",
+    }
 
 
 async def test_no_receipt_holds_a_bearer_or_a_secret_address(tmp_path: Path) -> None:
