@@ -47,7 +47,7 @@ async def test_a_session_lists_and_calls_and_ends(tmp_path: Path) -> None:
         ended = await front.client.delete(front.url, headers={**front.bearer, "mcp-session-id": id})
         assert ended.status_code == 204
         assert (await front.post(call(3), id)).status_code == 404
-        await until(lambda: not front.rooms.sessions.links())
+        await until(lambda: not front.rooms.sessions.links(), within=6 * WITHIN)
 
 
 async def test_each_session_has_a_server_of_its_own_and_one_bearer_is_one_session(tmp_path: Path) -> None:
@@ -222,7 +222,7 @@ async def test_a_handshake_that_is_refused_makes_no_session(tmp_path: Path) -> N
     async with fronted(tmp_path) as front:
         response = await front.post({**INITIALIZE, "params": {"protocolVersion": "2025-11-25"}})
         assert "mcp-session-id" not in response.headers and "error" in response.json()
-        await until(lambda: not front.rooms.sessions.links())
+        await until(lambda: not front.rooms.sessions.links(), within=6 * WITHIN)
 
 
 async def test_a_link_that_is_refused_is_told_with_the_way_out(tmp_path: Path) -> None:
@@ -321,7 +321,7 @@ async def test_the_first_transport_by_http_still_works(tmp_path: Path) -> None:
                 assert (await front.client.post(url, json=message, headers=front.bearer)).status_code == 202
             assert (await said(events))["result"]["serverInfo"]["name"] == "notes"
             assert (await said(events))["id"] == 5
-        await until(lambda: not front.rooms.sessions.links())
+        await until(lambda: not front.rooms.sessions.links(), within=6 * WITHIN)
         assert (await front.client.post(url, json=call(6), headers=front.bearer)).status_code == 404
 
 
@@ -336,18 +336,20 @@ async def test_the_end_of_a_link_ends_its_streams_and_its_session(tmp_path: Path
             for link in front.rooms.sessions.links():
                 link.end("a person said so")
             assert "a person said so" in (await said(events))["error"]["message"]
-        await until(lambda: not front.rooms.sessions.links())
+        await until(lambda: not front.rooms.sessions.links(), within=6 * WITHIN)
         assert (await front.post(call(8), id)).status_code == 404
 
 
 async def test_a_link_that_needs_a_yes_waits_and_then_goes_on(tmp_path: Path) -> None:
     async with fronted(tmp_path, policy=None, connected=False) as front:
         asked = asyncio.ensure_future(front.begin())
-        await until(front.rooms.house.consent.open)
+        await until(front.rooms.house.consent.open, within=6 * WITHIN)
         (question,) = front.rooms.house.consent.open()
         assert question.kind == "connection" and question.client == "desk"
         front.rooms.house.consent.answer(question.id, question.digest, allowed=True, lifetime="always", by="me")
-        listed = message_of(await front.post({"jsonrpc": "2.0", "id": 1, "method": "tools/list"}, await asked))
+        id = await asked
+        await until(lambda: all(link.admitted for link in front.rooms.sessions.links()), within=6 * WITHIN)
+        listed = message_of(await front.post({"jsonrpc": "2.0", "id": 1, "method": "tools/list"}, id))
         assert len(listed["result"]["tools"]) == 2
 
 
