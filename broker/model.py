@@ -125,24 +125,6 @@ class Inspection:
 
 
 @dataclass(frozen=True, slots=True)
-class Grants:
-    """Folders and files of the user a server may see, and hosts it may reach.
-
-    Paths are real and absolute, no links in them; hosts are written as `sandbox.hosts.parse_rule` reads them.
-    `limits` is how much of the machine it may use, `state` what it may keep from run to run; what is not `boxed` runs
-    outside of every sandbox.
-    """
-
-    read: tuple[Path, ...] = ()
-    write: tuple[Path, ...] = ()
-    hosts: tuple[str, ...] = ()
-    limits: "Limits" = field(default_factory=lambda: Limits())
-    state: State = "none"
-    boxed: bool = True
-    inspection: Inspection | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Limits:
     """What one sandbox may use.  Bytes, counts, and seconds of processor time per hour."""
 
@@ -157,6 +139,24 @@ class Limits:
     state_size: int = 1 << 30
     connections: int = 128
     bytes_out: int = 8 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Grants:
+    """Folders and files of the user a server may see, and hosts it may reach.
+
+    Paths are real and absolute, no links in them; hosts are written as `sandbox.hosts.parse_rule` reads them.
+    `limits` is how much of the machine it may use, `state` what it may keep from run to run; what is not `boxed` runs
+    outside of every sandbox.
+    """
+
+    read: tuple[Path, ...] = ()
+    write: tuple[Path, ...] = ()
+    hosts: tuple[str, ...] = ()
+    limits: Limits = field(default_factory=Limits)
+    state: State = "none"
+    boxed: bool = True
+    inspection: Inspection | None = None
 
 
 @dataclass(frozen=True, slots=True)
