@@ -21,6 +21,9 @@ Flag: TypeAlias = Literal["P", "U", "E", "M"]
 """P: the result is private.  U: strangers may have written the result.  E: what is sent leaves to others.
 M: it changes something."""
 
+Need: TypeAlias = Literal["unix-sockets"]
+"""What a sandbox gives nobody by itself."""
+
 Level: TypeAlias = Literal["H", "L"]
 """H: held after reading elsewhere.  L: not held by that alone."""
 
@@ -32,6 +35,8 @@ class Labels:
     flags: frozenset[Flag]
     level: Level
     reason: str = ""
+    scope: tuple[str, ...] = ()
+    """The arguments whose values say which part of the server it is about; without them, all of it."""
 
 
 EVERY_HOST: Final = "public:*"
@@ -44,7 +49,8 @@ WORST: Final = Labels(frozenset({"P", "U", "E", "M"}), "H", "nobody vouched for 
 class ServerLabels:
     """What is known of one package.  `source` says where that comes from.
 
-    `added` holds for every call, whatever a label file says: it comes from what the server was granted.
+    `added` holds for every call, whatever a label file says: it comes from what the server was granted.  `needs` is
+    what it cannot work without in its sandbox; a person sees it before the yes that gives it.
     """
 
     ecosystem: str = ""
@@ -52,13 +58,15 @@ class ServerLabels:
     source: str = ""
     tools: Mapping[str, Labels] = field(default_factory=lambda: MappingProxyType({}))
     added: frozenset[Flag] = frozenset()
+    needs: frozenset[Need] = frozenset()
 
     def of(self, method: str, target: str) -> Labels:
         """The labels of a call: those of its tool, or the worst case for whatever is not listed."""
         labels = self.tools.get(target, WORST) if method == "tools/call" else WORST
         if self.added <= labels.flags:
             return labels
-        return Labels(labels.flags | self.added, "H", f"{labels.reason}; and it was granted hosts to reach")
+        reason = f"{labels.reason}; and it was granted hosts to reach"
+        return Labels(labels.flags | self.added, "H", reason, labels.scope)
 
     def of_call(self, call: Call) -> Labels:
         return self.of(call.method, call.target)
@@ -91,6 +99,7 @@ class _ToolText(_Strict):
     labels: Annotated[list[Flag], Field(max_length=4)]
     level: Annotated[Level, Field(alias="class")]
     reason: _Sentence
+    scope: Annotated[list[_Name], Field(max_length=4)] = []
 
 
 class _LabelsText(_Strict):
@@ -98,6 +107,7 @@ class _LabelsText(_Strict):
     ecosystem: Literal["npm", "pypi"]
     package: _Name
     source: _Sentence
+    needs: Annotated[list[Need], Field(max_length=1)] = []
     tool: Annotated[list[_ToolText], Field(min_length=1, max_length=1000)]
 
 
@@ -116,7 +126,11 @@ def parse_labels(data: bytes, source: str) -> ServerLabels:
         raise PolicyError(f"{source}: {key!r} is not acceptable: {why}") from None
     except (ValueError, RecursionError) as cause:
         raise PolicyError(f"{source} is not TOML: {cause}") from cause
-    tools = {tool.name: Labels(frozenset(tool.labels), tool.level, tool.reason) for tool in document.tool}
+    tools = {
+        tool.name: Labels(frozenset(tool.labels), tool.level, tool.reason, tuple(tool.scope)) for tool in document.tool
+    }
     if len(tools) < len(document.tool):
         raise PolicyError(f"{source} lists a tool twice")
-    return ServerLabels(document.ecosystem, document.package, document.source, MappingProxyType(tools))
+    return ServerLabels(
+        document.ecosystem, document.package, document.source, MappingProxyType(tools), needs=frozenset(document.needs)
+    )

@@ -30,9 +30,10 @@ _PLAIN = re.compile(r"[A-Za-z0-9_./-]{1,64}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """Something a session has read: from which compartment (a server, until scopes are told apart), by which call.
+    """Something a session has read: from which compartment (a server, and `scope` in it), by which call.
 
-    `digest` is a keyed hash of the last text read so, never the text; `when` is seconds since the epoch.
+    `scope` is a keyed hash of a value from the arguments; empty is the whole server.  `digest` is a keyed hash of the
+    last text read so, never the text; `when` is seconds since the epoch.
     """
 
     server: ServerName
@@ -42,6 +43,7 @@ class Read:
     digest: str
     when: float
     count: int = 1
+    scope: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,7 @@ class Ledger:
         """`read` as the ledger keeps it: what finds no room of its own stands as one of its server's reads."""
         if len(self.reads) < MAX_READS or any(_same_call(known, read) for known in self.reads):
             return read
-        return replace(read, method=EVERYTHING, target=EVERYTHING)
+        return replace(read, method=EVERYTHING, target=EVERYTHING, scope=EVERYTHING if read.scope else "")
 
     def with_read(self, read: Read) -> "Ledger":
         """The ledger after `read`.  The same call read again only counts up."""
@@ -70,20 +72,21 @@ class Ledger:
         kept = self.kept_as(read)
         return any(_same_call(known, kept) and known.flags >= kept.flags for known in self.reads)
 
-    def elsewhere(self, server: ServerName) -> tuple[Read, ...]:
-        """What was read from other servers than this one."""
-        return tuple(read for read in self.reads if read.server != server)
+    def elsewhere(self, server: ServerName, scope: str = "") -> tuple[Read, ...]:
+        """What was read from other compartments than this one."""
+        return tuple(read for read in self.reads if (read.server, read.scope) != (server, scope))
 
 
 def _same_call(one: Read, other: Read) -> bool:
-    return (one.server, one.method, one.target) == (other.server, other.method, other.target)
+    kind = (one.server, one.scope, one.method, one.target)
+    return kind == (other.server, other.scope, other.method, other.target)
 
 
-def hold(call: Call, labels: Labels, ledger: Ledger) -> Decision | None:
-    """Ask about an effect on one server after something was read from another; None where R3 has nothing to say."""
+def hold(call: Call, labels: Labels, ledger: Ledger, scope: str = "") -> Decision | None:
+    """Ask about an effect in one compartment after something was read in another; None where R3 has nothing to say."""
     if call.origin != "client" or call.method in NO_EFFECT or labels.level != "H":
         return None
-    others = ledger.elsewhere(call.server)
+    others = ledger.elsewhere(call.server, scope)
     if not others:
         return None
     servers = sorted({read.server for read in others})

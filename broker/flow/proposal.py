@@ -1,0 +1,156 @@
+"""A guess at a server's labels from its own definitions, for a person to accept or not.
+
+A definition is a server's claim about itself, so a guess that nobody accepted takes no risk away: the worst case stays.
+The words below are those of tools in general; no server and no tool is named.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Final
+
+from broker.flow.labels import WORST, Flag, Labels, ServerLabels
+from broker.model import JsonObject
+
+MAX_DESCRIPTION: Final = 4096  # characters that are looked at
+
+
+def _set(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
+READS: Final = _set(
+    "get list read search find fetch query view show check describe lookup look load count compare analyze analyse "
+    "analysis explore browse navigate visit retrieve recommend suggest summarize summarise extract validate verify "
+    "calculate compute convert translate geocode sample status log diff info details stats tree whois open scan "
+    "preview inspect export print explain detect watch trending total login authenticate select "
+    "pull clone snapshot screenshot scrape crawl getter price rate forecast history transcript switch"
+)
+CHANGES: Final = _set(
+    "create add update delete remove write edit insert move copy set append replace rename save clear change modify "
+    "put patch import merge restore reset enable disable start stop configure register install uninstall upsert "
+    "assign mark archive apply generate draw fill download manage make mkdir touch cancel reschedule close reopen "
+    "commit checkout branch tag stage drop truncate purge wipe erase destroy terminate kill run exec execute eval "
+    "interact type click press submit input upload sync lock unlock revoke rotate grant transfer unstar"
+)
+SENDS: Final = _set(
+    "send post publish share invite email mail message comment reply tweet push forward notify submit upload "
+    "broadcast dm sms call star follow like vote issue pay transfer purchase buy order checkout refund reserve book "
+    "donate subscribe announce react request ping trigger webhook deploy release schedule rsvp"
+)
+GRAVE: Final = _set(
+    "delete remove drop truncate purge wipe erase destroy kill terminate password passwd ssh credential credentials "
+    "secret token transfer ownership owner permission permissions role grant revoke run exec execute eval command "
+    "shell terminal script sql push install uninstall deploy clear process"
+)
+"""What cannot be taken back, changes who may do what, or runs code."""
+
+ADDRESSEES: Final = _set(
+    "recipient recipients to cc bcc participants participant attendees attendee email emails mail channel phone "
+    "number user invitee collaborator collaborators guest guests assignee owner audience"
+)
+WEB: Final = _set("url urls uri link href website site web webpage page internet online domain")
+CLOCK: Final = _set("day date time timezone now today clock uuid random")
+OWN: Final = _set(
+    "balance iban account profile settings setting preferences contacts contact keys key sent draft drafts cart "
+    "order orders invoice history scheduled discounts discount status quota usage login "
+    "authenticate verify session me my whoami logged user"
+)
+"""What a person wrote or owns: strangers do not choose its text.  They do choose names of users, channels, folders."""
+
+PRIVATE: Final = OWN | _set(
+    "email emails mail inbox message messages chat chats calendar event events file files document documents note "
+    "notes transaction transactions drive folder directory database sql table row rows record records issue ticket "
+    "task tasks memory knowledge photo photos health medical salary password ssh repository repositories repo "
+    "directories node excel sheet pdf crm customer customers bank slack meeting appointment appointments "
+    "channels users members directory"
+)
+STRANGERS: Final = _set(
+    "email emails mail inbox message messages chat chats event events appointments file files document documents note "
+    "notes transaction transactions page webpage website web url review reviews rating ratings comment comments issue "
+    "issues ticket tickets news article articles post posts feed search product products listing repository "
+    "repositories repo log commit commits content contents transcript"
+)
+"""Text of these was written by whoever."""
+
+SCOPES: Final = (
+    ("owner", "repo"), ("repo_owner", "repo_name"), ("project_id",), ("project",), ("repository",), ("repo",),
+    ("repo_name",), ("account_id",), ("account",), ("workspace",), ("workspace_id",), ("organization",), ("org",),
+    ("team",), ("team_id",), ("database",), ("database_id",), ("bucket",), ("tenant",), ("site",), ("vault",),
+    ("repo_path",),
+)  # fmt: skip
+"""Arguments that say which part of a server is meant, the most telling first."""
+
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+_ALSO_SENDS = re.compile(
+    r"\b(?:(?:sends?|notif(?:y|ies)|invites?|publish(?:es)?|submits?) (?:an?|the|it|this|them|new|all|out|to)|"
+    r"(?:will|also) (?:send|e-?mail|notify|invite|post|publish|submit))\b",
+    re.IGNORECASE,
+)
+
+
+def words(text: str) -> tuple[str, ...]:
+    """The words of a name in any of the usual spellings."""
+    return tuple(word.lower() for word in _WORD.findall(text))
+
+
+def propose(tool: JsonObject) -> Labels:
+    """What this tool seems to do, by its name, its description and its parameters."""
+    name = words(str(tool.get("name", "")))
+    description = str(tool.get("description") or "")[:MAX_DESCRIPTION]
+    schema = tool.get("inputSchema")
+    properties = schema.get("properties") if isinstance(schema, dict) else None
+    names = tuple(map(str, properties)) if isinstance(properties, dict) else ()
+    parameters = frozenset(word for one in names for word in words(one))
+    told = frozenset(words(description[:400]))
+    sure = [word for word in name if word in READS or word in CHANGES or word in SENDS]
+    if not description or not (sure or told & (READS | CHANGES | SENDS)):
+        return replace(WORST, reason="its definition does not say what it does")
+    flags: set[Flag] = set()
+    verb = sure[0] if sure else next(word for word in words(description[:400]) if word in READS | CHANGES | SENDS)
+    changes = verb not in READS or bool({"or", "and"} & set(name) and frozenset(name) & (CHANGES - READS))
+    sends = changes and (
+        bool(frozenset(name) & SENDS - READS)
+        or bool(parameters & ADDRESSEES)
+        or bool(parameters & {"url", "uri", "webhook"})
+        or _ALSO_SENDS.search(description) is not None
+    )
+    if changes:
+        flags.add("M")
+    if sends or parameters & {"url", "urls", "uri"} or (verb in READS and frozenset(name) & WEB):
+        flags.add("E")
+    subject = frozenset(name) | (told if verb in READS else frozenset())
+    if not changes or frozenset(name) & {"download", "clone", "pull", "run", "execute", "input"}:
+        flags |= _result(frozenset(name), subject, parameters)
+    grave = changes and bool(frozenset(name) & GRAVE)
+    high = {"E", "M"} <= flags or grave
+    said = "its name and parameters say so; nobody has read its code"
+    return Labels(frozenset(flags), "H" if high else "L", said, scope_arguments(names))
+
+
+def _result(name: frozenset[str], subject: frozenset[str], parameters: frozenset[str]) -> set[Flag]:
+    """What its result may hold."""
+    if name & CLOCK and not parameters:
+        return set()
+    flags: set[Flag] = set()
+    if subject & PRIVATE and not parameters & {"url", "urls"}:
+        flags.add("P")
+    if not name & OWN or name & STRANGERS:
+        flags.add("U")
+    return flags
+
+
+def scope_arguments(names: Iterable[str]) -> tuple[str, ...]:
+    """Which of these parameters say what part of the server is meant."""
+    spelled = {"_".join(words(name)): name for name in names}
+    for scope in SCOPES:
+        if all(part in spelled for part in scope):
+            return tuple(spelled[part] for part in scope)
+    return ()
+
+
+def proposal(tools: Iterable[JsonObject]) -> ServerLabels:
+    """The proposed labels of a server with these tools, as if a person had accepted them."""
+    found = {str(tool.get("name", "")): propose(tool) for tool in tools}
+    return ServerLabels(source="proposed from its definitions", tools=MappingProxyType(found))

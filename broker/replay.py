@@ -1,0 +1,83 @@
+"""A recorded session, judged call by call by a policy and the rules on data flow, as if every held call were allowed.
+
+Nothing is granted on the way: R3 asks each time, and R4 once for each value and tool.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from broker.flow.carried import carried
+from broker.flow.compartments import of_arguments, scope_of
+from broker.flow.fingerprint import Marker, leaves
+from broker.flow.labels import UNLABELLED, ServerLabels
+from broker.flow.ledger import Ledger, Read, hold
+from broker.flow.provenance import Origin, Provenance
+from broker.model import Call, ClientName, Decision, JsonObject, ServerName, SessionId, Verdict
+from broker.policy.evaluate import Policy, evaluate, strictest
+
+CLIENT: Final = ClientName("replay")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One recorded call and what came back."""
+
+    server: ServerName
+    tool: str
+    arguments: JsonObject
+    result: str
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """The decision about the `index`th call of a trace; `decision` allows where nothing held it."""
+
+    index: int
+    decision: Decision
+    effect: bool
+
+
+def replay(
+    events: Iterable[Event], labels: Callable[[ServerName], ServerLabels], policy: Policy, key: bytes, id: str
+) -> tuple[Judged, ...]:
+    """What would have happened to each call."""
+    ledger, provenance = Ledger(), Provenance(Marker(key))
+    answered: dict[tuple[ServerName, str], set[int]] = {}
+    judged: list[Judged] = []
+    for index, event in enumerate(events):
+        call = _call(event, SessionId(id))
+        known = of_arguments(labels(event.server).of_call(call), event.arguments)
+        scope = scope_of(known, event.arguments)
+        decision = evaluate(policy, call)
+        if policy.holds:
+            ignore = answered.setdefault((event.server, event.tool), set())
+            found = carried(call, known, provenance, scope, ignore)
+            if found is not None:
+                ignore.update(mark for match in found[1] for mark in match.marks)
+                decision = strictest(decision, found[0])
+            decision = strictest(decision, hold(call, known, ledger, scope))
+        judged.append(Judged(index, decision, bool(known.flags & {"E", "M"})))
+        provenance.wrote(leaves(event.arguments))
+        origin = Origin(index + 1, event.server, scope, event.tool, known.flags)
+        provenance.read(origin, provenance.marker.of_read((event.result,)))
+        ledger = ledger.with_read(Read(event.server, "tools/call", event.tool, known.flags, "", 0.0, scope=scope))
+    return tuple(judged)
+
+
+def _call(event: Event, session: SessionId) -> Call:
+    params: Mapping[str, object] = {"name": event.tool, "arguments": event.arguments}
+    body = json.dumps({"method": "tools/call", "params": params}, sort_keys=True, separators=(",", ":"))
+    digest = hashlib.sha256(body.encode()).hexdigest()
+    return Call(CLIENT, event.server, session, "client", "tools/call", event.tool, event.arguments, digest)
+
+
+def worst(_: ServerName) -> ServerLabels:
+    """Labels where nothing is believed of anybody."""
+    return UNLABELLED
+
+
+def held(judged: Iterable[Judged], verdict: Verdict) -> tuple[Judged, ...]:
+    return tuple(one for one in judged if one.decision.verdict is verdict)
