@@ -29,6 +29,8 @@ class GuestBook:
         self._folder = config / "http"
         self.guests: dict[str, Guest] = {}
         """By the secret in their address."""
+        self.ports: set[int] = {self.port} - {0}
+        """Where Bulkhead itself listens, now and later: no server is let through to it."""
         for file in sorted(self._folder.glob("*.json")):
             guest = _read(file)
             self.guests[guest.path] = guest
@@ -50,6 +52,7 @@ class GuestBook:
 
     @port.setter
     def port(self, number: int) -> None:
+        self.ports.add(number)  # first: a port we may hold is never a server's
         write_private(self._port_file, f"{number}\n".encode())
 
     def candidates(self) -> Iterator[int]:

@@ -39,6 +39,7 @@ from broker.pinning import Pinner
 from broker.policy.store import DEFAULT, STRICTEST, GrantBook, PolicyStore
 from broker.registry import Registry
 from broker.rollback import HeadFile
+from broker.sandbox.egress.outside import real_outside
 from broker.sandbox.launcher import Launcher
 from broker.sandbox.process import Instance
 from broker.sandbox.state import StateRooms
@@ -85,7 +86,8 @@ async def keep_house(
     store = Store(paths.store)
     advisories = Advisories(paths.advisories)
     waits = Waits()
-    launcher = Launcher(supervisor, await asyncio.to_thread(probe), waits)
+    guests = GuestBook(paths.config)
+    launcher = Launcher(supervisor, await asyncio.to_thread(probe), waits, real_outside(guests.ports))
     tier = await launcher.settle()
     starter = Starter(launcher, StateRooms(paths.server_state), Path.home(), lambda: _protected(paths))
     drifts = DriftBook(registry)
@@ -125,7 +127,7 @@ async def keep_house(
     )
     await asyncio.to_thread(house.ledgers.prune, time.time() - LEDGER_SECONDS)
     sessions = Sessions(house, Applications(paths.state / "applications"))
-    http = HttpDoor(GuestBook(paths.config), house, sessions)
+    http = HttpDoor(guests, house, sessions)
     upkeep = Upkeep(registry, Sources(agreed), advisories, audit, lambda name: list(sessions.links(name)))
     registry.clients.put(LOCAL_CLIENT, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
     redactor.add(f"client/{LOCAL_CLIENT}", registry.secrets()[f"client/{LOCAL_CLIENT}"])

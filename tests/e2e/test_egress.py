@@ -1,8 +1,10 @@
 """From a grant on the command line to a receipt in the log: a server with a host, through the whole of Bulkhead."""
 
+import json
 import socket
 import threading
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -61,6 +63,21 @@ def test_a_host_is_granted_on_the_command_line_reached_and_recorded(running: Run
     assert (refused["method"], refused["target"], refused["verdict"]) == ("connect", "127.0.0.1:443", "deny")
     assert (hidden["method"], hidden["target"]) == ("lookup", "stolen.example.net")
     assert hidden["reason"].endswith("bulkhead grant toy --host stolen.example.net")
+
+
+def test_no_grant_leads_a_server_to_the_door_bulkhead_itself_keeps_by_http(running: Running) -> None:
+    assert running.bulkhead("add", "toy", "--yes", "--", *toy_line("reaches")).returncode == 0
+    running.desk.connect("local", "toy")
+    opened = running.bulkhead("endpoint", "toy", "--json")  # the daemon first listens now, with its launcher long made
+    port = urlsplit(json.loads(opened.stdout)["url"]).port
+    assert port is not None and running.bulkhead("grant", "toy", "--host", f"localhost:{port}").returncode == 0
+    with running.connect("toy") as client:
+        client.open()
+        assert "nothing was said" in client.call_text("listen_to", {"host": "127.0.0.1", "port": port})
+    running.desk.no_link("toy", "local")
+    (refused,) = running.desk.receipts(server="toy", kind="egress")
+    assert (refused["target"], refused["verdict"]) == (f"127.0.0.1:{port}", "deny")
+    assert "is Bulkhead's own at that port" in refused["reason"]
 
 
 @pytest.mark.parametrize(

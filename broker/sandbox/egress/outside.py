@@ -5,6 +5,7 @@ Lookups run in threads of their own: a server that asks for names which take lon
 
 import asyncio
 import socket
+from collections.abc import Container
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
@@ -15,8 +16,8 @@ DIAL_LIMIT: Final = 10.0
 LOOKUP_THREADS: Final = 32  # a sandbox keeps at most four of them busy
 
 
-def real_outside(own_ports: frozenset[int] = frozenset()) -> Outside:
-    """The real one.  `own_ports` are those Bulkhead itself listens at."""
+def real_outside(own_ports: Container[int] = frozenset()) -> Outside:
+    """The real one.  `own_ports` are those Bulkhead itself listens at, at any moment."""
     threads = ThreadPoolExecutor(LOOKUP_THREADS, "names")
 
     async def resolve(name: str) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Container
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Any, Final, Protocol
@@ -43,7 +43,7 @@ class Outside:
     resolve: Callable[[str], Awaitable[tuple[str, ...]]]
     dial: Callable[[str, int], Awaitable[Stream]]
     is_own: Callable[[str], bool]
-    own_ports: frozenset[int] = frozenset()
+    own_ports: Container[int] = frozenset()
     trust: Callable[[], ssl.SSLContext] = system_trust
 
 
