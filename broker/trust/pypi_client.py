@@ -18,7 +18,6 @@ from broker.pin import Interpreter
 from broker.trust.interpreters import own_runtime, runtime_of
 from broker.trust.launchers.uvx import normal
 from broker.trust.pins import PACKAGE
-from broker.trust.pypi_hosts import hosts_of
 from broker.trust.pypi_settings import PypiSettings
 from broker.trust.run import MAX_OUTPUT, Command, Finished, Run
 from broker.trust.wheel import SITE
@@ -101,6 +100,8 @@ class PypiClient:
             "--python", str(self._python.path), "--output-file", str(locked),
         )  # fmt: skip
         if package := _NAME_FIRST.match(requirements[0] if requirements else ""):
+            from broker.trust.pypi_hosts import hosts_of  # it loads a client for HTTP: only where something is pinned
+
             self._hosts = await hosts_of(self._settings, normal(package[0]), self._env)
         finished = await self._tool(argv, RESOLVING, self._hosts)
         if finished.code != 0:
