@@ -16,6 +16,7 @@ class SandboxTable(BaseModel):
     model_config = ConfigDict(extra="forbid")
     mode: Literal["on", "off"] = "on"
     state: State = "none"
+    unix_sockets: bool = False
     limits: Annotated[dict[str, str], Field(max_length=32)] = {}
 
 
@@ -26,6 +27,8 @@ def box_table(grants: Grants) -> dict[str, Any]:
         table["mode"] = "off"
     if grants.state != "none":
         table["state"] = grants.state
+    if grants.unix_sockets:
+        table["unix_sockets"] = True
     if limits := differing(grants.limits):
         table["limits"] = limits
     return {"sandbox": table} if table else {}
@@ -37,14 +40,27 @@ def with_box(grants: Grants, table: SandboxTable) -> Grants:
     Raises:
         ConfigError: a limit is unknown, or makes no sense.
     """
-    return replace(grants, limits=changed(Limits(), table.limits), state=table.state, boxed=table.mode == "on")
+    return replace(
+        grants,
+        limits=changed(Limits(), table.limits),
+        state=table.state,
+        boxed=table.mode == "on",
+        unix_sockets=table.unix_sockets,
+    )
 
 
-def rechosen(grants: Grants, limits: Mapping[str, str], state: State | None, boxed: bool | None) -> Grants:
+def rechosen(
+    grants: Grants,
+    limits: Mapping[str, str],
+    state: State | None = None,
+    boxed: bool | None = None,
+    unix_sockets: bool | None = None,
+) -> Grants:
     """`grants` with what a person just chose; the rest stays.  Raises ConfigError as `with_box` does."""
     return replace(
         grants,
         limits=changed(grants.limits, limits),
         state=grants.state if state is None else state,
         boxed=grants.boxed if boxed is None else boxed,
+        unix_sockets=grants.unix_sockets if unix_sockets is None else unix_sockets,
     )

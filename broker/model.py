@@ -147,7 +147,7 @@ class Grants:
 
     Paths are real and absolute, no links in them; hosts are written as `sandbox.hosts.parse_rule` reads them.
     `limits` is how much of the machine it may use, `state` what it may keep from run to run; what is not `boxed` runs
-    outside of every sandbox.
+    outside of every sandbox.  `unix_sockets`: it may make such sockets, between its own processes.
     """
 
     read: tuple[Path, ...] = ()
@@ -157,6 +157,7 @@ class Grants:
     state: State = "none"
     boxed: bool = True
     inspection: Inspection | None = None
+    unix_sockets: bool = False
 
 
 @dataclass(frozen=True, slots=True)

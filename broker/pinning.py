@@ -175,7 +175,8 @@ class Pinner:
             values = self._registry.env(self._registry.server(prepared.server))
         if self._registry.has_server(prepared.server):  # what it may use of the machine was chosen for its name
             chosen = self._registry.server(prepared.server).grants
-            grants = replace(grants, limits=chosen.limits, state=chosen.state, boxed=chosen.boxed)
+            sockets = chosen.unix_sockets or grants.unix_sockets
+            grants = replace(grants, limits=chosen.limits, state=chosen.state, boxed=chosen.boxed, unix_sockets=sockets)
         pin = Pin(prepared.server, _now(), prepared.launch, prepared.artifact)
         self._advisories.refuse_malware(pin.server, pin.artifact)
         self._changes(pin.server, pin.artifact)  # another proposal may have been agreed to since this one was made

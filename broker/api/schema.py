@@ -166,6 +166,7 @@ class Proposal(Words):
     lines: list[str]
     warnings: list[str] = []
     paths: list[str] = []
+    needs: list[str] = []
     replaces: bool = False
 
 
@@ -220,6 +221,7 @@ class Agree(Words):
     hosts: list[str] = []
     env: dict[str, str] = {}
     connect: list[str] = []
+    unix_sockets: bool = False
 
 
 class Answered(Words):
@@ -384,6 +386,7 @@ class SandboxChoice(Words):
     limits: dict[str, str] = Field(default={}, max_length=32)
     state: State | None = None
     boxed: bool | None = None
+    unix_sockets: bool | None = None
 
 
 class SandboxView(Words):
@@ -394,6 +397,7 @@ class SandboxView(Words):
     state: State
     tier: str
     limits: dict[str, str]
+    unix_sockets: bool = False
 
 
 class StateView(Words):

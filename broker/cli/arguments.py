@@ -88,6 +88,9 @@ def parser() -> argparse.ArgumentParser:
     add.add_argument("--read", action="append", default=[], metavar="PATH", help="let it read a file or folder")
     add.add_argument("--write", action="append", default=[], metavar="PATH", help="let it change a file or folder")
     add.add_argument("--host", action="append", default=[], metavar="HOST[:PORT]", help="let it reach a host")
+    add.add_argument(
+        "--allow", action="append", default=[], choices=["unix-sockets"], help="what no server has by itself"
+    )
     add.add_argument("--yes", action="store_true", help="answer this command's own questions with yes")
     add.add_argument("--dev", action="store_true", help="trust a local project while you work on it, for 30 days")
     add.add_argument("--bundle", metavar="FILE.mcpb", help="an MCPB bundle in the place of a command")
@@ -177,6 +180,7 @@ def _boxes(command: Callable[..., argparse.ArgumentParser]) -> None:
     sandbox = command("sandbox", boxes.sandbox, "how a server is boxed in; off takes it out, by name", json=True)
     sandbox.add_argument("name")
     sandbox.add_argument("mode", nargs="?", choices=["on", "off"])
+    sandbox.add_argument("--unix-sockets", choices=["on", "off"], help="let it make unix sockets inside, for itself")
     sandbox.add_argument("--yes", action="store_true", help="answer this command's own question with yes")
     state = command("state", boxes.state, "what servers keep from run to run", json=True)
     state.add_argument("action", choices=["list", "clear", "use"])

@@ -19,6 +19,9 @@ async def limits(args: Namespace, context: Context) -> int:
 
 async def sandbox(args: Namespace, context: Context) -> int:
     """Show how a server is boxed in, or take it out of its sandbox, by name and with a yes."""
+    if args.unix_sockets is not None:
+        choice = schema.SandboxChoice(name=args.name, unix_sockets=args.unix_sockets == "on")
+        return await _choose(choice, True, args, context)
     if args.mode is None:
         return await _choose(schema.SandboxChoice(name=args.name), False, args, context)
     if args.mode == "off" and not args.yes:
@@ -62,7 +65,8 @@ async def _choose(choice: schema.SandboxChoice, change: bool, args: Namespace, c
         output.show_json(found.model_dump(mode="json"))
         return DONE
     boxed = f"tier {found.tier}" if found.boxed else "OFF: it can do all that you can"
-    output.show(f"{found.name}: sandbox {boxed}, keeps {found.state}")
+    sockets = ", may make unix sockets inside" if found.unix_sockets else ""
+    output.show(f"{found.name}: sandbox {boxed}, keeps {found.state}{sockets}")
     for flag, value in found.limits.items():
         output.show(f"  {flag:<12} {value:>8}  {KINDS[flag].meaning}")
     return DONE

@@ -14,6 +14,7 @@ from broker.sandbox.hosts import PUBLIC, HostRules
 
 LEAVES = "it may also leave new files there that tools run by themselves (told when it ends), such as .vscode or .envrc"
 EVERY_HOST = "every public host"
+SOCKETS = "may make unix sockets in its sandbox, which only its own processes reach (and is granted no folders then)"
 
 
 async def add(args: Namespace, context: Context) -> int:
@@ -38,6 +39,7 @@ async def add(args: Namespace, context: Context) -> int:
             hosts=HostRules.of(args.host).texts,
             yes=args.yes,
             dev=args.dev,
+            allow=args.allow,
             show=output.aside if args.json else output.show,
         )
     if agreed is None:
@@ -64,6 +66,7 @@ async def add_server(
     connect: Sequence[str] = (),
     show: Callable[[str], None] = output.show,
     dev: bool = False,
+    allow: Sequence[str] = (),
 ) -> schema.Agreed | None:
     """The whole way of one server; None if the person said no.  `show` is told everything a yes is about."""
     prepare = schema.Prepare(
@@ -89,6 +92,11 @@ async def add_server(
         show(f"it will see and change {path}; {LEAVES}")
     for host in hosts:
         show(f"it may reach {EVERY_HOST if host == PUBLIC else host}, and may tell it whatever it is told")
+    needs = {"unix-sockets": SOCKETS}
+    for need in proposal.needs:
+        show(f"it {needs[need]}: Bulkhead's own label of this package says that it needs that")
+    for need in sorted(set(allow) - set(proposal.needs)):
+        show(f"it {needs[need]}")
     if not yes and output.ask(f"run this as {name}?") != "y":
         show("not added")
         return None
@@ -100,6 +108,7 @@ async def add_server(
         hosts=list(hosts),
         env=dict(env),
         connect=list(connect),
+        unix_sockets="unix-sockets" in {*allow, *proposal.needs},
     )
     return await desk.ask(schema.AGREE, agree, schema.Agreed, progress=output.progress)
 

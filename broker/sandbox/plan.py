@@ -126,6 +126,12 @@ def plan(
     granted = {path: Mount(path, _place(artifact, path, realpath)) for path in grants.read}
     granted |= {path: Mount(path, _place(artifact, path, realpath), writable=True) for path in grants.write}
     _check_argv(artifact)
+    check_sockets(server, grants)
+    if grants.unix_sockets and artifact.kind in ("project", "binary"):
+        raise SandboxError(
+            f"{server} cannot have unix sockets: it runs from a folder of yours and could reach sockets there",
+            hint=f"bulkhead sandbox {server} --unix-sockets off",
+        )
     rules = HostRules.of(grants.hosts)
     rules.check_company(server, [str(path) for path in granted], list(env))
     environment = {**_environment(artifact, env), **(OF_THE_NETWORK if rules.rules else {})}
@@ -150,10 +156,28 @@ def plan(
         state=state,
         image=artifact.image,
         boxed=grants.boxed,
+        unix_sockets=grants.unix_sockets,
         hosts=rules.texts,
         inspection=inspection,
         secrets=MappingProxyType(secrets),
     )
+
+
+def check_sockets(server: ServerName, grants: Grants) -> None:
+    """Refuse unix sockets beside files of the user: one that a program of theirs listens on there, today or later,
+    could be connected to, also where the folder is for reading only.
+
+    Raises:
+        SandboxError: it has both.
+    """
+    shown = [
+        path for path in (*grants.read, *grants.write) if not any(_lies_in(path, each) for each in PROGRAM_FOLDERS)
+    ]
+    if grants.unix_sockets and grants.boxed and shown:
+        raise SandboxError(
+            f"{server} cannot have unix sockets and {shown[0]}: it could reach what listens on a socket there",
+            hint=f"bulkhead sandbox {server} --unix-sockets off, or add it anew without the folder",
+        )
 
 
 def plan_tool(

@@ -90,6 +90,7 @@ def test_every_shipped_file_says_where_its_labels_come_from_and_which_server_it_
         ("npm", "@modelcontextprotocol/server-memory"),
         ("npm", "@modelcontextprotocol/server-everything"),
         ("npm", "@modelcontextprotocol/server-sequential-thinking"),
+        ("npm", "@playwright/mcp"),
         ("pypi", "mcp-server-time"),
         ("pypi", "mcp-server-git"),
         ("pypi", "mcp-server-fetch"),

@@ -51,6 +51,7 @@ async def start(launcher: Launcher, job: dict[str, Any], world: World | None = N
             paths(job.get("write", ())),
             tuple(job.get("hosts", ())),
             boxed=not job.get("unboxed"),
+            unix_sockets=job.get("unix_sockets", False),
             inspection=inspection_of(job),
         ),
         Limits(**job.get("limits", {})),

@@ -62,6 +62,22 @@ def test_code_is_read_only_grants_are_as_granted_and_the_environment_is_ours() -
     )
 
 
+def test_unix_sockets_are_off_unless_granted_and_never_beside_files_of_the_user() -> None:
+    assert not planned().unix_sockets
+
+    def with_sockets(kind: str = "npm", **grants: Any) -> SandboxSpec:
+        return plan(artifact(kind=kind), Grants(unix_sockets=True, **grants), Limits(), env={}, home=USER_HOME,
+                    protected=[STORE], realpath=lambda path: path)  # fmt: skip
+
+    assert with_sockets().unix_sockets and with_sockets(read=(Path("/usr/lib/browser"),)).unix_sockets
+    both: list[dict[str, Any]] = [{"read": (Path("/srv/a"),)}, {"write": (Path("/srv/a"),)}]
+    for granted in both:
+        with pytest.raises(SandboxError, match="cannot have unix sockets and /srv/a"):
+            with_sockets(**granted)
+    with pytest.raises(SandboxError, match="runs from a folder of yours"):
+        with_sockets("project")
+
+
 def test_a_plan_cannot_be_changed_afterwards() -> None:
     spec = planned()
     with pytest.raises(TypeError):

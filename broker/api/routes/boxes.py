@@ -11,6 +11,7 @@ from broker.api.wire import Caller, Handler
 from broker.boxes import box_table, rechosen
 from broker.model import Origin
 from broker.sandbox.limits import KINDS, written
+from broker.sandbox.plan import check_sockets
 from broker.sandbox.state import StateRooms
 
 
@@ -34,7 +35,8 @@ class Boxes:
     async def _set(self, caller: Caller, params: schema.SandboxChoice) -> schema.SandboxView:
         registry = self._at.house.registry
         server = registry.server(params.name)
-        grants = rechosen(server.grants, params.limits, params.state, params.boxed)
+        grants = rechosen(server.grants, params.limits, params.state, params.boxed, params.unix_sockets)
+        check_sockets(server.name, grants)
         body: dict[str, Any] = {**box_table(grants), "by": caller.peer.pid}
         await self._at.did("grant", "server.sandbox", params.name, Origin(server=params.name), body)
         registry.put_server(replace(registry.server(params.name), grants=grants))
@@ -66,5 +68,6 @@ class Boxes:
             boxed=grants.boxed,
             state=grants.state,
             tier=self._at.tier.name if grants.boxed else "off",
+            unix_sockets=grants.unix_sockets,
             limits={kind.flag: written(kind, getattr(grants.limits, kind.field)) for kind in KINDS.values()},
         )

@@ -12,6 +12,7 @@ from broker.model import Fact, Injection, Inspection, Origin, ServerName
 from broker.network import check_network, tables
 from broker.pinning import grants_of
 from broker.sandbox.hosts import HostRules
+from broker.sandbox.plan import check_sockets
 from broker.sandbox.state import StateRooms
 
 
@@ -74,12 +75,13 @@ class Servers:
             lines=list(prepared.lines),
             warnings=list(prepared.warnings),
             paths=list(prepared.launch.paths),
+            needs=sorted(self._at.house.labels.of(prepared.artifact.kind, prepared.artifact.name).needs),
             replaces=self._at.house.registry.has_server(prepared.server),
         )
 
     async def _agree(self, caller: Caller, params: schema.Agree) -> schema.Agreed:
         house = self._at.house
-        grants = grants_of(params.read, params.write, params.hosts)
+        grants = replace(grants_of(params.read, params.write, params.hosts), unix_sockets=params.unix_sockets)
         name = self._at.pinner.name_of(params.id)
         if house.registry.has_server(name):  # how its network is looked into is settled with `server.inspect` alone
             grants = replace(grants, inspection=house.registry.server(name).grants.inspection)
@@ -96,7 +98,7 @@ class Servers:
             self._people.connect_now(client, server.name)
         agreed = {"argv": list(server.argv), "tree": pin.artifact.tree, "catalog": pin.catalog, "by": caller.peer.pid,
                   "read": params.read, "write": params.write, "hosts": list(grants.hosts),
-                  "variables": list(server.env)}  # fmt: skip
+                  "variables": list(server.env), "unix_sockets": server.grants.unix_sockets}  # fmt: skip
         fact = Fact("pin", "person", target=server.name, digest=params.digest, body=agreed, durable=True)
         await house.audit.append_durable(Origin(server=server.name), fact)
         for link in self._at.sessions.links(server.name):
@@ -143,6 +145,7 @@ class Servers:
             write=(*server.grants.write, *(path for path in more.write if path not in server.grants.write)),
             hosts=(*server.grants.hosts, *(host for host in more.hosts if host not in server.grants.hosts)),
         )
+        check_sockets(server.name, grants)
         body = {"read": params.read, "write": params.write, "hosts": list(more.hosts)}
         await self._at.did("grant", "server.grant", params.name, Origin(server=params.name), body)
         registry.put_server(replace(registry.server(params.name), grants=grants))
