@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from broker.flow.carried import carried
+from broker.flow.carried import carried, snippets
 from broker.flow.compartments import of_arguments, scope_of
 from broker.flow.fingerprint import Marker, leaves
 from broker.flow.labels import UNLABELLED, ServerLabels
@@ -33,11 +33,15 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """The decision about the `index`th call of a trace; `decision` allows where nothing held it."""
+    """The decision about the `index`th call of a trace; `decision` allows where nothing held it.
+
+    `shown` is evidence with text of the call in it.
+    """
 
     index: int
     decision: Decision
     effect: bool
+    shown: tuple[str, ...] = ()
 
 
 def replay(
@@ -52,14 +56,15 @@ def replay(
         known = of_arguments(labels(event.server).of_call(call), event.arguments)
         scope = scope_of(known, event.arguments)
         decision = evaluate(policy, call)
+        shown: tuple[str, ...] = ()
         if policy.holds:
             ignore = answered.setdefault((event.server, event.tool), set())
             found = carried(call, known, provenance, scope, ignore)
             if found is not None:
                 ignore.update(mark for match in found[1] for mark in match.marks)
-                decision = strictest(decision, found[0])
+                decision, shown = strictest(decision, found[0]), snippets(found[1])
             decision = strictest(decision, hold(call, known, ledger, scope))
-        judged.append(Judged(index, decision, bool(known.flags & {"E", "M"})))
+        judged.append(Judged(index, decision, bool(known.flags & {"E", "M"}), shown))
         provenance.wrote(leaves(event.arguments))
         origin = Origin(index + 1, event.server, scope, event.tool, known.flags)
         provenance.read(origin, provenance.marker.of_read((event.result,)))

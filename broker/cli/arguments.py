@@ -17,6 +17,7 @@ from broker.cli import (
     endpoints,
     network,
     policy,
+    replay,
     scan,
     servers,
     verify,
@@ -165,6 +166,12 @@ def parser() -> argparse.ArgumentParser:
 
     advice = command("scan", scan.command, "advice on tool definitions: hidden text, directives, shadowing", json=True)
     advice.add_argument("tools", metavar="TOOLS", help="a registered server, a tools/list result, or lines of tools")
+
+    again = command("replay", replay.command, "recorded sessions through a policy: what would be held", json=True)
+    again.add_argument("traces", metavar="TRACES", help="lines of recorded sessions (.jsonl, .jsonl.gz)")
+    again.add_argument("--tools", metavar="DEFINITIONS", help="definitions that labels are proposed from")
+    again.add_argument("--labels", choices=["proposed", "worst"], default="proposed")
+    again.add_argument("--policy", metavar="FILE", default="balanced", help="a file, or a shipped policy")
 
     _advisories(commands)
     _store(commands)

@@ -13,6 +13,7 @@ from broker.flow.provenance import Match, Provenance
 from broker.model import Call, Decision, Verdict
 
 RULE: Final = "R4"
+MAX_SNIPPET: Final = 80  # letters that a person reads
 
 
 def carried(
@@ -41,6 +42,15 @@ def carried(
         why = "where too much was read to be compared"
     reason = f"a value in this call to {call.server} came from {first.origin.server}, call {first.origin.number}, {why}"
     return Decision(Verdict.ASK, RULE, reason, _evidence(matches)), matches
+
+
+def snippets(matches: tuple[Match, ...]) -> tuple[str, ...]:
+    """What came from where, in the letters of the call: for a screen, never for a record."""
+    return tuple(
+        f"this value came from {match.origin.server}, call {match.origin.number}: {match.snippet[:MAX_SNIPPET]}"
+        for match in matches[:MAX_EVIDENCE]
+        if match.snippet
+    )
 
 
 def _evidence(matches: tuple[Match, ...]) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
 
-from broker.flow.labels import WORST, Flag, Labels, ServerLabels
+from broker.flow.labels import WORST, Flag, Labels, Level, ServerLabels
 from broker.model import JsonObject
 
 MAX_DESCRIPTION: Final = 4096  # characters that are looked at
@@ -151,6 +151,17 @@ def scope_arguments(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def proposal(tools: Iterable[JsonObject]) -> ServerLabels:
-    """The proposed labels of a server with these tools, as if a person had accepted them."""
-    found = {str(tool.get("name", "")): propose(tool) for tool in tools}
+    """The proposed labels of a server with these tools, as if a person had accepted them.
+
+    A tool that is defined twice has the risks of both.
+    """
+    found: dict[str, Labels] = {}
+    for tool in tools:
+        name, labels = str(tool.get("name", "")), propose(tool)
+        known = found.get(name)
+        if known is not None:
+            level: Level = "H" if "H" in (known.level, labels.level) else "L"
+            scope = known.scope if known.scope == labels.scope else ()
+            labels = replace(labels, flags=labels.flags | known.flags, level=level, scope=scope)
+        found[name] = labels
     return ServerLabels(source="proposed from its definitions", tools=MappingProxyType(found))

@@ -62,7 +62,7 @@ def test_a_scope_is_what_the_arguments_say_it_is() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/w/.git/config", "~/.bashrc", "/home/u/.cursor/mcp.json", "/etc/hosts", "x/run.sh", "Makefile"]
+    "path", ["/w/.git/config", "~/.bashrc", "/home/me/.cursor/mcp.json", "/etc/hosts", "x/run.sh", "Makefile"]
 )
 def test_a_change_to_a_path_that_programs_obey_is_grave(path: str) -> None:
     writes, reads = Labels(frozenset({"M"}), "L"), Labels(frozenset({"P"}), "L")
