@@ -12,7 +12,7 @@ import os
 import select
 import signal
 import socket
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -24,6 +24,8 @@ from broker.sandbox.sweep import sweep
 
 T = TypeVar("T")
 
+DIED: Final = "the supervisor has died, and every server with it"
+RESTART: Final = "restart: bulkhead down, bulkhead up"
 EXCHANGE_LIMIT: Final = 15.0  # a fork and a message take 2 ms; a machine that swaps needs longer
 END_LIMIT: Final = 5.0
 """How long to wait for the kernel to kill everything; 64 processes took 22 ms."""
@@ -81,6 +83,26 @@ class Supervisor:
         look = select.poll()
         look.register(self._pidfd, select.POLLIN)
         return not look.poll(0)
+
+    @contextlib.contextmanager
+    def watched(self, died: Callable[[], None]) -> Iterator[None]:
+        """Call `died` once if it dies meanwhile: what it had half built may then wait for its dead parent for ever."""
+        if not self.alive:
+            died()
+            yield
+            return
+        loop, pidfd = asyncio.get_running_loop(), os.dup(self._pidfd)
+
+        def tell() -> None:
+            loop.remove_reader(pidfd)
+            died()
+
+        loop.add_reader(pidfd, tell)
+        try:
+            yield
+        finally:
+            loop.remove_reader(pidfd)
+            os.close(pidfd)
 
     async def spawn(self, command: Command) -> Started:
         """Start `command`, which is closed afterwards in any case.
@@ -146,6 +168,7 @@ class Supervisor:
             "env": dict(command.env),
             "rlimits": command.rlimits,
             "cwd": command.cwd,
+            "watched": command.watched,
         }
         if command.landlock is not None:
             request["landlock"] = command.landlock
@@ -171,13 +194,11 @@ class Supervisor:
                 raise SandboxError(f"the supervisor did not answer within {EXCHANGE_LIMIT:.0f} seconds and was ended")
             answer, passed, _, _ = socket.recv_fds(self._channel, MAX_ANSWER, MAX_PASSED, socket.MSG_CMSG_CLOEXEC)
         except OSError as cause:
-            raise SandboxError(
-                f"the supervisor cannot be reached: {cause.strerror}", hint="restart: bulkhead down, bulkhead up"
-            ) from cause
+            raise SandboxError(f"the supervisor cannot be reached: {cause.strerror}", hint=RESTART) from cause
         finally:
             os.close(body)
         if not answer:
-            raise SandboxError("the supervisor has died, and every server with it", hint="restart: bulkhead up")
+            raise SandboxError(DIED, hint=RESTART)
         return json.loads(answer), passed
 
 

@@ -24,10 +24,12 @@ from broker.sandbox import landlock, seccomp
 from broker.sandbox.bubblewrap import Command, Ends, Identity, command
 from broker.sandbox.kernel import memory_file
 from broker.sandbox.plan import plan_probe
+from broker.sandbox.seatbelt import UNVERIFIED
 
-TierName: TypeAlias = Literal["A", "A-root", "A'", "A'-root", "B", "none"]
+TierName: TypeAlias = Literal["A", "A-root", "A'", "A'-root", "B", "seatbelt", "none"]
 """A: everything.  A': the proxy is the only way out, for programs that ask it.  B: Landlock, no network.  `-root`: each
-server as a user of its own."""
+server as a user of its own.  seatbelt: macOS, where nobody has run it yet, so that nothing is started under it."""
+STARTS_NOTHING: Final[frozenset[TierName]] = frozenset({"none", "seatbelt"})
 
 PROBE_LIMIT: Final = 20.0  # 17 ms on a quiet machine
 ABOVE: Final = 300  # higher than any number a command gives to a descriptor
@@ -41,6 +43,7 @@ NEEDED_OPTIONS: Final = (
 )
 PYTHONS: Final = (Path("/usr/bin/python3"), Path("/usr/local/bin/python3"))  # a sandbox shows what is below /usr
 HELP_TIMEOUT: Final = 10.0
+USE_LINUX: Final = "use Linux, or WSL on Windows"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +65,14 @@ class Tier:
         Raises:
             MachineError: no sandbox can be built here.
         """
-        if self.name == "none":
+        if self.name in STARTS_NOTHING:
             raise MachineError(self.reason, hint=self.fix)
         return self
+
+    @property
+    def shown(self) -> str:
+        """Its name for a person, who is told where it has not been seen to hold."""
+        return f"{self.name} ({UNVERIFIED})" if self.name == "seatbelt" else self.name
 
     def identity(self, uid: int) -> Identity:
         """Who a server is: `uid` when we are root, else our own user."""
@@ -108,9 +116,12 @@ def find_bwrap() -> list[Path]:
 
 def probe(*, candidates: Callable[[], list[Path]] = find_bwrap) -> Tier:
     """Build one empty sandbox with the real arguments, once with each bwrap there is, until one works."""
+    if sys.platform == "darwin":
+        reason = f"Seatbelt on darwin, {UNVERIFIED}: its rules are tested as text only, so no server is started here"
+        return Tier("seatbelt", reason, USE_LINUX)
     try:
         if not sys.platform.startswith("linux"):
-            raise MachineError(f"no sandbox is known for {sys.platform} yet", hint="use Linux, or WSL on Windows")
+            raise MachineError(f"no sandbox is known for {sys.platform} yet", hint=USE_LINUX)
         seccomp.assemble(platform.machine())
         identity, uids = _identity()
         found = candidates()

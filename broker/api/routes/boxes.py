@@ -67,7 +67,7 @@ class Boxes:
             name=name,
             boxed=grants.boxed,
             state=grants.state,
-            tier=self._at.tier.name if grants.boxed else "off",
+            tier=self._at.tier.shown if grants.boxed else "off",
             unix_sockets=grants.unix_sockets,
             limits={kind.flag: written(kind, getattr(grants.limits, kind.field)) for kind in KINDS.values()},
         )

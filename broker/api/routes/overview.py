@@ -12,6 +12,7 @@ from broker.api.premises import Premises
 from broker.api.routes.people import People
 from broker.api.routes.servers import Servers
 from broker.api.wire import Caller, Handler
+from broker.sandbox.tiers import STARTS_NOTHING
 
 RECEIPTS_SHOWN: Final = 200
 WATCH_SECONDS: Final = 0.1  # changes are gathered for so long; a person does not see faster
@@ -46,8 +47,8 @@ class Overview:
             pid=os.getpid(),
             uptime=time.monotonic() - at.started,
             home=str(at.paths.home),
-            tier=at.tier.name,
-            tier_note=at.tier.reason if at.tier.name != "none" else f"{at.tier.reason}; {at.tier.fix}",
+            tier=at.tier.shown,
+            tier_note=at.tier.reason if at.tier.name not in STARTS_NOTHING else f"{at.tier.reason}; {at.tier.fix}",
             keychain=at.keychain,
             presence=at.presence,
             sessions=len(sessions),
