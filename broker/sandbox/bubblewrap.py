@@ -97,6 +97,8 @@ class Command:
     rlimits: tuple[tuple[int, int], ...]
     warnings: tuple[str, ...] = ()
     cwd: str = "/"
+    watched: bool = False
+    """Its calls are told to whoever holds the other end of its last descriptor, which it does not keep."""
     landlock: tuple[int, ...] | None = None
     """For a program behind Landlock: what it may do below each path, the descriptors after the gate and the filter."""
 

@@ -7,6 +7,7 @@ import struct
 OPENAT2 = 437  # the same number on every architecture
 AT_FDCWD = -100
 RESOLVE_NO_SYMLINKS = 0x04
+RESOLVE_IN_ROOT = 0x10
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
@@ -22,9 +23,18 @@ def open_without_links(path: os.PathLike[str] | str) -> int:
 
     What is mounted is then what was opened, however the path changes meanwhile.
     """
-    how = struct.pack("QQQ", os.O_PATH | os.O_CLOEXEC, 0, RESOLVE_NO_SYMLINKS)
+    return _named(AT_FDCWD, path, RESOLVE_NO_SYMLINKS)
+
+
+def open_in_root(root: int, path: os.PathLike[str] | str) -> int:
+    """A descriptor that only names what `path` is to a process whose root is `root`: no link leads out of there."""
+    return _named(root, path, RESOLVE_IN_ROOT)
+
+
+def _named(folder: int, path: os.PathLike[str] | str, resolve: int) -> int:
+    how = struct.pack("QQQ", os.O_PATH | os.O_CLOEXEC, 0, resolve)
     descriptor = int(
-        _libc.syscall(ctypes.c_long(OPENAT2), ctypes.c_int(AT_FDCWD), os.fsencode(path), how, ctypes.c_size_t(len(how)))
+        _libc.syscall(ctypes.c_long(OPENAT2), ctypes.c_int(folder), os.fsencode(path), how, ctypes.c_size_t(len(how)))
     )
     if descriptor < 0:
         raise _failure(os.fspath(path))

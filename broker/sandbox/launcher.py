@@ -25,6 +25,7 @@ from broker.sandbox.egress.making import make_egress
 from broker.sandbox.egress.outside import real_outside
 from broker.sandbox.egress.service import Egress
 from broker.sandbox.egress.way import Outside
+from broker.sandbox.eyes import Eyes, Seen, loaded_filters, watched
 from broker.sandbox.plan import plan_probe, rules_of
 from broker.sandbox.process import Instance, Tree
 from broker.sandbox.supervisor import DIED, RESTART, Started, Supervisor, or_discard
@@ -83,12 +84,16 @@ class Launcher:
         return self._tier.require().identity(next(self._uids))
 
     async def spawn(
-        self, spec: SandboxSpec, record: Callable[[Fact], None] | None = None, identity: Identity | None = None
+        self,
+        spec: SandboxSpec,
+        record: Callable[[Fact], None] | None = None,
+        identity: Identity | None = None,
+        seen: Seen | None = None,
     ) -> Instance:
         """Start the server of `spec` and return once it has been let go.  `identity` was asked for before.
 
         `record` takes what it does on the network: it is called before that happens, and prevents it by raising.
-        A server with hosts is not started without it.
+        A server with hosts is not started without it.  With `seen`, it is watched, and what it asks for in vain noted.
 
         Raises:
             MachineError: this machine cannot build a sandbox.
@@ -105,7 +110,7 @@ class Launcher:
         try:
             async with asyncio.timeout(self._waits.launch) as end:
                 with self._supervisor.watched(lambda: None if end.expired() else end.reschedule(0)):
-                    return await self._build(spec, identity, wires, egress, record)
+                    return await self._build(spec, identity, wires, egress, record, seen)
         except TimeoutError as cause:
             if not self._supervisor.alive:
                 raise SandboxError(DIED, hint=RESTART) from cause
@@ -123,6 +128,7 @@ class Launcher:
         wires: Wires,
         egress: Egress | None,
         record: Callable[[Fact], None] | None,
+        seen: Seen | None,
     ) -> Instance:
         tier = self._tier
         walled = spec.boxed and tier.name != "B"
@@ -132,11 +138,22 @@ class Launcher:
             trust = egress.trust if egress is not None else b""
             composing = asyncio.to_thread(_command, spec, tier, identity, wires.hand_over(), trust, box)
             command = await or_discard(composing, Command.close)
+            told = None
+            if seen is not None:
+                command, told = watched(command)
             started = await self._supervisor.spawn(command)
             try:
+                eyes = await Eyes.open(told, spec.server, seen) if told is not None and seen is not None else None
                 limited = walled and identity.setpriv is None
                 tree, watch = await self._at_the_gate(
-                    spec, started, wires, egress, limit_processes=limited, walled=walled, kept=spec.state or box
+                    spec,
+                    started,
+                    wires,
+                    egress,
+                    limit_processes=limited,
+                    walled=walled,
+                    kept=spec.state or box,
+                    eyes=eyes,
                 )
             except BaseException:
                 started.discard()
@@ -153,6 +170,8 @@ class Launcher:
         )
         if box is not None:
             instance.at_end(partial(shutil.rmtree, box, ignore_errors=True))
+        if eyes is not None:
+            instance.at_end(eyes.close)
         return instance
 
     async def _at_the_gate(
@@ -165,6 +184,7 @@ class Launcher:
         limit_processes: bool,
         walled: bool,
         kept: Path | None,
+        eyes: Eyes | None,
     ) -> tuple[Tree, Watch]:
         first_pid = await wires.first_process(spec.server) if walled else 0
         made_inside = egress is not None and self._tier.listener is not None
@@ -181,12 +201,14 @@ class Launcher:
                 most = spec.limits.processes if hard == resource.RLIM_INFINITY else min(spec.limits.processes, hard)
                 resource.prlimit(server_pid, resource.RLIMIT_NPROC, (most, most))
             if walled:
-                await _armed(first_pid)
+                await _armed(first_pid, watched=eyes is not None)
             if egress is not None and made_inside:
                 await egress.open(listeners)
             elif egress is not None:
                 await self._open_ways_out(spec, first_pid, egress)
             watch = Watch(spec.server, first_pid, spec.limits, kept, walled=walled)
+            if eyes is not None:
+                eyes.collecting = True
             wires.let_go()  # fails if the gate is gone; so both were alive when their descriptors were opened
         except BaseException as cause:
             if watch is not None:
@@ -231,10 +253,11 @@ async def _sweep_up() -> None:
         await asyncio.to_thread(sweep)
 
 
-async def _armed(first_pid: int) -> None:
+async def _armed(first_pid: int, *, watched: bool) -> None:
     """Wait until process 1 has armed its parent-death signal: right after that it loads the filter, which shows."""
     async with asyncio.timeout(ARMED_LIMIT):
-        while FILTERED not in _status(first_pid):  # noqa: ASYNC110 - the kernel has no event for this
+        least = loaded_filters(_status(os.getpid())) + 2  # the one that tells was there before
+        while (loaded_filters(_status(first_pid)) < least) if watched else FILTERED not in _status(first_pid):  # noqa: ASYNC110 - the kernel has no event for this
             await asyncio.sleep(ARMED_PAUSE)
 
 

@@ -8,6 +8,7 @@ import contextlib
 import fcntl
 import json
 import os
+import platform
 import resource
 import select
 import signal
@@ -19,6 +20,7 @@ import traceback
 from collections.abc import Sequence
 from typing import Any, Final, NoReturn
 
+from broker.sandbox import notices
 from broker.sandbox.kernel import adopt_orphans, arm_parent_death, memory_file
 from broker.sandbox.landlock import READING, restrict
 from broker.sandbox.netns import send_listeners
@@ -190,7 +192,10 @@ def _become(request: dict[str, Any], descriptors: Sequence[int], supervisor: int
         os.chdir(request.get("cwd", "/"))
         if (rules := request.get("landlock")) is not None:
             _shut_in(rules)
-        os.execve(_beyond_reach(request["argv"][0]), request["argv"], request["env"])  # noqa: S606 - no shell
+        program = _beyond_reach(request["argv"][0])
+        if request.get("watched"):
+            _be_watched(len(descriptors) - 1)
+        os.execve(program, request["argv"], request["env"])  # noqa: S606 - no shell
     except BaseException as cause:  # noqa: BLE001 - nothing may run on in a forked copy of the supervisor
         os.write(2, f"{request['argv'][0]}: {cause}\n".encode(errors="replace"))
     finally:
@@ -208,6 +213,16 @@ def _beyond_reach(program: str) -> str | int:
             return program
         data = file.read(MAX_PROGRAM)
     return memory_file("bwrap", data) if data.startswith(ELF) else program
+
+
+def _be_watched(channel: int) -> None:
+    """Have every call that names a path told from here on; nothing of ours may name one any more."""
+    machine = platform.machine()
+    program = notices.telling(machine)
+    with socket.socket(fileno=channel) as away:
+        listener = notices.load(machine, program)
+        socket.send_fds(away, [b"w"], [listener])
+    os.close(listener)
 
 
 def _shut_in(rules: Sequence[int]) -> None:

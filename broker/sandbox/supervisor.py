@@ -169,6 +169,7 @@ class Supervisor:
             "rlimits": command.rlimits,
             "cwd": command.cwd,
             "watched": command.watched,
+            "watched": command.watched,
         }
         if command.landlock is not None:
             request["landlock"] = command.landlock

@@ -20,6 +20,7 @@ from broker.config import Waits
 from broker.errors import BulkheadError
 from broker.model import Fact, Grants, ImageRoot, Injection, Inspection, Limits, Mount, ServerName, VerifiedArtifact
 from broker.sandbox import landlock, seccomp
+from broker.sandbox.eyes import Seen
 from broker.sandbox.launcher import Launcher
 from broker.sandbox.plan import plan
 from broker.sandbox.process import Instance
@@ -69,7 +70,10 @@ async def start(launcher: Launcher, job: dict[str, Any], world: World | None = N
     def record(fact: Fact) -> None:
         facts.append({"kind": fact.kind, "method": fact.method, "limit": (fact.body or {}).get("limit")})
 
-    return await launcher.spawn(spec, None if spec.hosts else record)
+    seen = Seen({}) if job.get("watched") else None
+    instance = await launcher.spawn(spec, None if spec.hosts else record, seen=seen)
+    job["seen"] = seen.paths if seen is not None else {}
+    return instance
 
 
 def image_root(image: dict[str, Any]) -> ImageRoot:
@@ -113,6 +117,7 @@ async def run(launcher: Launcher, job: dict[str, Any], world: World | None = Non
         "warnings": instance.warnings,
         "ending": instance.ending,
         "facts": job.get("facts", []),
+        "seen": job.get("seen", {}),
     }
 
 
