@@ -76,3 +76,19 @@ def test_no_server_fills_the_book() -> None:
     for number in range(1000):
         book.note(TOY, denied(f"h{number}.example"))
     assert [one.grant for one in book.of(TOY)][:2] == ["h999.example", "h998.example"] and len(book.of(TOY)) == KEPT
+
+
+def test_limits_that_ended_a_server_and_what_it_left_are_told_once_each_and_newest_first() -> None:
+    book = BlockedBook(lambda: 7.0)
+    ended = Fact("exit", "broker", "limit", TOY, body={"limit": "memory", "reason": "it was over its limit of 512M"})
+    files = [f"/home/ann/notes/.git/hooks/{number} (runs)" for number in range(5)]
+    left = Fact("violation", "broker", "leftover", TOY, body={"left": files, "more": 2, "whole": True})
+    for fact in (ended, left, ended, Fact("exit", "server", "normal", TOY)):
+        book.note(TOY, fact)
+    assert [(one.text, one.times) for one in book.happened(TOY)] == [
+        ("it was over its limit of 512M", 2),
+        (f"it left {', '.join(files[:3])} and 4 more", 1),
+    ]
+    assert book.of(TOY) == ()
+    book.forget(TOY)
+    assert book.happened(TOY) == ()

@@ -12,8 +12,9 @@ from typing import Final
 from textual.content import Content
 
 from broker.api import schema
+from ui import blocked
 from ui.known import Known, ReceiptLine
-from ui.present import BLOCK, clock_time, columns, count, left, untrusted, untrusted_block
+from ui.present import clock_time, columns, count, left, untrusted, untrusted_block
 
 QUESTION_WIDTHS: Final = (10, 7, 28)
 SERVER_WIDTHS: Final = (18, 10, 12, 12, 5)
@@ -63,7 +64,7 @@ def session_rows(known: Known, zone: tzinfo | None) -> list[Row]:
     for client, sessions in by_client.items():
         rows.append(Row(f"client:{client}", (untrusted(client).stylize("bold"),)))
         for session in sessions:
-            rows.extend(_session(session, zone))
+            rows.extend(_session(session, known, zone))
     return rows
 
 
@@ -79,13 +80,16 @@ def _session_key(session: schema.SessionView) -> str:
     return f"session:{session.id}"
 
 
-def _session(session: schema.SessionView, zone: tzinfo | None) -> list[Row]:
+def _session(session: schema.SessionView, known: Known, zone: tzinfo | None) -> list[Row]:
     key = _session_key(session)
     about = Content.assemble(
         "  session ", untrusted(session.id, 40).stylize("bold"), f"  since {clock_time(session.started, zone)}  ",
         untrusted(session.root_executable), f" ({session.root_pid})",
     )  # fmt: skip
     inside: list[tuple[str, tuple[Content, ...]]] = [(f"link:{link.id}", _link(link)) for link in session.links]
+    for name in dict.fromkeys(link.server for link in session.links):
+        server = known.server(name)
+        inside.extend((at, (words,)) for at, words in (blocked.words_of(server) if server is not None else ()))
     inside.extend(
         (f"read:{place}", (Content.assemble("has read ", untrusted(read)),)) for place, read in enumerate(session.reads)
     )
@@ -114,11 +118,20 @@ def _link(link: schema.LinkView) -> tuple[Content, ...]:
 # --- servers -----------------------------------------------------------------------------------------------------
 
 
+def server_state(server: schema.ServerView) -> str:
+    """In one word, the worst first."""
+    if server.malware:
+        return "malware"
+    if not server.enabled:
+        return "disabled"
+    return "vulnerable" if server.vulnerabilities and server.state == "pinned" else server.state
+
+
 def server_row(server: schema.ServerView) -> Row:
-    state = server.state if server.enabled else "disabled"
+    state = server_state(server)
     cells = (
         untrusted(server.name),
-        Content(state).stylize("bold" if state == "drift" else ""),
+        Content(state).stylize("bold" if state in ("malware", "drift", "vulnerable") else ""),
         untrusted(server.version or "-"),
         untrusted(short(server.tree) or "-"),
         Content(f"{len(server.tools):>5}"),
@@ -127,43 +140,21 @@ def server_row(server: schema.ServerView) -> Row:
     return Row(server.name, cells, SERVER_WIDTHS)
 
 
+def server_rows(server: schema.ServerView) -> list[Row]:
+    """A server, and below it what it may not reach."""
+    below = [Row(key, (Content.assemble("    └ ", words),)) for key, words in blocked.words_of(server)]
+    return [server_row(server), *below]
+
+
+def server_at(known: Known, key: str) -> schema.ServerView | None:
+    """The server whose row, or one of whose rows, has `key`."""
+    wanted = blocked.wanted_at(known, key)
+    return wanted.server if wanted is not None else known.server(key)
+
+
 def short(digest: str) -> str:
     """Enough of a hash to recognise it; `sha256:` says nothing a person needs."""
     return digest.removeprefix("sha256:")[:12]
-
-
-def server_facts(server: schema.ServerView) -> Content:
-    pairs = (
-        ("State", Content(f"{server.state}{'' if server.enabled else ', disabled'}")),
-        ("Command", untrusted(" ".join(server.argv), BLOCK)),
-        ("Artifact", Content.assemble(untrusted(server.kind), " ", untrusted(server.artifact))),
-        ("Version", untrusted(server.version or "-")),
-        ("Tree", untrusted(server.tree or "-")),
-        ("Packages", Content(str(server.packages))),
-        ("Runs with", untrusted(server.interpreter or "-")),
-        *([("Trust", untrusted(server.development))] if server.development else []),
-        ("Catalog", untrusted(server.catalog or "-")),
-        ("Pinned", untrusted(server.pinned or "-")),
-        ("May read", untrusted(", ".join(server.read) or "nothing of yours", BLOCK)),
-        ("May write", untrusted(", ".join(server.write) or "nothing of yours", BLOCK)),
-        ("May reach", untrusted(", ".join(server.hosts) or "no network", BLOCK)),
-        ("Variables", untrusted(", ".join(server.env) or "none", BLOCK)),
-        ("Findings", untrusted("; ".join(server.findings) or "none", BLOCK)),
-    )
-    return Content("\n").join([Content.assemble(f"{name:10}", words) for name, words in pairs])
-
-
-def server_words(server: schema.ServerView) -> Content:
-    """What it advertises, in its own words."""
-    parts: list[Content] = []
-    for tool in server.tools:
-        mark = "" if tool.state == "agreed" else f"  ({tool.state})"
-        parts.append(Content.assemble("tool ", untrusted(tool.name).stylize("bold"), mark, "  ", untrusted(tool.title)))
-        if tool.description:
-            parts.append(untrusted_block(tool.description))
-    parts.extend(Content.assemble("prompt ", untrusted(name)) for name in server.prompts)
-    parts.extend(Content.assemble("resource ", untrusted(name)) for name in server.resources)
-    return Content("\n").join(parts) if parts else Content("nothing")
 
 
 # --- receipts ----------------------------------------------------------------------------------------------------

@@ -105,6 +105,14 @@ class BlockedView(Words):
     last: float
 
 
+class HappenedView(Words):
+    """A limit that ended a server, or what one left in a folder of the user."""
+
+    text: str
+    times: int
+    last: float
+
+
 class ServerView(Words):
     """A registered server, its pin and its catalog."""
 
@@ -130,6 +138,10 @@ class ServerView(Words):
     env: list[str] = []
     network: list[str] = []
     blocked: list[BlockedView] = []
+    happened: list[HappenedView] = []
+    boxed: bool = True
+    keeps: State = "none"
+    limits: dict[str, str] = {}
     changes: list[str] = []
     drift_digest: str = ""
     development: str = ""

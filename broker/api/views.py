@@ -3,13 +3,14 @@
 from collections.abc import Iterable
 
 from broker.api import schema
-from broker.blocked import Blocked
+from broker.blocked import Blocked, Happened
 from broker.links import Link
 from broker.model import Question
 from broker.policy.grants import Grant
 from broker.protocol.catalog import Catalog, Change, View
 from broker.registry import Registry, Server
 from broker.sandbox.inspection import describe
+from broker.sandbox.limits import differing
 from broker.sessions import Session
 from broker.trust.pins import development
 
@@ -64,6 +65,7 @@ def server_view(
     drift: tuple[Change, ...],
     drift_digest: str,
     blocked: Iterable[Blocked] = (),
+    happened: Iterable[Happened] = (),
 ) -> schema.ServerView:
     """A server with its pin and what it advertises; `drift` is what its live catalog changed."""
     pin = registry.pin(server.name)
@@ -98,6 +100,10 @@ def server_view(
             schema.BlockedView(target=b.target, grant=b.grant, reason=b.reason, times=b.times, last=b.last)
             for b in blocked
         ],
+        happened=[schema.HappenedView(text=one.text, times=one.times, last=one.last) for one in happened],
+        boxed=server.grants.boxed,
+        keeps=server.grants.state,
+        limits=differing(server.grants.limits),
         changes=[change_line(change) for change in drift],
         drift_digest=drift_digest,
         development=development(artifact),

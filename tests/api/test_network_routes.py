@@ -40,6 +40,17 @@ async def test_what_was_blocked_is_shown_until_it_is_allowed_and_can_be_taken_ba
         assert ("server.forbid", server.name) in at.receipts("grant")
 
 
+async def test_a_server_is_shown_with_its_box_and_what_happened_in_it(tmp_path: Path) -> None:
+    async with office(tmp_path) as at:
+        body = {"limit": "memory", "reason": "it was over its limit of 64M"}
+        name = at.rooms.house.registry.servers()[0].name
+        at.rooms.house.blocked.note(name, Fact("exit", "broker", "limit", name, body=body))
+        await at.ask(schema.SANDBOX_SET, name=name, limits={"memory": "64M"}, state="server")
+        shown = await view(at)
+        assert [(one.text, one.times) for one in shown.happened] == [("it was over its limit of 64M", 1)]
+        assert (shown.boxed, shown.keeps, shown.limits) == (True, "server", {"memory": "64M"})
+
+
 async def test_inspection_is_set_as_a_whole_shown_in_words_and_ended(tmp_path: Path) -> None:
     async with office(tmp_path) as at:
         name = only(at)

@@ -65,6 +65,25 @@ FILESYSTEM = schema.ServerView(
     read=["/home/ann/notes"],
 )  # fmt: skip
 
+GITHUB = schema.ServerView(
+    name="github", enabled=True, state="pinned", argv=["npx", "-y", "github-server"], kind="npm",
+    artifact="github-server", version="1.4.0", tree="sha256:" + "9b" * 32, packages=12, pinned="2026-11-20T09:10:00Z",
+    read=["/home/ann/src"], hosts=["github.example"], env=["GITHUB_TOKEN"],
+    network=["its encrypted connections are opened and read by Bulkhead, with a certificate of this sandbox alone"],
+    blocked=[
+        schema.BlockedView(target="api.github.example:443", grant="api.github.example", times=3, last=NOON - 60,
+                           reason="no grant covers api.github.example"),
+        schema.BlockedView(target="nas.home:8080", grant="lan:nas.home:8080", times=1, last=NOON - 90,
+                           reason="nas.home leads to an address that is not of the public network"),
+    ],
+    happened=[
+        schema.HappenedView(text="it was over its limit of 512M (memory of all its processes together) and was ended; "
+                            "if it needs more: bulkhead limits github --memory 1G", times=2, last=NOON - 600),
+        schema.HappenedView(text="it left /home/ann/src/.vscode/tasks.json (runs)", times=1, last=NOON - 700),
+    ],
+    keeps="server", limits={"memory": "512M"},
+)  # fmt: skip
+
 TIME = schema.ServerView(
     name="time", enabled=True, state="drift", argv=["uvx", "mcp-server-time"], kind="pypi", artifact="mcp-server-time",
     version="2026.6.1", tree="sha256:" + "77" * 32, packages=21, catalog="c2" * 32, pinned="2026-11-20T09:05:00Z",

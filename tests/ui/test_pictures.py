@@ -95,6 +95,31 @@ def test_one_server(snap_compare: Compare, clock: HandClock) -> None:
     assert snap_compare(still(clock), run_before=showing(clock, "3", "enter"), terminal_size=WIDE)
 
 
+def blocked() -> schema.Snapshot:
+    """A server that wanted out, in use by the first session."""
+    session = scenes.SESSIONS[0]
+    links = [*session.links, schema.LinkView(id="l3", server="github", state="running", tier="A", opened=scenes.NOON)]
+    sessions = [session.model_copy(update={"links": links})]
+    return scenes.snapshot(servers=[scenes.GITHUB, scenes.TIME], sessions=sessions)
+
+
+def test_servers_with_blocked_hosts(snap_compare: Compare, clock: HandClock) -> None:
+    assert snap_compare(still(clock), run_before=showing(clock, "3", "down", snapshot=blocked()))
+
+
+def test_sessions_with_blocked_hosts(snap_compare: Compare, clock: HandClock) -> None:
+    assert snap_compare(still(clock), run_before=showing(clock, "2", snapshot=blocked()))
+
+
+def test_allowing_a_blocked_host(snap_compare: Compare, clock: HandClock) -> None:
+    assert snap_compare(still(clock), run_before=showing(clock, "3", "down", "g", snapshot=blocked()))
+
+
+def test_one_server_and_what_happened_with_it(snap_compare: Compare, clock: HandClock) -> None:
+    shown = showing(clock, "3", "enter", snapshot=blocked())
+    assert snap_compare(still(clock), run_before=shown, terminal_size=WIDE)
+
+
 def test_audit(snap_compare: Compare, clock: HandClock) -> None:
     assert snap_compare(still(clock), run_before=showing(clock, "4"))
 

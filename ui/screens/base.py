@@ -14,8 +14,11 @@ from textual.widget import Widget
 from textual.widgets import Footer, Static
 
 from broker.api import schema
+from ui import blocked
 from ui.clock import Clock
 from ui.known import Known
+from ui.present import untrusted
+from ui.screens.confirm import ConfirmScreen
 from ui.widgets.status_bar import StatusBar
 
 
@@ -66,6 +69,30 @@ class Place(Screen[None]):
 
     def beat(self) -> None:
         """A second passed."""
+
+    def allow(self, key: str) -> None:
+        """Ask whether the server of this row may reach the one host the row names; deny has focus."""
+        wanted = blocked.wanted_at(self.desk.known, key)
+        if wanted is None:
+            self.desk.say("nothing was blocked here; put the cursor on a line that says so")
+            return
+        chosen = wanted
+
+        def decided(yes: bool | None) -> None:
+            name, host = untrusted(chosen.server.name).plain, untrusted(chosen.blocked.grant).plain
+            if yes:
+                self.desk.ask_desk(f"allow {name} {host}", schema.GRANT_PATHS, chosen.grant, f"{name} may reach {host}")
+            elif not chosen.still(self.desk.known):
+                self.desk.say("it changed while you read; press g to see it again")
+            else:
+                self.desk.say("kept blocked")
+
+        words = blocked.card(chosen, self.desk.clock.zone)
+        window = ConfirmScreen(
+            "Let it reach this host?", words, clock=self.desk.clock, still=chosen.still, yes="Allow this host",
+            no="Keep blocked",
+        )  # fmt: skip
+        self.app.push_screen(window, decided)
 
     def on_screen_resume(self) -> None:
         self.redraw()

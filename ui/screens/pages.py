@@ -26,6 +26,7 @@ Questions      every question has a deadline; nobody answering is a no
 
 Sessions       e      end the session under the cursor
 Servers        Enter  pin and definitions     r  review what changed
+both           g      let a server reach a host it was denied; asks again
 Audit          /      filter as you type      p  pause
                Enter  the whole receipt       End  follow again
 

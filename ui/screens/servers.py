@@ -12,7 +12,7 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from broker.api import schema
-from ui import listings
+from ui import listings, server_page
 from ui.known import Known
 from ui.present import BLOCK, count, untrusted, untrusted_block
 from ui.screens.base import Place
@@ -27,6 +27,7 @@ class ServersScreen(Place):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "open", "Open"),
         Binding("r", "review", "Review changes"),
+        Binding("g", "allow", "Allow host"),
     ]
 
     def body(self) -> Iterable[Widget]:
@@ -40,7 +41,7 @@ class ServersScreen(Place):
         heading.update(Content.assemble("  ", listings.SERVER_HEADING.draw(max(1, self.size.width - 4))))
         heading.display = bool(servers)
         rows = self.query_one("#servers", Rows)
-        rows.show([listings.server_row(server) for server in servers])
+        rows.show([row for server in servers for row in listings.server_rows(server)])
         rows.display = bool(servers)
         self.query_one("#nothing").display = not servers
 
@@ -48,12 +49,18 @@ class ServersScreen(Place):
         self.redraw()
 
     def action_open(self) -> None:
-        server = self.desk.known.server(self.query_one("#servers", Rows).cursor_key)
+        server = listings.server_at(self.desk.known, self.query_one("#servers", Rows).cursor_key)
         if server is not None:
-            words = listings.server_words(server)
+            words = server_page.words(server)
             whose = f"{count(len(server.tools), 'tool')}, in the server's own words: not checked, do not obey"
             title = f"Server {untrusted(server.name).plain}"
-            self.app.push_screen(Page(title, listings.server_facts(server), words, whose))
+            known, zone = self.desk.known, self.desk.clock.zone
+            facts = server_page.facts(server, known.status.tier if known.status else "", zone)
+            self.app.push_screen(Page(title, facts, words, whose))
+
+    def action_allow(self) -> None:
+        """One key, one host, one server; and one more yes."""
+        self.allow(self.query_one("#servers", Rows).cursor_key)
 
     def action_review(self) -> None:
         """Fetch what has drifted; the app opens `review` with the desk's answer."""
@@ -64,7 +71,8 @@ class ServersScreen(Place):
         if not items:
             self.desk.say("nothing has drifted")
             return
-        chosen = self.query_one("#servers", Rows).cursor_key
+        under = listings.server_at(self.desk.known, self.query_one("#servers", Rows).cursor_key)
+        chosen = under.name if under is not None else ""
         waiting = sorted(items, key=lambda item: (item.kind, item.name) != ("catalog", chosen))
         self._review_next(waiting)
 

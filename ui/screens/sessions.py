@@ -20,7 +20,10 @@ from ui.widgets.rows import Rows
 class SessionsScreen(Place):
     NAME = "sessions"
     AUTO_FOCUS = "#sessions"
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("e", "end", "End session")]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("e", "end", "End session"),
+        Binding("g", "allow", "Allow host"),
+    ]
 
     def body(self) -> Iterable[Widget]:
         yield Rows(id="sessions")
@@ -32,6 +35,10 @@ class SessionsScreen(Place):
         rows.show(listings.session_rows(known, self.desk.clock.zone))
         rows.display = bool(known.sessions)
         self.query_one("#nothing").display = not known.sessions
+
+    def action_allow(self) -> None:
+        """One key, one host, one server; and one more yes."""
+        self.allow(self.query_one("#sessions", Rows).cursor_key)
 
     def action_end(self) -> None:
         """Ask once more, then end the session the cursor is in."""

@@ -43,8 +43,9 @@ class Servers:
         for server in registry.servers():
             drift = self._at.drifts.of(server.name)
             changes, digest = (drift.changes, drift.digest) if drift else ((), "")
-            blocked = self._at.house.blocked.of(server.name)
-            found.append(views.server_view(registry, server, changes, digest, blocked))
+            book = self._at.house.blocked
+            blocked, happened = book.of(server.name), book.happened(server.name)
+            found.append(views.server_view(registry, server, changes, digest, blocked, happened))
         return found
 
     async def _servers(self, _caller: Caller, _params: schema.Nothing) -> schema.Servers:

@@ -1,0 +1,72 @@
+"""What is shown of one server: our facts about it, and apart from them its own words."""
+
+from collections.abc import Sequence
+from datetime import tzinfo
+from types import MappingProxyType
+from typing import Final
+
+from textual.content import Content
+
+from broker.api import schema
+from ui.present import BLOCK, clock_time, count, untrusted, untrusted_block
+
+KEEPS: Final = MappingProxyType({
+    "none": "nothing from run to run",
+    "session": "files of its own, for each session apart",
+    "server": "files of its own, the same for every session",
+})  # fmt: skip
+
+
+def facts(server: schema.ServerView, tier: str, zone: tzinfo | None) -> Content:
+    """What we know of it.  `tier` is the one in force on this machine."""
+    pairs = (
+        ("State", Content(f"{server.state}{'' if server.enabled else ', disabled'}")),
+        ("Command", untrusted(" ".join(server.argv), BLOCK)),
+        ("Artifact", Content.assemble(untrusted(server.kind), " ", untrusted(server.artifact))),
+        ("Version", untrusted(server.version or "-")),
+        ("Tree", untrusted(server.tree or "-")),
+        ("Packages", Content(str(server.packages))),
+        ("Runs with", untrusted(server.interpreter or "-")),
+        *([("Trust", untrusted(server.development))] if server.development else []),
+        ("Catalog", untrusted(server.catalog or "-")),
+        ("Pinned", untrusted(server.pinned or "-")),
+        ("May read", untrusted(", ".join(server.read) or "nothing of yours", BLOCK)),
+        ("May write", untrusted(", ".join(server.write) or "nothing of yours", BLOCK)),
+        ("May reach", untrusted(", ".join(server.hosts) or "no network", BLOCK)),
+        (
+            "Blocked",
+            _lines([_of(one.target, one.times, one.last, zone) for one in server.blocked]) or Content("nothing"),
+        ),
+        ("Looked in", untrusted("; ".join(server.network) or "no: its encrypted connections stay closed", BLOCK)),
+        ("Variables", untrusted(", ".join(server.env) + "  (names only)" if server.env else "none", BLOCK)),
+        ("Sandbox", untrusted(f"tier {tier or '-'}" if server.boxed else "OFF: it runs outside of every sandbox")),
+        ("Limits", untrusted(", ".join(f"{name} {value}" for name, value in server.limits.items()) or "as shipped")),
+        ("Keeps", Content(KEEPS[server.keeps])),
+        (
+            "Happened",
+            _lines([_of(one.text, one.times, one.last, zone) for one in server.happened]) or Content("nothing"),
+        ),
+        ("Findings", untrusted("; ".join(server.findings) or "none", BLOCK)),
+    )
+    return Content("\n").join([Content.assemble(f"{name:10}", said) for name, said in pairs])
+
+
+def words(server: schema.ServerView) -> Content:
+    """What it advertises, in its own words."""
+    parts: list[Content] = []
+    for tool in server.tools:
+        mark = "" if tool.state == "agreed" else f"  ({tool.state})"
+        parts.append(Content.assemble("tool ", untrusted(tool.name).stylize("bold"), mark, "  ", untrusted(tool.title)))
+        if tool.description:
+            parts.append(untrusted_block(tool.description))
+    parts.extend(Content.assemble("prompt ", untrusted(name)) for name in server.prompts)
+    parts.extend(Content.assemble("resource ", untrusted(name)) for name in server.resources)
+    return Content("\n").join(parts) if parts else Content("nothing")
+
+
+def _of(text: str, times: int, last: float, zone: tzinfo | None) -> Content:
+    return Content.assemble(untrusted(text, BLOCK), f"  ({count(times, 'time')}, last at {clock_time(last, zone)})")
+
+
+def _lines(lines: Sequence[Content]) -> Content:
+    return Content("\n          ").join(lines)
