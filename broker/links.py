@@ -5,8 +5,10 @@ ledger and the record.
 """
 
 import asyncio
+import secrets
 import time
-from typing import Literal, TypeAlias
+from functools import partial
+from typing import Final, Literal, TypeAlias
 
 from broker.edges import Edges, Ending, Running
 from broker.errors import ConfigError
@@ -15,6 +17,7 @@ from broker.judge import Judge
 from broker.launch import Launch
 from broker.model import ClientName, Fact, LinkId, Origin, SessionId
 from broker.pin import Pin
+from broker.protocol.bridge import Bridge
 from broker.protocol.catalog import Catalog, Change
 from broker.protocol.conversation import Conversation
 from broker.protocol.effects import Read
@@ -25,6 +28,8 @@ from broker.trust import pins
 from broker.trust.garbage import trees_of
 
 LinkState: TypeAlias = Literal["waiting for a yes", "refused", "ready", "starting", "running", "drift", "ended"]
+
+STATE_BYTES: Final = 32  # of randomness in what a bridged call that waits for input is known by
 
 
 class Link:
@@ -55,7 +60,8 @@ class Link:
         self.judge = Judge(house, client, session, server, pin, self._record_durably)
         self._launching = Launch(house, pin, self._record, self._record_durably, self.end, client, session)
         self._drift = self._refused = False
-        self._conversation = Conversation(client, server.name, session, catalog, self.judge.judge, admitted)
+        conversation = Conversation(client, server.name, session, catalog, self.judge.judge, admitted)
+        self._conversation = Bridge(conversation, server.name, catalog, partial(secrets.token_urlsafe, STATE_BYTES))
         edges = Edges(
             record=self._record,
             record_durably=self._record_durably,
@@ -150,7 +156,8 @@ class Link:
 
     def _read(self, read: Read) -> None:
         labels = self.judge.labels.of(read.method, read.target)
-        self._house.ledgers.note(self.session, self.server.name, read.method, read.target, labels, read.text)
+        scope = self.judge.scope(read.method, read.target, read.arguments)
+        self._house.ledgers.note(self.session, self.server.name, read.method, read.target, labels, read.text, scope)
         self._house.changed()
 
     def _drifted(self, changes: tuple[Change, ...], live: Catalog) -> None:

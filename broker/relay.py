@@ -17,6 +17,7 @@ from broker.errors import BulkheadError, ProtocolError
 from broker.hosted import Hosted
 from broker.inbox import Inbox
 from broker.model import Call, Decision, Side, Verdict
+from broker.protocol.bridge import Bridge
 from broker.protocol.conversation import Conversation
 from broker.protocol.effects import Ask, Drift, Effect, End, Forward, Launch, Read, Record, Withdraw
 from broker.protocol.events import (
@@ -38,7 +39,9 @@ _log = logging.getLogger(__name__)
 class Relay:
     """One client, one server, one conversation.  Nothing here is shared with another relay."""
 
-    def __init__(self, conversation: Conversation, client: tuple[int, int], edges: Edges, waits: Waits) -> None:
+    def __init__(
+        self, conversation: Conversation | Bridge, client: tuple[int, int], edges: Edges, waits: Waits
+    ) -> None:
         self._conversation = conversation
         self._edges = edges
         self._waits = waits

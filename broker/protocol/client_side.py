@@ -8,6 +8,7 @@ from broker.model import Decision, Era, Fact, JsonObject, Verdict
 from broker.protocol import replies
 from broker.protocol.dispatch import Dispatcher
 from broker.protocol.envelope import Notification, Request, Response, read, token_of
+from broker.protocol.eras import modern_view, speaks
 from broker.protocol.frames import is_request_id
 from broker.protocol.instance import Instance
 from broker.protocol.lifecycle import Admission, may_request
@@ -83,6 +84,8 @@ class ClientSide:
     def _known(self, request: Request, size: int) -> None:
         """A request whose envelope is in order: is it one of this era, at this point?"""
         link = self._link
+        if request.method == "server/discover" and (link.era is None or link.bridged) and self._across(request, size):
+            return
         era = era_of(request) or link.era or "legacy"
         if link.era is not None and era != link.era and method_for(request.method, "request", "client", link.era):
             self._link.reject(request, size, INVALID_REQUEST, f"the client began in the {link.era} era and left it")
@@ -122,6 +125,23 @@ class ClientSide:
             return False
         link.era, link.opening, link.key = era, request, key
         link.agreed, link.sibling, link.shown = agreed, sibling, agreed
+        return True
+
+    def _across(self, request: Request, size: int) -> bool:
+        """Let a modern client discover what only the legacy era has; true when it was answered."""
+        link = self._link
+        if speaks(link.catalog, "modern") or not speaks(link.catalog, "legacy"):
+            return False
+        try:
+            check_modern(request)
+        except ProtocolError as problem:
+            link.reject(request, size, INVALID_PARAMS, str(problem))
+            return True
+        found = views_for(link.catalog, "legacy", declared("modern", request))
+        assert found is not None
+        view = modern_view(found[1] if found[1].opening is not None else found[2])
+        if self._unless(request, size, version_error(view, request.meta[VERSION_KEY])):
+            self._pinned.open(request, view, size)
         return True
 
     def _unless(self, request: Request, size: int, error: JsonObject | None) -> bool:

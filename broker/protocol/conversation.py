@@ -71,6 +71,10 @@ class Conversation:
             self._dispatcher.still_waiting(question)
         return _until_end(self._link.take_effects())
 
+    def bridged(self) -> None:
+        """Its client speaks the other era and is translated: it may ask what there is to discover at any time."""
+        self._link.bridged = True
+
     @property
     def era(self) -> Era | None:
         """The protocol era the client opened in; None before."""

@@ -43,6 +43,7 @@ class Link:
         self.ended = False
 
         self.era: Era | None = None
+        self.bridged = False
         self.opening: Request | None = None
         self.initialized: JsonObject | None = None
         self.key: ViewKey = "legacy/full"

@@ -15,15 +15,19 @@ VERSION_KEY: Final = "io.modelcontextprotocol/protocolVersion"
 CLIENT_INFO_KEY: Final = "io.modelcontextprotocol/clientInfo"
 CLIENT_CAPABILITIES_KEY: Final = "io.modelcontextprotocol/clientCapabilities"
 SUBSCRIPTION_KEY: Final = "io.modelcontextprotocol/subscriptionId"
+LOG_LEVEL_KEY: Final = "io.modelcontextprotocol/logLevel"
 
 RESERVED_META: Final = frozenset(
-    {VERSION_KEY, CLIENT_INFO_KEY, CLIENT_CAPABILITIES_KEY, SUBSCRIPTION_KEY, "io.modelcontextprotocol/logLevel",
+    {VERSION_KEY, CLIENT_INFO_KEY, CLIENT_CAPABILITIES_KEY, SUBSCRIPTION_KEY, LOG_LEVEL_KEY,
      "io.modelcontextprotocol/related-task", "progressToken", "traceparent", "tracestate"}
 )  # fmt: skip
 """Keys of `_meta` that the protocol itself gives a meaning; `baggage` is not among them, because it says anything."""
 
 OWN_PREFIX: Final = "bulkhead/"
 """Ids of requests we make of a server ourselves; a client may not use it, so that the two never mix."""
+
+BRIDGE_PREFIX: Final = "bulkhead-"
+"""Ids a bridge between the eras makes up, on its client's side; no client of a bridge may use it either."""
 
 Capabilities: TypeAlias = Literal["full", "empty"]
 

@@ -177,7 +177,7 @@ def test_a_client_that_speaks_both_eras_asks_and_then_chooses() -> None:
 
 def test_an_era_the_server_refused_when_it_was_pinned_is_refused_in_its_own_words() -> None:
     stage = Stage(Catalog({"legacy/full": LEGACY, "modern/full": View("modern", refusal=REFUSAL)}))
-    stage.client(modern("probe", "server/discover"))
+    stage.client(modern("probe", "tools/list"))
     assert stage.to_client[0] == {"jsonrpc": "2.0", "id": "probe", "error": REFUSAL}
     stage.client(INITIALIZE)
     assert "result" in stage.to_client[1]
