@@ -156,8 +156,7 @@ class Link:
 
     def _read(self, read: Read) -> None:
         labels = self.judge.labels.of(read.method, read.target)
-        scope = self.judge.scope(read.method, read.target, read.arguments)
-        self._house.ledgers.note(self.session, self.server.name, read.method, read.target, labels, read.text, scope)
+        self._house.ledgers.note(self.session, self.server.name, read.method, read.target, labels, read.text)
         self._house.changed()
 
     def _drifted(self, changes: tuple[Change, ...], live: Catalog) -> None:
