@@ -5,16 +5,25 @@ The stricter of two opinions counts, and a yes that lasts is on the disk before 
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Final
 
-from broker.flow.labels import UNLABELLED
+from broker.flow.carried import RULE as CARRIED
+from broker.flow.carried import carried, snippets
+from broker.flow.compartments import of_arguments, scope_of
+from broker.flow.fingerprint import leaves
+from broker.flow.labels import UNLABELLED, Labels
 from broker.flow.ledger import hold
+from broker.flow.provenance import Match
 from broker.house import House
-from broker.model import Call, ClientName, Decision, Fact, Lifetime, SessionId, Verdict
+from broker.model import Call, ClientName, Decision, Fact, JsonObject, Lifetime, SessionId, Verdict
 from broker.pin import Pin
 from broker.policy.evaluate import evaluate, strictest
 from broker.registry import Server
 from broker.sentences import sentence
 from broker.trust import pins
+
+MAX_SHOWN: Final = 256  # questions whose evidence is still to be shown
+MAX_ANSWERED: Final = 65_536  # marks of values that were let into a tool
 
 
 class Judge:
@@ -38,6 +47,9 @@ class Judge:
         self._house = house
         self._pin = pin
         self._record_durably = record_durably
+        self._shown: dict[str, tuple[Match, ...]] = {}
+        self._answered: dict[tuple[str, str], set[int]] = {}
+        self._just_answered: dict[str, tuple[Call, tuple[Match, ...]]] = {}
 
     def server_changed(self, server: Server) -> None:
         """The server's document changed: what it allows from now on."""
@@ -59,9 +71,11 @@ class Judge:
         if call.method == "tools/call" and call.target in self.server.disabled_tools:
             return Decision(Verdict.DENY, "disabled", "you switched this tool off")
         grants, policy = self._house.grants, self._house.policy.current
-        by_policy = grants.settle(call, evaluate(policy, call))
-        held = self._held(call) if policy.holds else None
-        return _both(by_policy, grants.settle(call, held)) if held is not None else by_policy
+        decision = grants.settle(call, evaluate(policy, call))
+        if policy.holds:
+            for held in self._held(call):
+                decision = _both(decision, grants.settle(call, held))
+        return decision
 
     async def ask(self, call: Call, decision: Decision) -> Decision:
         """Put a call to a person and wait; whoever is cancelled meanwhile has withdrawn the question."""
@@ -74,7 +88,7 @@ class Judge:
             what=sentence(call),
             why=f"{decision.rule}: {decision.reason}{self.caveat}",
             digest_of={"call": call.digest, "rule": decision.rule, "evidence": list(decision.evidence)},
-            evidence=decision.evidence,
+            evidence=(*decision.evidence, *self._snippets(call)),
             detail=self._house.audit.redactor.json(shown),
             wait_seconds=self._house.waits.question,
         )
@@ -83,6 +97,7 @@ class Judge:
         except asyncio.CancelledError:
             ticket.withdraw()
             raise
+        matches = self._shown.pop(call.digest, ())
         lifetime = self.lasting(answer.lifetime)
         if not answer.allowed:
             said = "nobody answered in time" if answer.by == "deadline" else f"denied by {answer.by}"
@@ -93,17 +108,54 @@ class Judge:
             await self._record_durably(fact)
             self._house.grants.add("call", call, decision, lifetime)
             self._house.changed()
+        self._just_answered[call.digest] = call, matches
         reason = f"allowed by {answer.by}, {lifetime}"
         return Decision(Verdict.ALLOW, f"person:{decision.rule}", reason, decision.evidence)
 
-    def _held(self, call: Call) -> Decision | None:
-        """What the ledger has to say: an effect here after a read elsewhere."""
-        return hold(call, self.labels.of_call(call), self._house.ledgers.view(self.session))
+    def _snippets(self, call: Call) -> tuple[str, ...]:
+        """What of the call came from where, for the screen alone."""
+        redactor = self._house.audit.redactor
+        return tuple(redactor.text(line) for line in snippets(self._shown.get(call.digest, ())))
+
+    def labels_of(self, call: Call) -> Labels:
+        """The labels of this very call: its arguments may make it graver than its tool is."""
+        return of_arguments(self.labels.of_call(call), call.arguments)
+
+    def scope(self, method: str, target: str, arguments: JsonObject) -> str:
+        """Which part of the server a call with these arguments is about."""
+        return scope_of(self.labels.of(method, target), arguments)
+
+    def _held(self, call: Call) -> list[Decision]:
+        """What the ledger has to say: an effect here after a read elsewhere, and what it carries of a read."""
+        ledgers, labels = self._house.ledgers, self.labels_of(call)
+        scope = ledgers.scope_mark(self.scope(call.method, call.target, call.arguments))
+        provenance = ledgers.provenance(self.session)
+        self._learn_answers(call)
+        answered = self._answered.get((call.method, call.target), ())
+        found = carried(call, labels, provenance, scope, answered)
+        provenance.wrote(leaves(call.arguments))
+        if found is not None:
+            while len(self._shown) >= MAX_SHOWN:
+                self._shown.pop(next(iter(self._shown)))
+            self._shown[call.digest] = found[1]
+        holds = [found[0] if found is not None else None, hold(call, labels, ledgers.view(self.session), scope)]
+        return [held for held in holds if held is not None]
+
+    def _learn_answers(self, call: Call) -> None:
+        """A value that a person let into a tool is not asked about again there: from the next call on, since the one
+        that was asked about is judged again before it goes."""
+        for digest, (asked, matches) in tuple(self._just_answered.items()):
+            if digest != call.digest:
+                kept = self._answered.setdefault((asked.method, asked.target), set())
+                if len(kept) < MAX_ANSWERED:  # what finds no room is asked about again
+                    kept.update(mark for match in matches for mark in match.marks)
+                del self._just_answered[digest]
 
 
 def _both(by_policy: Decision, held: Decision) -> Decision:
-    """The stricter of two decisions; where both ask, one question that shows both reasons."""
+    """The stricter of two decisions; where both ask, one question that shows both reasons, under the later name."""
     if by_policy.verdict is held.verdict is Verdict.ASK:
-        reason = f"{held.reason}; and the policy asks ({by_policy.rule}): {by_policy.reason}"
+        also = "" if by_policy.rule == CARRIED else f"the policy asks ({by_policy.rule}): "
+        reason = f"{held.reason}; and {also}{by_policy.reason}"
         return Decision(Verdict.ASK, held.rule, reason, (*held.evidence, *by_policy.evidence))
     return strictest(held, by_policy)

@@ -156,7 +156,8 @@ class Link:
 
     def _read(self, read: Read) -> None:
         labels = self.judge.labels.of(read.method, read.target)
-        self._house.ledgers.note(self.session, self.server.name, read.method, read.target, labels, read.text)
+        scope = self.judge.scope(read.method, read.target, read.arguments)
+        self._house.ledgers.note(self.session, self.server.name, read.method, read.target, labels, read.text, scope)
         self._house.changed()
 
     def _drifted(self, changes: tuple[Change, ...], live: Catalog) -> None:

@@ -82,19 +82,25 @@ class Provenance:
     def origins(self) -> tuple[Origin, ...]:
         return tuple(self._origins)
 
-    def read(self, origin: Origin, marks: set[int]) -> Origin:
-        """Remember what was read and where; returns the origin as it is kept, blind where there was no room."""
+    def read(self, origin: Origin, marks: Collection[int]) -> tuple[Origin, set[int]]:
+        """Remember what was read and where.  Returns the origin as it is kept, blind where there was no room, and the
+        marks of which more is known now than before."""
         index = self._index
-        known = marks & index.keys()
-        new = marks - known if known else marks
-        if len(index) + len(new) > self.bound or len(self._origins) >= MAX_ORIGINS:
-            return self._blind(origin)
+        known = index.keys() & marks
+        new = set(marks) - known
+        if origin.blind or len(index) + len(new) > self.bound or len(self._origins) >= MAX_ORIGINS:
+            return self._blind(origin), set()
         place = self._place(origin)
         if new:
             index.update(dict.fromkeys(new, self._group(frozenset((place,)))))
         for mark in known:
-            index[mark] = self._with(index[mark], place)
-        return origin
+            group = self._with(index[mark], place)
+            if group != index[mark]:
+                index[mark] = group
+                new.add(mark)
+        if not new:
+            self._origins.pop()  # it adds nothing that a rule looks at
+        return origin, new
 
     def wrote(self, arguments: Iterable[str]) -> None:
         """Remember what the client wrote itself: what it had not read before did not come from a read."""

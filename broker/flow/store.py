@@ -16,8 +16,11 @@ from typing import Final
 
 from broker.errors import ConfigError
 from broker.files import private_folder, read_bounded
+from broker.flow.fingerprint import Marker, leaves
 from broker.flow.labels import UNLABELLED, WORST, Labels, ServerLabels, package_key, parse_labels
-from broker.flow.ledger import Ledger, Read
+from broker.flow.ledger import EVERYTHING, Ledger, Read
+from broker.flow.marks_file import records, written
+from broker.flow.provenance import Origin, Provenance
 from broker.model import JsonObject, ServerName, SessionId
 
 UNKNOWN: Final = ServerName("?")
@@ -26,6 +29,8 @@ UNKNOWN: Final = ServerName("?")
 MAX_JOURNAL: Final = 8 * 1024 * 1024  # above MAX_READS entries of full length, each written once for every flag
 MAX_NAME: Final = 256  # characters of a tool's name that are kept as they are
 MAX_LOADED: Final = 1024  # sessions in memory; others are read again from the disk
+MAX_MARKS_FILE: Final = 16 * 1024 * 1024  # above every mark of a session, each written again for another origin
+MAX_LOADED_MARKS: Final = 1_000_000  # in memory, of all sessions: about 100 MB
 _NAMED: Final = frozenset({"tools/call", "prompts/get"})
 """Methods whose target is a name from the agreed catalog.  Any other target may itself be private."""
 
@@ -64,6 +69,8 @@ class LedgerStore:
         self._key = key
         self._clock = clock
         self._loaded: dict[SessionId, Ledger] = {}
+        self._marker = Marker(self._digest(b"marks", b"")[:16])
+        self._origins: dict[SessionId, Provenance] = {}
 
     def view(self, session: SessionId) -> Ledger:
         """What this session has read so far.
@@ -77,8 +84,33 @@ class LedgerStore:
             self._remember(session, ledger)
         return ledger
 
+    def provenance(self, session: SessionId) -> Provenance:
+        """Where what this session has read came from.  It is the store's own: it grows with every read.
+
+        Raises:
+            ConfigError: its marks are there and cannot be read.
+        """
+        found = self._origins.pop(session, None)
+        if found is None:
+            found = self._load_marks(session)
+            while self._origins and sum(map(len, self._origins.values())) + len(found) > MAX_LOADED_MARKS:
+                self._origins.pop(next(iter(self._origins)))  # the one not looked at for longest
+        self._origins[session] = found
+        return found
+
+    def scope_mark(self, scope: str) -> str:
+        """A scope as it is kept: it may itself be private."""
+        return self._hash(b"scope", scope.encode("utf-8", "surrogatepass"))[:16] if scope else ""
+
     def note(
-        self, session: SessionId, server: ServerName, method: str, target: str, labels: Labels, text: JsonObject
+        self,
+        session: SessionId,
+        server: ServerName,
+        method: str,
+        target: str,
+        labels: Labels,
+        text: JsonObject,
+        scope: str = "",
     ) -> Ledger:
         """Write down that the session is about to read `text`.  Call it before the text is forwarded.
 
@@ -89,7 +121,9 @@ class LedgerStore:
         named = method in _NAMED and len(target) <= MAX_NAME
         shown = target if named else self._hash(b"target", target.encode("utf-8", "surrogatepass"))
         body = json.dumps(text, separators=(",", ":"), sort_keys=True).encode("ascii")
-        read = Read(server, method, shown, labels.flags, self._hash(b"text", body), self._clock())
+        part = self.scope_mark(scope)
+        read = Read(server, method, shown, labels.flags, self._hash(b"text", body), self._clock(), scope=part)
+        self._note_marks(session, ledger, read, text)
         if not ledger.knows(read):
             self._append(session, ledger.kept_as(read))
         ledger = ledger.with_read(read)
@@ -99,14 +133,16 @@ class LedgerStore:
     def end_session(self, session: SessionId) -> None:
         """Forget a session for good: a person ended it."""
         self._loaded.pop(session, None)
+        self._origins.pop(session, None)
         self._path(session).unlink(missing_ok=True)
+        self._path(session, "marks").unlink(missing_ok=True)
 
     def prune(self, before: float) -> int:
         """Delete the ledgers in which nothing was noted since `before`; returns how many."""
-        stale = [path for path in self._folder.glob("*.jsonl") if path.stat().st_mtime < before]
+        stale = [path for path in self._folder.glob("*.*") if path.stat().st_mtime < before]
         for path in stale:
             path.unlink(missing_ok=True)
-        return len(stale)
+        return sum(path.suffix == ".jsonl" for path in stale)
 
     def _load(self, session: SessionId) -> Ledger:
         path = self._path(session)
@@ -119,17 +155,46 @@ class LedgerStore:
         for line in whole.split(b"\n") if whole else ():
             ledger = ledger.with_read(_read_of(line))
         if torn:  # the write did not return, so this result was never forwarded
-            try:
-                os.truncate(path, len(data) - len(torn))
-            except OSError as cause:
-                raise ConfigError(f"{path} cannot be written: {cause.strerror}") from cause
+            _cut(path, len(data) - len(torn))
         return ledger
+
+    def _note_marks(self, session: SessionId, ledger: Ledger, read: Read, text: JsonObject) -> None:
+        provenance = self.provenance(session)
+        number = sum(known.count for known in ledger.reads) + 1
+        target = read.target if read.method in _NAMED else read.method
+        origin = Origin(number, read.server, read.scope, target, read.flags)
+        kept, marks = provenance.read(origin, self._marker.of_read(leaves(text)))
+        if marks or not ledger.knows(read) or (kept.blind and kept.number == number):
+            self._write(self._path(session, "marks"), written(kept, marks, self._seal))
+
+    def _load_marks(self, session: SessionId) -> Provenance:
+        """The marks as they were written down; reads without any are origins that match everything."""
+        provenance, path = Provenance(self._marker), self._path(session, "marks")
+        try:
+            data = read_bounded(path, MAX_MARKS_FILE)
+        except FileNotFoundError:
+            data = b""
+        whole = 0
+        for record in records(data, self._seal):
+            provenance.read(record.origin, record.marks)
+            whole = record.end
+        if whole < len(data):  # the write did not return, so this result was never forwarded
+            _cut(path, whole)
+        marked = {(origin.server, origin.scope) for origin in provenance.origins}
+        for read in self.view(session).reads:
+            if (read.server, read.scope) not in marked and read.scope != EVERYTHING:
+                blind = Origin(0, read.server, read.scope, read.target, read.flags, blind=True)
+                provenance.read(blind, ())
+        return provenance
 
     def _append(self, session: SessionId, read: Read) -> None:
         row = {"server": read.server, "method": read.method, "target": read.target,
                "flags": "".join(sorted(read.flags)), "digest": read.digest, "when": read.when}  # fmt: skip
-        line = json.dumps(row, separators=(",", ":")).encode("ascii") + b"\n"
-        path = self._path(session)
+        if read.scope:
+            row["scope"] = read.scope
+        self._write(self._path(session), json.dumps(row, separators=(",", ":")).encode("ascii") + b"\n")
+
+    def _write(self, path: Path, line: bytes) -> None:
         try:
             private_folder(self._folder)
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -148,11 +213,17 @@ class LedgerStore:
             self._loaded.pop(next(iter(self._loaded)))  # the one not looked at for longest
         self._loaded[session] = ledger
 
-    def _path(self, session: SessionId) -> Path:
-        return self._folder / f"{self._hash(b'session', session.encode())[:32]}.jsonl"
+    def _path(self, session: SessionId, kind: str = "jsonl") -> Path:
+        return self._folder / f"{self._hash(b'session', session.encode())[:32]}.{kind}"
 
     def _hash(self, kind: bytes, data: bytes) -> str:
-        return hmac.new(self._key, b"bulkhead ledger 1 " + kind + b"\n" + data, hashlib.sha256).hexdigest()
+        return self._digest(kind, data).hex()
+
+    def _digest(self, kind: bytes, data: bytes) -> bytes:
+        return hmac.new(self._key, b"bulkhead ledger 1 " + kind + b"\n" + data, hashlib.sha256).digest()
+
+    def _seal(self, record: bytes) -> bytes:
+        return self._digest(b"record", record)[:16]
 
 
 def _read_of(line: bytes) -> Read:
@@ -162,10 +233,18 @@ def _read_of(line: bytes) -> Read:
         texts = [row[name] for name in ("server", "method", "target", "flags", "digest")]
         if all(isinstance(text, str) for text in texts) and set(texts[3]) <= WORST.flags:
             server, method, target, flags, digest = texts
-            return Read(ServerName(server), method, target, frozenset(flags), digest, float(row["when"]))
+            scope = str(row.get("scope", ""))
+            return Read(ServerName(server), method, target, frozenset(flags), digest, float(row["when"]), scope=scope)
     except (ValueError, TypeError, KeyError, RecursionError):
         pass  # changed by somebody: the unknown source below is the safe reading
     return Read(UNKNOWN, "", "", WORST.flags, "", 0.0)
+
+
+def _cut(path: Path, size: int) -> None:
+    try:
+        os.truncate(path, size)
+    except OSError as cause:
+        raise ConfigError(f"{path} cannot be written: {cause.strerror}") from cause
 
 
 def _write_whole(descriptor: int, line: bytes) -> None:

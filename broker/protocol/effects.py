@@ -3,7 +3,7 @@
 "Recorded before forwarded" is something a test reads off the list: a `Record` stands before the `Forward` it is about.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from broker.model import Call, Decision, Fact, JsonObject, Side
@@ -51,6 +51,8 @@ class Read:
     method: str
     target: str
     text: JsonObject
+    arguments: JsonObject = field(default_factory=dict, compare=False)
+    """Of the call it answers: they say which part of the server it is about."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,7 +135,8 @@ class ServerSide:
         text = message["error"] if result is None else result
         counted = None
         if result is None or result.keys() - {"resultType"}:  # `_meta` may say as much as any other field
-            counted = Read(request.method, request.target, text)
+            asked = request.call.arguments if request.call is not None else {}
+            counted = Read(request.method, request.target, text, asked)
         if result is not None:
             self._remember(request, result)
         link.from_client.close(request)

@@ -55,7 +55,7 @@ def test_no_text_and_no_address_is_kept_only_keyed_hashes(tmp_path: Path) -> Non
     ledgers = store(tmp_path)
     note(ledgers, text={"content": "my diary says"})
     note(ledgers, method="resources/read", target="file:///home/me/diary.txt", text={"contents": "my diary says"})
-    (journal,) = (tmp_path / "ledgers").iterdir()
+    (journal,) = (tmp_path / "ledgers").glob("*.jsonl")
     kept = journal.read_text() + journal.name
     assert "diary" not in kept and "s-1" not in kept and "now" in kept
     digests = {read.digest for key in (KEY, b"k" * 32) for read in note(store(tmp_path / key.hex(), key)).reads}
@@ -64,14 +64,14 @@ def test_no_text_and_no_address_is_kept_only_keyed_hashes(tmp_path: Path) -> Non
 
 def test_the_journal_is_the_owners_alone(tmp_path: Path) -> None:
     note(store(tmp_path))
-    (journal,) = (tmp_path / "ledgers").iterdir()
+    (journal,) = (tmp_path / "ledgers").glob("*.jsonl")
     assert (journal.stat().st_mode & 0o777, journal.parent.stat().st_mode & 0o777) == (0o600, 0o700)
 
 
 def test_reading_the_same_again_writes_nothing(tmp_path: Path) -> None:
     ledgers = store(tmp_path)
     note(ledgers)
-    (journal,) = (tmp_path / "ledgers").iterdir()
+    (journal,) = (tmp_path / "ledgers").glob("*.jsonl")
     size = journal.stat().st_size
     assert note(ledgers, text={"content": "other words"}).reads[0].count == 2
     assert journal.stat().st_size == size
@@ -81,7 +81,7 @@ def test_a_journal_has_a_bound_however_much_is_read(tmp_path: Path) -> None:
     ledgers = store(tmp_path)
     for number in range(MAX_READS + 1):
         note(ledgers, target=str(number))
-    (journal,) = (tmp_path / "ledgers").iterdir()
+    (journal,) = (tmp_path / "ledgers").glob("*.jsonl")
     size = journal.stat().st_size
     for number in range(MAX_READS + 1, MAX_READS + 100):
         note(ledgers, target=str(number))
@@ -92,7 +92,7 @@ def test_a_journal_has_a_bound_however_much_is_read(tmp_path: Path) -> None:
 
 def test_a_line_cut_short_by_a_crash_is_dropped_and_the_next_one_is_whole(tmp_path: Path) -> None:
     note(store(tmp_path))
-    (journal,) = (tmp_path / "ledgers").iterdir()
+    (journal,) = (tmp_path / "ledgers").glob("*.jsonl")
     with journal.open("ab") as file:
         file.write(b'{"server":"mail","met')
     ledgers = store(tmp_path)
@@ -114,7 +114,7 @@ def test_a_line_cut_short_by_a_crash_is_dropped_and_the_next_one_is_whole(tmp_pa
 )
 def test_a_line_nobody_understands_counts_as_a_read_from_an_unknown_server(tmp_path: Path, line: bytes) -> None:
     note(store(tmp_path), server=FILES)
-    (journal,) = (tmp_path / "ledgers").iterdir()
+    (journal,) = (tmp_path / "ledgers").glob("*.jsonl")
     journal.write_bytes(journal.read_bytes() + line)
     ledger = store(tmp_path).view(ONE)
     assert [read.server for read in ledger.reads] == [FILES, UNKNOWN]
@@ -123,7 +123,7 @@ def test_a_line_nobody_understands_counts_as_a_read_from_an_unknown_server(tmp_p
 
 def test_a_journal_that_cannot_be_read_is_an_error_and_not_an_empty_ledger(tmp_path: Path) -> None:
     note(store(tmp_path))
-    (journal,) = (tmp_path / "ledgers").iterdir()
+    (journal,) = (tmp_path / "ledgers").glob("*.jsonl")
     journal.unlink()
     journal.mkdir()
     with pytest.raises(ConfigError):
@@ -133,7 +133,7 @@ def test_a_journal_that_cannot_be_read_is_an_error_and_not_an_empty_ledger(tmp_p
 def test_on_a_full_disk_nothing_is_read_and_the_journal_stays_whole(tmp_path: Path) -> None:
     ledgers = store(tmp_path)
     note(ledgers)
-    (journal,) = (tmp_path / "ledgers").iterdir()
+    (journal,) = (tmp_path / "ledgers").glob("*.jsonl")
     before = journal.read_bytes()
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 20, hard))
@@ -158,7 +158,7 @@ def test_only_so_many_sessions_stay_in_memory_and_none_is_forgotten(tmp_path: Pa
 def test_old_ledgers_can_be_pruned(tmp_path: Path) -> None:
     ledgers = store(tmp_path)
     note(ledgers)
-    (journal,) = (tmp_path / "ledgers").iterdir()
+    (journal,) = (tmp_path / "ledgers").glob("*.jsonl")
     changed = journal.stat().st_mtime
     assert (ledgers.prune(changed), journal.exists()) == (0, True)
     assert (ledgers.prune(changed + 1), journal.exists()) == (1, False)
