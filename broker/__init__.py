@@ -8,7 +8,7 @@ The rooms, from the street inwards:
     shim        what a client launches: hands its stdin and stdout to the daemon (standard library only)
     daemon      builds every object once, starts and stops them in order
     api         the front desk: two sockets with two powers, what can be asked, who may ask it
-    upkeep      looks at every pin again, each day
+    upkeep      looks at every pin again, each day; flaws  asks about what became known
     sessions    who is calling, which session, and whether a link may be opened
     links       one link: the rooms it joins
     judge       may this call of a link happen: policy, ledger, grants, and a person

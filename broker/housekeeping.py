@@ -128,7 +128,7 @@ async def keep_house(
     await asyncio.to_thread(house.ledgers.prune, time.time() - LEDGER_SECONDS)
     sessions = Sessions(house, Applications(paths.state / "applications"))
     http = HttpDoor(guests, house, sessions)
-    upkeep = Upkeep(registry, Sources(agreed), advisories, audit, lambda name: list(sessions.links(name)))
+    upkeep = Upkeep(house, Sources(agreed), lambda name: list(sessions.links(name)))
     registry.clients.put(LOCAL_CLIENT, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
     redactor.add(f"client/{LOCAL_CLIENT}", registry.secrets()[f"client/{LOCAL_CLIENT}"])
     handlers = Handlers(
@@ -175,6 +175,7 @@ async def keep_house(
         _log.info("stopping")
         for path in (paths.connect_socket, paths.control_socket):
             path.unlink(missing_ok=True)
+        upkeep.close()
         consent.close()
         await sessions.close()
         await http.close()

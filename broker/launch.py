@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 
 from broker.boxes import box_table
 from broker.errors import BulkheadError, SandboxError
+from broker.flaws import agree_to_flaws
 from broker.house import House
 from broker.joins import agree_to_joins
 from broker.model import ClientName, Fact, SessionId, VerifiedArtifact
@@ -46,6 +47,7 @@ class Launch:
     async def start(self, server: Server) -> Instance:
         """verify -> plan -> spawn.  Recorded, on the disk, before the server's first instruction."""
         self._house.advisories.refuse_malware(server.name, self._pin.artifact)
+        await agree_to_flaws(self._house, self._pin)
         moment = time.time()
         artifact = await self._verified(self._house.waits.verify)
         joins = await agree_to_joins(self._house, self._client, self._session, server, self._record_durably)

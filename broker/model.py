@@ -76,7 +76,7 @@ class Answer:
     by: str = "deadline"
 
 
-QuestionKind: TypeAlias = Literal["connection", "call", "launch", "drift", "review"]
+QuestionKind: TypeAlias = Literal["connection", "call", "launch", "drift", "review", "advisory"]
 
 
 @dataclass(frozen=True, slots=True)

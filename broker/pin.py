@@ -195,10 +195,14 @@ class LaunchRequest:
 
 @dataclass(frozen=True, slots=True)
 class Pin:
-    """What the user agreed to run.  `catalog` is the digest of everything advertised, by era and capabilities."""
+    """What the user agreed to run.  `catalog` is the digest of everything advertised, by era and capabilities.
+
+    `accepted` names the advisories that were known, and shown, when a person said yes.
+    """
 
     server: ServerName
     created: str
     launch: LaunchRequest
     artifact: PinnedArtifact
     catalog: str = ""
+    accepted: tuple[str, ...] = ()

@@ -177,7 +177,9 @@ class Pinner:
             chosen = self._registry.server(prepared.server).grants
             sockets = chosen.unix_sockets or grants.unix_sockets
             grants = replace(grants, limits=chosen.limits, state=chosen.state, boxed=chosen.boxed, unix_sockets=sockets)
-        pin = Pin(prepared.server, _now(), prepared.launch, prepared.artifact)
+        ids = {str(hit): hit.id for hit in self._advisories.check(prepared.artifact)}
+        shown = tuple(dict.fromkeys(ids[line] for line in prepared.warnings if line in ids))
+        pin = Pin(prepared.server, _now(), prepared.launch, prepared.artifact, accepted=shown)
         self._advisories.refuse_malware(pin.server, pin.artifact)
         self._changes(pin.server, pin.artifact)  # another proposal may have been agreed to since this one was made
         artifact = await self._store.verified(pin)

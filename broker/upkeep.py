@@ -1,7 +1,7 @@
 """What changes in the world after a yes: every pinned closure is checked again each day, and whenever advisories come.
 
-Only the database on this machine is asked.  Malware ends the links of its server; a vulnerability is put on record and
-shown by `verify`.
+Only the database on this machine is asked.  Malware ends the links of its server; a vulnerability nobody has agreed to
+is put on record and opens a question.
 """
 
 import asyncio
@@ -15,15 +15,17 @@ from typing import Final, Protocol
 import tomli_w
 
 from broker.agreed import Agreed
-from broker.audit.log import AuditLog
 from broker.errors import BulkheadError, ConfigError
-from broker.model import Fact, Origin
-from broker.registry import Registry
-from broker.trust.advisories import Advisories, Hit
+from broker.flaws import keep_running, unaccepted
+from broker.house import House
+from broker.model import Fact, Origin, ServerName
+from broker.pin import Pin
+from broker.trust.advisories import Hit
 from broker.trust.advisory_refresh import Refreshed, refresh
 
 DAY: Final = 86400.0
 LOOK_SECONDS: Final = 900.0  # how often the clock is looked at; a laptop that slept is late by no more
+ASKING: Final = 2 * DAY  # seconds; the next look asks again before it is over
 SOURCES: Final = "advisories.toml"
 MAX_SOURCES: Final = 8
 MAX_RECORDED: Final = 64  # advisories of one server in one receipt
@@ -65,19 +67,12 @@ class Ended(Protocol):
 class Upkeep:
     """The daily look at advisories."""
 
-    def __init__(
-        self,
-        registry: Registry,
-        sources: Sources,
-        advisories: Advisories,
-        audit: AuditLog,
-        links: Callable[[str], list[Ended]],
-    ) -> None:
+    def __init__(self, house: House, sources: Sources, links: Callable[[str], list[Ended]]) -> None:
         self.sources = sources
-        self._registry = registry
-        self._advisories = advisories
-        self._audit = audit
+        self._house = house
         self._links = links
+        self._asking: dict[ServerName, tuple[tuple[Hit, ...], asyncio.Task[None]]] = {}
+        self._known: dict[ServerName, tuple[tuple[object, ...], tuple[Hit, ...]]] = {}
         self._told: set[tuple[str, str]] = set()
         self._looked = float("-inf")
 
@@ -97,20 +92,23 @@ class Upkeep:
         Raises:
             TrustError: it cannot be had; the old advisories stay.
         """
-        done = await refresh(self._advisories, source, environment)
+        done = await refresh(self._house.advisories, source, environment)
         await self.check_all()
         return done
 
     async def check_all(self) -> dict[str, tuple[Hit, ...]]:
-        """Every pinned closure against the database: ends the links of what is known malware, records what is new."""
+        """Every pinned closure against the database: ends the links of malware, records and asks about what is new."""
         found: dict[str, tuple[Hit, ...]] = {}
-        for server in self._registry.servers():
+        for server in self._house.registry.servers():
             try:
-                pin = self._registry.pin(server.name)
-                hits = await asyncio.to_thread(self._advisories.check, pin.artifact) if pin is not None else ()
+                pin = self._house.registry.pin(server.name)
+                check = self._house.advisories.check
+                hits = await asyncio.to_thread(check, pin.artifact) if pin is not None else ()
             except BulkheadError as problem:
                 _log.warning("%s could not be checked for advisories: %s", server.name, problem)
                 continue
+            if pin is not None and server.enabled:
+                self._ask(pin, () if hits and hits[0].malware else unaccepted(pin, hits))
             if not hits:
                 continue
             found[server.name] = hits
@@ -118,14 +116,51 @@ class Upkeep:
             if (worst := hits[0]).malware:
                 for link in self._links(server.name):
                     link.end(f"{server.name} was stopped: {worst}")
+        self._house.changed()
         return found
+
+    def known(self, server: ServerName) -> tuple[Hit, ...]:
+        """What the database says of a pin, malware first; nothing where it cannot be read, which `verify` tells."""
+        try:
+            pin = self._house.registry.pin(server)
+            if pin is None:
+                return ()
+            key = (pin.artifact.name, pin.artifact.version, pin.artifact.tree, self._house.advisories.stamp)
+            if self._known.get(server, ((), ()))[0] != key:
+                self._known[server] = key, self._house.advisories.check(pin.artifact)
+            return self._known[server][1]
+        except BulkheadError:
+            return ()
+
+    def close(self) -> None:
+        """Nobody is asked any more."""
+        for _, asking in self._asking.values():
+            asking.cancel()
+
+    def _ask(self, pin: Pin, hits: tuple[Hit, ...]) -> None:
+        """One question a server; another set of advisories is another question."""
+        asked, asking = self._asking.get(pin.server, ((), None))
+        if asking is not None and asked == hits and not asking.done():
+            return
+        if asking is not None:
+            asking.cancel()
+        self._asking.pop(pin.server, None)
+        if hits and self._house.policy.current.holds:
+            self._asking[pin.server] = hits, asyncio.create_task(self._asked(pin, hits))
+
+    async def _asked(self, pin: Pin, hits: tuple[Hit, ...]) -> None:
+        await keep_running(self._house, pin, hits, ASKING)
+        registry = self._house.registry
+        if registry.has_server(pin.server) and not registry.server(pin.server).enabled:
+            for link in self._links(pin.server):
+                link.end(f"{pin.server} was switched off: {hits[0]}")
 
     def _record(self, server: str, hits: tuple[Hit, ...]) -> None:
         fresh = [hit for hit in hits if (server, hit.id) not in self._told][:MAX_RECORDED]
         self._told |= {(server, hit.id) for hit in fresh}
         if fresh:
             body = {"advisories": [str(hit) for hit in fresh], "malware": fresh[0].malware}
-            self._audit.append(Origin(server=server), Fact("violation", "broker", "advisory", server, body=body))
+            self._house.audit.append(Origin(server=server), Fact("violation", "broker", "advisory", server, body=body))
 
     async def _refresh_all(self) -> None:
         try:
@@ -135,6 +170,6 @@ class Upkeep:
             return
         for source in sources:
             try:
-                await refresh(self._advisories, source, os.environ)
+                await refresh(self._house.advisories, source, os.environ)
             except BulkheadError as problem:
                 _log.warning("advisories were not refreshed: %s", problem)

@@ -48,6 +48,7 @@ def nothing_to_join(monkeypatch: pytest.MonkeyPatch) -> None:
         return ()
 
     monkeypatch.setattr("broker.launch.agree_to_joins", agreed)
+    monkeypatch.setattr("broker.launch.agree_to_flaws", agreed)
 
 
 class Raced(Launch):

@@ -13,7 +13,7 @@ from broker.api import schema
 from broker.model import Lifetime
 from ui.present import BLOCK, clock_time, count, left, untrusted, untrusted_block
 
-Kind: TypeAlias = Literal["connection", "call", "launch", "drift", "review"]
+Kind: TypeAlias = Literal["connection", "call", "launch", "drift", "review", "advisory"]
 
 SUBJECTS: Final = MappingProxyType({
     "connection": "A client wants to connect to a server",
@@ -21,6 +21,7 @@ SUBJECTS: Final = MappingProxyType({
     "launch": "A program wants to start that you have not agreed to",
     "drift": "A server is no longer what you agreed to",
     "review": "Something of Bulkhead's own was changed",
+    "advisory": "Something became known about a package that a server runs",
 })  # fmt: skip
 
 # What each yes means.  A kind that stands for one exact thing has no yes for later.
@@ -45,6 +46,7 @@ MEANINGS: Final = MappingProxyType({
     "launch": MappingProxyType({"once": "exactly the command shown"}),
     "drift": MappingProxyType({"once": "exactly the changes shown"}),
     "review": MappingProxyType({"once": "exactly the changes shown"}),
+    "advisory": MappingProxyType({"once": "exactly the advisories shown; a no switches the server off"}),
 })  # fmt: skip
 
 WHAT: Final = 400  # on the card; the full detail shows more

@@ -118,11 +118,20 @@ def _link(link: schema.LinkView) -> tuple[Content, ...]:
 # --- servers -----------------------------------------------------------------------------------------------------
 
 
+def server_state(server: schema.ServerView) -> str:
+    """In one word, the worst first."""
+    if server.malware:
+        return "malware"
+    if not server.enabled:
+        return "disabled"
+    return "vulnerable" if server.vulnerabilities and server.state == "pinned" else server.state
+
+
 def server_row(server: schema.ServerView) -> Row:
-    state = server.state if server.enabled else "disabled"
+    state = server_state(server)
     cells = (
         untrusted(server.name),
-        Content(state).stylize("bold" if state == "drift" else ""),
+        Content(state).stylize("bold" if state in ("malware", "drift", "vulnerable") else ""),
         untrusted(server.version or "-"),
         untrusted(short(server.tree) or "-"),
         Content(f"{len(server.tools):>5}"),

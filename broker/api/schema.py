@@ -48,7 +48,7 @@ class QuestionView(Words):
     """An open question.  `evidence` and `detail` may hold text a server wrote; everything else is ours."""
 
     id: str
-    kind: Literal["connection", "call", "launch", "drift", "review"]
+    kind: Literal["connection", "call", "launch", "drift", "review", "advisory"]
     client: str
     server: str
     session: str
@@ -145,6 +145,8 @@ class ServerView(Words):
     changes: list[str] = []
     drift_digest: str = ""
     development: str = ""
+    malware: list[str] = []
+    vulnerabilities: list[str] = []
 
 
 class ClientView(Words):

@@ -12,6 +12,7 @@ from broker.registry import Registry, Server
 from broker.sandbox.inspection import describe
 from broker.sandbox.limits import differing
 from broker.sessions import Session
+from broker.trust.advisories import Hit
 from broker.trust.pins import development
 
 SHORT_ID = 12
@@ -66,8 +67,10 @@ def server_view(
     drift_digest: str,
     blocked: Iterable[Blocked] = (),
     happened: Iterable[Happened] = (),
+    hits: Iterable[Hit] = (),
 ) -> schema.ServerView:
-    """A server with its pin and what it advertises; `drift` is what its live catalog changed."""
+    """A server with its pin and what it advertises; `drift` is what its live catalog changed, `hits` its advisories."""
+    known = tuple(hits)
     pin = registry.pin(server.name)
     if pin is None:
         return schema.ServerView(name=server.name, enabled=server.enabled, state="not pinned", argv=list(server.argv))
@@ -107,6 +110,8 @@ def server_view(
         changes=[change_line(change) for change in drift],
         drift_digest=drift_digest,
         development=development(artifact),
+        malware=[str(hit) for hit in known if hit.malware],
+        vulnerabilities=[str(hit) for hit in known if not hit.malware],
     )
 
 

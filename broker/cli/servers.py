@@ -122,7 +122,7 @@ async def servers(args: Namespace, context: Context) -> int:
     rows = [
         (
             s.name,
-            (s.development.partition(",")[0] or s.state) if s.enabled else "disabled",
+            _state(s),
             s.artifact or "-",
             s.version or "-",
             s.tree[:12] or "-",
@@ -132,6 +132,16 @@ async def servers(args: Namespace, context: Context) -> int:
     ]
     output.show_table(("NAME", "STATE", "PACKAGE", "VERSION", "TREE", "TOOLS"), rows)
     return DONE
+
+
+def _state(server: schema.ServerView) -> str:
+    """In one word or two, the worst first."""
+    if server.malware:
+        return "known malware"
+    if not server.enabled:
+        return "disabled"
+    vulnerable = server.vulnerabilities and server.state == "pinned" and not server.development
+    return "vulnerable" if vulnerable else server.development.partition(",")[0] or server.state
 
 
 async def show(args: Namespace, context: Context) -> int:
@@ -163,6 +173,8 @@ async def show(args: Namespace, context: Context) -> int:
             f"  blocked      {output.line(denied.target)} (to allow it: bulkhead allow {server.name} {denied.grant})"
         )
     output.show(f"  variables    {', '.join(server.env) or '-'}")
+    for hit in (*server.malware, *server.vulnerabilities):
+        output.show(f"  advisory     {output.line(hit)}")
     for finding in server.findings:
         output.show(f"  finding      {output.line(finding)}")
     for change in server.changes:

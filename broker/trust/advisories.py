@@ -68,6 +68,15 @@ class Advisories:
     def present(self) -> bool:
         return self.file.exists()
 
+    @property
+    def stamp(self) -> tuple[int, int]:
+        """Another one for another database; (0, 0) without one."""
+        try:
+            found = self.file.stat()
+        except OSError:
+            return 0, 0
+        return found.st_ino, found.st_mtime_ns
+
     def check(self, artifact: PinnedArtifact) -> tuple[Hit, ...]:
         """Every advisory on a package of the closure, malware first.  Takes milliseconds; none without a database.
 

@@ -104,7 +104,7 @@ _texts, _pairs = _list_of(_text), _list_of(_pair)
 
 _READERS: Final[Mapping[type, Mapping[str, Callable[[object, str], object]]]] = MappingProxyType({
     Pin: {"server": _text, "created": _text, "launch": _nested(LaunchRequest), "artifact": _nested(PinnedArtifact),
-          "catalog": _text},
+          "catalog": _text, "accepted": _texts},
     LaunchRequest: {"argv": _texts, "runner": _text, "kind": _one_of(ArtifactKind), "requirement": _text,
                     "args": _texts, "bin": _text,
                     "extra": _texts, "python": _text, "registry": _text, "env": _pairs, "paths": _texts,

@@ -29,7 +29,7 @@ from broker.policy.store import shipped
 from broker.processes import process
 from broker.protocol.catalog import Catalog, Change
 from broker.sandbox.tiers import Tier
-from broker.upkeep import Upkeep
+from broker.upkeep import Sources, Upkeep
 from tests.house import ME, Rooms, housed, pin_server
 from tests.protocol.stage import CATALOG, INITIALIZE, INITIALIZED, LEGACY, READ, call
 from tests.waiting import WITHIN, until
@@ -95,7 +95,7 @@ async def office(folder: Path, presence: Presence = "unsafe-no-presence", **opti
             house=rooms.house,
             sessions=rooms.sessions,
             pinner=cast(Pinner, None),
-            upkeep=cast(Upkeep, None),
+            upkeep=Upkeep(rooms.house, Sources(rooms.agreed), lambda name: list(rooms.sessions.links(name))),
             drifts=rooms.drifts,
             agreed=rooms.agreed,
             index=index,

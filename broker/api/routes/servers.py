@@ -45,7 +45,8 @@ class Servers:
             changes, digest = (drift.changes, drift.digest) if drift else ((), "")
             book = self._at.house.blocked
             blocked, happened = book.of(server.name), book.happened(server.name)
-            found.append(views.server_view(registry, server, changes, digest, blocked, happened))
+            hits = self._at.upkeep.known(server.name)
+            found.append(views.server_view(registry, server, changes, digest, blocked, happened, hits))
         return found
 
     async def _servers(self, _caller: Caller, _params: schema.Nothing) -> schema.Servers:
