@@ -82,6 +82,23 @@ class PackageRef:
 
 
 @dataclass(frozen=True, slots=True)
+class Build:
+    """Code of a package's authors that runs once on this machine, in a box without a network, after a yes of its own.
+
+    `source` is the integrity of what is built, `by` what runs, `requirements` what it is built with.  `result` is the
+    SHA-256 of what came out and `tier` the box; both are empty while nothing has run.
+    """
+
+    name: str
+    version: str
+    source: str
+    by: str
+    requirements: tuple[PackageRef, ...] = ()
+    result: str = ""
+    tier: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class GitSource:
     """The one commit a package was taken from, and what the line called it when it was resolved.
 
@@ -136,6 +153,7 @@ class PinnedArtifact:
     in a development folder ends.
     `evidence` and `publisher` speak of the package that is run; `maintainers` and `released` are claims of the index.
     `registry` is where packages came from, as the user's tools name it, without a credential.
+    `builds` is what of the tree was made here and not by the registry; what has not run yet stands in no pin.
     """
 
     kind: ArtifactKind
@@ -160,6 +178,7 @@ class PinnedArtifact:
     basis: TrustBasis | None = None
     git: GitSource | None = None
     image: ImageSource | None = None
+    builds: tuple[Build, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from typing import Final, Protocol
 
 from broker.documents import check_name
 from broker.edges import Running
-from broker.errors import ConfigError, DeskError, TrustError
+from broker.errors import ConfigError, DeskError, MachineError, TrustError
 from broker.model import Grants, ServerName, VerifiedArtifact
 from broker.pin import LaunchRequest, Pin, PinnedArtifact
 from broker.registry import Registry, Server
@@ -26,11 +26,12 @@ from broker.sandbox.process import Instance
 from broker.stocktaking import take_stock
 from broker.trust import launch_spec, pins, typosquat
 from broker.trust.advisories import Advisories
+from broker.trust.builds import about_proposed, needs_building
 from broker.trust.bundle import resolve_bundle
 from broker.trust.continuity import compare, refusals
 from broker.trust.garbage import trees_of
 from broker.trust.launchers.remote import CARRIER, filled
-from broker.trust.resolve import resolve
+from broker.trust.resolve import build_artifact, resolve
 from broker.trust.run import Run, run_command
 from broker.trust.store import Store
 from broker.trust.trust_root import Roots
@@ -58,8 +59,10 @@ class Prepared:
     launch: LaunchRequest
     artifact: PinnedArtifact
     env: Mapping[str, str]
+    environment: Mapping[str, str]
     lines: tuple[str, ...]
     warnings: tuple[str, ...]
+    builds: tuple[str, ...]
     digest: str
     expires: float
 
@@ -135,15 +138,19 @@ class Pinner:
         lines = tuple(pins.describe(artifact, launch))
         lines += (f"sets: {', '.join(sorted(env))} (the values are kept apart)",) if env else ()
         warnings = (*self._changes(name, artifact), *self._warnings(name, artifact))
-        digest = hashlib.sha256(json.dumps([name, list(argv), lines, warnings, sorted(env)]).encode()).hexdigest()
+        builds = tuple(about_proposed(artifact))
+        shown = [name, list(argv), lines, warnings, sorted(env), builds]
+        digest = hashlib.sha256(json.dumps(shown).encode()).hexdigest()
         prepared = Prepared(
             id=secrets.token_hex(8),
             server=ServerName(name),
             launch=launch,
             artifact=artifact,
             env=env,
+            environment=environment,
             lines=lines,
             warnings=warnings,
+            builds=builds,
             digest=digest,
             expires=time.monotonic() + PROPOSAL_SECONDS,
         )
@@ -154,9 +161,18 @@ class Pinner:
         return prepared
 
     async def agree(
-        self, id: str, digest: str, grants: Grants, env: Mapping[str, str], progress: Callable[[str], None]
+        self,
+        id: str,
+        digest: str,
+        grants: Grants,
+        env: Mapping[str, str],
+        progress: Callable[[str], None],
+        *,
+        build: bool = False,
     ) -> tuple[Pin, tuple[str, ...]]:
         """A person said yes: start the server once in its sandbox, write down what it offers, pin it.
+
+        `build` is their other yes, to running the code of authors that the proposal names; without it none is run.
 
         Returns the pin, and what a person should know about the grants (a folder that cannot be written, say).
 
@@ -179,7 +195,8 @@ class Pinner:
             grants = replace(grants, limits=chosen.limits, state=chosen.state, boxed=chosen.boxed, unix_sockets=sockets)
         ids = {str(hit): hit.id for hit in self._advisories.check(prepared.artifact)}
         shown = tuple(dict.fromkeys(ids[line] for line in prepared.warnings if line in ids))
-        pin = Pin(prepared.server, _now(), prepared.launch, prepared.artifact, accepted=shown)
+        settled = await self._settled(prepared, build, progress)
+        pin = Pin(prepared.server, _now(), prepared.launch, settled, accepted=shown)
         self._advisories.refuse_malware(pin.server, pin.artifact)
         self._changes(pin.server, pin.artifact)  # another proposal may have been agreed to since this one was made
         artifact = await self._store.verified(pin)
@@ -201,6 +218,26 @@ class Pinner:
         self._registry.put_server(server)
         self._prepared.pop(id, None)
         return pin, tuple(warnings)
+
+    async def _settled(self, prepared: Prepared, build: bool, progress: Callable[[str], None]) -> PinnedArtifact:
+        """The artifact with what was agreed to be built, built now; or without it, where it runs without."""
+        artifact = prepared.artifact
+        if not artifact.builds:
+            return artifact
+        if not build:
+            if needs_building(artifact):
+                hint = "agree to the build as well: bulkhead add --build"
+                raise DeskError(f"{prepared.server} has to be built before it can run", hint=hint, code="unbuilt")
+            return replace(artifact, builds=())
+        if self._tools is None:
+            raise MachineError("there is no box to build it in", hint="bulkhead doctor says what this machine lacks")
+        self._advisories.refuse_malware(prepared.server, artifact)  # before anything of it runs
+        self._changes(prepared.server, artifact)
+        tools = self._tools(prepared.server)
+        built = await build_artifact(
+            artifact, store=self._store, environment=prepared.environment, progress=progress, run=tools
+        )
+        return replace(built, builds=tuple(replace(each, tier=tools.tier) for each in built.builds))
 
     def run_for(self, server: ServerName) -> Run:
         """How tools are run that get packages for a server, or ask for newer ones."""

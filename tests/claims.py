@@ -12,7 +12,7 @@ CLAIMS: Final[dict[str, str]] = {
     "C02": "Claude Code, the MCP Inspector and the Python SDK reach real servers through `bulkhead connect`.",
     "C03": "Both protocol eras pass through, each connection in its client's own, unknown fields included.",
     # what runs is what was agreed to
-    "C10": "Adding a server runs no install script of any package.",
+    "C10": "Adding a server runs no install script and no build of any package, unless you say yes to that by itself.",
     "C11": "A launch line that Bulkhead does not fully understand is refused, with the reason.",
     "C12": "One changed byte in the store refuses the launch, and the refusal names the file.",
     "C13": "Lists are answered from the agreed catalog, without starting the server.",

@@ -58,7 +58,8 @@ class House:
     async def pin(self, line: str) -> Pin:
         """What a yes does, without starting the server."""
         prepared = await self.prepare(line)
-        pin = Pin(prepared.server, "2026-01-01T00:00:00+00:00", prepared.launch, prepared.artifact)
+        unbuilt = replace(prepared.artifact, builds=())
+        pin = Pin(prepared.server, "2026-01-01T00:00:00+00:00", prepared.launch, unbuilt)
         return self.registry.put_pin(pin, CATALOG)
 
     async def refusal(self, line: str) -> str:

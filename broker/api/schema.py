@@ -172,7 +172,10 @@ class GrantView(Words):
 
 
 class Proposal(Words):
-    """A prepared server, verified but not agreed to: nothing of it has run."""
+    """A prepared server, verified but not agreed to: nothing of it has run.
+
+    `builds` is what building it would run; `unbuilt`: there is nothing to start without that.
+    """
 
     id: str
     name: str
@@ -181,6 +184,8 @@ class Proposal(Words):
     warnings: list[str] = []
     paths: list[str] = []
     needs: list[str] = []
+    builds: list[str] = []
+    unbuilt: bool = False
     replaces: bool = False
 
 
@@ -225,7 +230,8 @@ class Prepare(Words):
 class Agree(Words):
     """A person's yes to a proposal.  Starts the server once, in its sandbox, to pin its catalog.
 
-    `connect` names clients whose connection to this server the same yes covers (an import).
+    `connect` names clients whose connection to this server the same yes covers (an import).  `build` is a second yes,
+    to running what the proposal's `builds` say.
     """
 
     id: str
@@ -236,6 +242,7 @@ class Agree(Words):
     env: dict[str, str] = {}
     connect: list[str] = []
     unix_sockets: bool = False
+    build: bool = False
 
 
 class Answered(Words):

@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from broker import __version__
 from broker.cli import (
@@ -40,6 +40,9 @@ def spelled_out(words: Sequence[str]) -> list[str]:
             rest = [*words[:at], *words[at + (1 if equals else 2) :]]
             return [*rest, "--", "mcpb", "run", str(Path(file if equals else words[at + 1]).expanduser().resolve())]
     return list(words)
+
+
+BUILD: Final = "let packages that must be built run their authors' code once, in a sandbox without a network"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -93,6 +96,7 @@ def parser() -> argparse.ArgumentParser:
         "--allow", action="append", default=[], choices=["unix-sockets"], help="what no server has by itself"
     )
     add.add_argument("--yes", action="store_true", help="answer this command's own questions with yes")
+    add.add_argument("--build", action="store_true", help=BUILD)
     add.add_argument("--dev", action="store_true", help="trust a local project while you work on it, for 30 days")
     add.add_argument("--bundle", metavar="FILE.mcpb", help="an MCPB bundle in the place of a command")
     add.add_argument("--url", metavar="URL", help="a server that runs elsewhere; its headers are given with --env")
@@ -132,6 +136,7 @@ def parser() -> argparse.ArgumentParser:
     pin.add_argument("name")
     pin.add_argument("--update", action="store_true", help="resolve the line anew and ask")
     pin.add_argument("--yes", action="store_true")
+    pin.add_argument("--build", action="store_true", help=BUILD)
     review = command("review", servers.review, "go through what changed without a yes", json=True)
     review.add_argument("name", nargs="?", default="")
     review.add_argument("--yes", action="store_true")

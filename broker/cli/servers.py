@@ -40,6 +40,7 @@ async def add(args: Namespace, context: Context) -> int:
             yes=args.yes,
             dev=args.dev,
             allow=args.allow,
+            build=args.build,
             show=output.aside if args.json else output.show,
         )
     if agreed is None:
@@ -67,8 +68,12 @@ async def add_server(
     show: Callable[[str], None] = output.show,
     dev: bool = False,
     allow: Sequence[str] = (),
+    build: bool = False,
 ) -> schema.Agreed | None:
-    """The whole way of one server; None if the person said no.  `show` is told everything a yes is about."""
+    """The whole way of one server; None if the person said no.  `show` is told everything a yes is about.
+
+    `yes` is no answer to whether something may be built: that is a question of its own, which `build` answers.
+    """
     prepare = schema.Prepare(
         name=name, argv=list(argv), environment=caller_environment(environment), dev=dev, settings=dict(env)
     )
@@ -97,6 +102,12 @@ async def add_server(
         show(f"it {needs[need]}: Bulkhead's own label of this package says that it needs that")
     for need in sorted(set(allow) - set(proposal.needs)):
         show(f"it {needs[need]}")
+    for line in proposal.builds:
+        show(line)
+    build = bool(proposal.builds) and (build or (not yes and output.ask("may that code run, to build it?") == "y"))
+    if proposal.unbuilt and not build:
+        raise DeskError(f"{name} has to be built before it can run, which needs a yes of its own",
+                        hint="the same with --build, if you trust these authors", code="unbuilt")  # fmt: skip
     if not yes and output.ask(f"run this as {name}?") != "y":
         show("not added")
         return None
@@ -108,6 +119,7 @@ async def add_server(
         hosts=list(hosts),
         env=dict(env),
         connect=list(connect),
+        build=build,
         unix_sockets="unix-sockets" in {*allow, *proposal.needs},
     )
     return await desk.ask(schema.AGREE, agree, schema.Agreed, progress=output.progress)
@@ -237,6 +249,7 @@ async def pin(args: Namespace, context: Context) -> int:
             hosts=old.hosts,
             yes=args.yes,
             dev=bool(old.development),
+            build=args.build,
             show=output.aside if args.json else output.show,
         )
     if agreed is None:

@@ -14,6 +14,7 @@ from broker.pin import LaunchRequest, PackageRef, PinnedArtifact
 from broker.trust.evidence import keep, of_npm, with_evidence
 from broker.trust.interpreters import find_node
 from broker.trust.launchers.npx import requirement
+from broker.trust.npm_build import npm_builds
 from broker.trust.npm_client import NpmClient
 from broker.trust.npm_lock import Machine, read_lock
 from broker.trust.npm_package import build_tree, find_entry
@@ -56,6 +57,7 @@ async def resolve_npm(
         progress(f"verifying and unpacking {len(packages)} packages")
         build = partial(build_tree, packages, client.cache, work / "tree")
         findings += await anyio.to_thread.run_sync(build)
+        builds = await anyio.to_thread.run_sync(npm_builds, packages, work / "tree")
         entry, notes = find_entry(work / "tree", [main, *(name for name in wanted if name != main)], request.bin)
         closure = [{"path": each.path, "version": each.version, "integrity": each.integrity} for each in packages]
         (work / "tree/closure.json").write_text(json.dumps(closure, indent=1))
@@ -77,5 +79,6 @@ async def resolve_npm(
         registry=settings.registry,
         basis=basis,
         findings=(*settings.findings, *sorted(set(findings + notes))),
+        builds=builds,
     )
     return with_evidence(artifact, evidence)

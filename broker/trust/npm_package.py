@@ -64,14 +64,16 @@ def _manifest_notes(package: Locked, manifest: Mapping[str, Any]) -> list[str]:
     version = str(manifest.get("version")).lstrip("v=")
     if version.partition("+")[0] != package.version.partition("+")[0]:
         raise TrustError(f"its tarball calls itself version {version[:80]!a}")
-    scripts = manifest.get("scripts")
-    if not isinstance(scripts, dict):
-        return []
     return [
-        f"{package.name} {package.version} has a script {name!r}, which was not run: {str(scripts[name])[:120]!a}"
-        for name in _SCRIPTS
-        if scripts.get(name)
+        f"{package.name} {package.version} has a script {name!r}, which was not run: {script[:120]!a}"
+        for name, script in install_scripts(manifest).items()
     ]
+
+
+def install_scripts(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """What npm would run when the package is installed, by the name of the script."""
+    scripts = manifest.get("scripts")
+    return {name: str(scripts[name]) for name in _SCRIPTS if scripts.get(name)} if isinstance(scripts, dict) else {}
 
 
 def find_entry(root: Path, names: list[str], program: str | None) -> tuple[str, list[str]]:

@@ -13,6 +13,7 @@ from typing import Final, TypeVar, cast, get_args
 from broker.errors import TrustError
 from broker.model import ArtifactKind
 from broker.pin import (
+    Build,
     EvidenceKind,
     EvidenceRecord,
     EvidenceState,
@@ -117,7 +118,7 @@ _READERS: Final[Mapping[type, Mapping[str, Callable[[object, str], object]]]] = 
                      "evidence": _list_of(_nested(EvidenceRecord)), "publisher": _nested(Publisher),
                      "maintainers": _texts, "released": _text, "registry": _text,
                      "basis": _nested(TrustBasis), "git": _nested(GitSource),
-                     "image": _nested(ImageSource)},
+                     "image": _nested(ImageSource), "builds": _list_of(_nested(Build))},
     TrustBasis: {"sigstore": _text, "npm_keys": _text, "age_days": _count, "evidence": _text},
     ImageSource: {"reference": _text, "digest": _text, "manifest": _text, "platform": _text, "layers": _texts,
                   "env": _pairs, "entrypoint": _texts, "user": _text, "cwd": _text, "scratch": _texts,
@@ -126,6 +127,8 @@ _READERS: Final[Mapping[type, Mapping[str, Callable[[object, str], object]]]] = 
                 "signature": _text, "signer": _text},
     PackageRef: {"name": _text, "version": _text, "integrity": _text, "note": _text,
                  "signature": _one_of(EvidenceState)},
+    Build: {"name": _text, "version": _text, "source": _text, "by": _text,
+            "requirements": _list_of(_nested(PackageRef)), "result": _text, "tier": _text},
     EvidenceRecord: {"kind": _one_of(EvidenceKind), "state": _one_of(EvidenceState), "detail": _text},
     Publisher: {"issuer": _text, "subject": _text, "repository": _text, "repository_id": _text, "owner_id": _text,
                 "workflow": _text, "ref": _text, "commit": _text, "runner": _text, "log_index": _count,
@@ -197,6 +200,10 @@ def check_sound(pin: Pin) -> None:
         ),
         ((artifact.kind == "image") != (image is not None), "does not say which image it is"),
         (image is not None and not (_digest(image.digest) and _digest(image.manifest)), "names no whole image"),
+        (
+            any(not (each.tier and _HEX.fullmatch(each.result)) for each in artifact.builds),
+            "names something to build that never was",
+        ),
         (any(not _HEX.fullmatch(sha256) for _, sha256 in artifact.files), "has a file without a SHA-256"),
         (any(not path.startswith("/") or ".." in path.split("/") for path in paths), "has a relative path"),
         (artifact.interpreter is not None and not _HEX.fullmatch(artifact.interpreter.sha256), "has a bad interpreter"),

@@ -18,6 +18,7 @@ import tomli_w
 from broker.errors import TrustError
 from broker.model import ArtifactKind
 from broker.pin import GitSource, LaunchRequest, Pin, PinnedArtifact
+from broker.trust.builds import about_built
 from broker.trust.oci_words import about_image
 from broker.trust.pin_reading import build, check_sound
 from broker.trust.spoken import about_publisher, plain
@@ -66,7 +67,7 @@ def describe(artifact: PinnedArtifact, launch: LaunchRequest) -> list[str]:
     lines = [f"runs: {shlex.join(command(artifact, launch))}"]
     if launch.env:
         lines.append("sets: " + " ".join(f"{name}={shlex.quote(value)}" for name, value in launch.env))
-    lines += _VERIFIED[artifact.kind](artifact)
+    lines += [*_VERIFIED[artifact.kind](artifact), *about_built(artifact)]
     if artifact.interpreter:
         found = artifact.interpreter
         lines.append(f"interpreter: {found.path} {found.version}, sha256 {found.sha256}")

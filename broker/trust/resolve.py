@@ -9,6 +9,7 @@ from broker.trust.git_packages import resolve_git_npm, resolve_git_python
 from broker.trust.launchers.git import is_git
 from broker.trust.launchers.words import origin
 from broker.trust.npm import resolve_npm
+from broker.trust.npm_build import rebuild_npm
 from broker.trust.project import node_project, resolve_project
 from broker.trust.pypi import resolve_pypi
 from broker.trust.run import Run, run_command
@@ -92,3 +93,21 @@ async def _resolve(
         raise TrustError(f"{artifact.name} is no project in a folder, so there is nothing to develop",
                          hint="leave --dev out")  # fmt: skip
     return artifact
+
+
+async def build_artifact(
+    artifact: PinnedArtifact,
+    *,
+    store: Store,
+    environment: Mapping[str, str],
+    progress: Callable[[str], None],
+    run: Run,
+) -> PinnedArtifact:
+    """Build what `artifact.builds` names, which runs its authors' code: `run` must be a box, and somebody agreed.
+
+    Raises:
+        TrustError: it failed, of what, and why; the store is as it was.
+    """
+    said = ", ".join(f"{each.name} {each.version}" for each in artifact.builds)
+    progress(f"building {said} in a box without a network")
+    return await rebuild_npm(artifact, store=store, environment=environment, run=run)

@@ -14,6 +14,7 @@ from broker.pinning import grants_of
 from broker.sandbox.hosts import HostRules
 from broker.sandbox.plan import check_sockets
 from broker.sandbox.state import StateRooms
+from broker.trust.builds import needs_building
 
 
 class Servers:
@@ -77,6 +78,8 @@ class Servers:
             lines=list(prepared.lines),
             warnings=list(prepared.warnings),
             paths=list(prepared.launch.paths),
+            builds=list(prepared.builds),
+            unbuilt=needs_building(prepared.artifact),
             needs=sorted(self._at.house.labels.of(prepared.artifact.kind, prepared.artifact.name).needs),
             replaces=self._at.house.registry.has_server(prepared.server),
         )
@@ -89,7 +92,11 @@ class Servers:
             grants = replace(grants, inspection=house.registry.server(name).grants.inspection)
         for value_name, value in params.env.items():
             house.audit.redactor.add(value_name, value)
-        pin, notes = await self._at.pinner.agree(params.id, params.digest, grants, params.env, caller.progress)
+        if params.build:
+            await self._at.did("pin", "server.build", name, Origin(server=ServerName(name)), {"digest": params.digest})
+        pin, notes = await self._at.pinner.agree(
+            params.id, params.digest, grants, params.env, caller.progress, build=params.build
+        )
         server = house.registry.server(pin.server)
         for value_name, value in house.registry.env(server).items():
             house.audit.redactor.add(f"{server.name}/{value_name}", value)
@@ -100,7 +107,8 @@ class Servers:
             self._people.connect_now(client, server.name)
         agreed = {"argv": list(server.argv), "tree": pin.artifact.tree, "catalog": pin.catalog, "by": caller.peer.pid,
                   "read": params.read, "write": params.write, "hosts": list(grants.hosts),
-                  "variables": list(server.env), "unix_sockets": server.grants.unix_sockets}  # fmt: skip
+                  "variables": list(server.env), "unix_sockets": server.grants.unix_sockets,
+                  "builds": [[each.name, each.source, each.result] for each in pin.artifact.builds]}  # fmt: skip
         fact = Fact("pin", "person", target=server.name, digest=params.digest, body=agreed, durable=True)
         await house.audit.append_durable(Origin(server=server.name), fact)
         for link in self._at.sessions.links(server.name):
