@@ -13,6 +13,7 @@ from broker.blocked import BlockedBook
 from broker.config import Bounds, Waits
 from broker.consent import ConsentDesk
 from broker.flow.store import LabelBook, LedgerStore
+from broker.lessons import Lessons
 from broker.model import Fact, Grants, ServerName, VerifiedArtifact
 from broker.policy.store import GrantBook, PolicyStore
 from broker.protocol.catalog import Catalog, Change
@@ -47,6 +48,7 @@ class House:
     drifted: Callable[[ServerName, tuple[Change, ...], Catalog], None]
     changed: Callable[[], None]
     owner: int
+    lessons: Lessons
     key: bytes = field(repr=False)
     joined: set[str] = field(default_factory=set)
     """Ways between servers that a person agreed to since the daemon started."""

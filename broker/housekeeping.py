@@ -34,6 +34,7 @@ from broker.flow.store import LabelBook, LedgerStore, shipped_labels
 from broker.guest_book import GuestBook
 from broker.house import House
 from broker.installing import Box
+from broker.lessons import Lessons
 from broker.model import Fact, Grants, Origin, VerifiedArtifact
 from broker.pinning import Pinner
 from broker.policy.store import DEFAULT, STRICTEST, GrantBook, PolicyStore
@@ -89,7 +90,8 @@ async def keep_house(
     guests = GuestBook(paths.config)
     launcher = Launcher(supervisor, await asyncio.to_thread(probe), waits, real_outside(guests.ports))
     tier = await launcher.settle()
-    starter = Starter(launcher, StateRooms(paths.server_state), Path.home(), lambda: _protected(paths))
+    lessons = Lessons(Path.home(), lambda: _protected(paths))
+    starter = Starter(launcher, StateRooms(paths.server_state), Path.home(), lambda: _protected(paths), lessons)
     drifts = DriftBook(registry)
     news = News()
 
@@ -123,6 +125,7 @@ async def keep_house(
         drifted=drifts.note,
         changed=news.tell,
         owner=os.getuid(),
+        lessons=lessons,
         key=key.key,
     )
     await asyncio.to_thread(house.ledgers.prune, time.time() - LEDGER_SECONDS)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final, cast
 
 from broker.errors import BulkheadError
+from broker.lessons import Lessons
 from broker.model import Fact, Grants, ServerName, VerifiedArtifact
 from broker.remotes import Remotes
 from broker.sandbox.launcher import Launcher
@@ -26,8 +27,16 @@ NOBODYS: Final = "pinning"
 class Starter:
     """What a daemon starts servers with."""
 
-    def __init__(self, launcher: Launcher, states: StateRooms, home: Path, protected: Callable[[], list[Path]]) -> None:
-        """`protected` is what no server may be granted, looked up at each start."""
+    def __init__(
+        self,
+        launcher: Launcher,
+        states: StateRooms,
+        home: Path,
+        protected: Callable[[], list[Path]],
+        lessons: Lessons | None = None,
+    ) -> None:
+        """`protected` is what no server may be granted, looked up at each start; `lessons` say which are watched."""
+        self._lessons = lessons
         self._launcher = launcher
         self._states = states
         self._home = home
@@ -55,13 +64,16 @@ class Starter:
         if grants.state != "none":
             key = SHARED if grants.state == "server" else session or NOBODYS
             taken = await self._states.take(artifact.server, key)
+        lesson = self._lessons.of(artifact.server) if self._lessons is not None else None
+        if lesson is not None:
+            grants = lesson.grants(grants)
         try:
             spec = plan(
                 artifact, grants, grants.limits, env=env, home=self._home, protected=protected, realpath=Path.resolve,
                 state=taken.folder if taken is not None else None,
             )  # fmt: skip
             before = await asyncio.to_thread(look, grants.write) if grants.write else None
-            instance = await self._launcher.spawn(spec, record)
+            instance = await self._launcher.spawn(spec, record, seen=lesson.seen if lesson is not None else None)
         except BaseException:
             if taken is not None:
                 taken.release()

@@ -20,6 +20,7 @@ from broker.drift import DriftBook
 from broker.files import sha256_hex
 from broker.flow.store import LabelBook, LedgerStore
 from broker.house import House
+from broker.lessons import Lessons
 from broker.model import Fact, Grants, Peer, ServerName, VerifiedArtifact
 from broker.pin import LaunchRequest, Pin, PinnedArtifact
 from broker.policy.store import GrantBook, PolicyStore
@@ -154,6 +155,7 @@ async def housed(
         drifted=drifts.note,
         changed=changed,
         owner=os.getuid(),
+        lessons=Lessons(folder, list),
         key=KEY,
         bounds=bounds,
     )

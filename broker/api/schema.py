@@ -421,6 +421,31 @@ class SandboxView(Words):
     unix_sockets: bool = False
 
 
+class Learn(Words):
+    """Watch what a server asks for in vain, at its starts within so many seconds."""
+
+    name: str
+    seconds: int = Field(default=600, ge=1, le=3600)
+
+
+class ProposedPath(Words):
+    """The narrowest grant that shows what was `asked` for."""
+
+    path: str
+    writable: bool
+    asked: list[str]
+
+
+class Learnt(Words):
+    """What a watched server asked for in vain.  `withheld`: it exists and no server is granted it."""
+
+    starts: int
+    paths: list[ProposedPath]
+    hosts: list[str]
+    withheld: int
+    unseen: int
+
+
 class StateView(Words):
     """What a server keeps: all of it, or that of one session."""
 
@@ -599,6 +624,8 @@ FORBID: Final = Route("server.forbid", Hosts, Nothing, "tighten")
 GRANT_PATHS: Final = Route("server.grant", GrantPaths, Nothing, "loosen")
 SANDBOX: Final = Route("server.sandbox.show", Name, SandboxView, "read")
 SANDBOX_SET: Final = Route("server.sandbox", SandboxChoice, SandboxView, "loosen")
+LEARN: Final = Route("server.learn", Learn, Nothing, "loosen")  # names of files become known
+LEARNT: Final = Route("server.learnt", Name, Learnt, "loosen")
 STATES: Final = Route("states", Nothing, States, "read")
 STATE_CLEAR: Final = Route("state.clear", Name, Nothing, "loosen")  # what it kept is gone for good
 REVIEW: Final = Route("review", Nothing, Review, "read")
@@ -621,7 +648,7 @@ ROUTES: Final[dict[str, Route]] = {
         STATUS, WATCH, STOP, PENDING, APPROVE, DENY, SERVERS, DEFINITIONS, PREPARE, AGREE, REMOVE, ENABLE, DISABLE,
         VERIFY,
         INSPECT, FORBID,
-        GRANT_PATHS, SANDBOX, SANDBOX_SET, STATES, STATE_CLEAR,
+        GRANT_PATHS, SANDBOX, SANDBOX_SET, LEARN, LEARNT, STATES, STATE_CLEAR,
         REVIEW, ACCEPT, SESSIONS, SESSION_END, CLIENTS, CLIENT_ADD, CLIENT_REMOVE, CONNECT, GRANTS,
         REVOKE, POLICY_USE, AUDIT, ADVISORIES, ADVISORIES_REFRESH, ADVISORIES_USE, STORE_GC, ENDPOINT,
     )

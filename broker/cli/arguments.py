@@ -15,6 +15,7 @@ from broker.cli import (
     daemon,
     demo,
     endpoints,
+    learn,
     network,
     policy,
     replay,
@@ -29,7 +30,9 @@ Command: TypeAlias = Callable[[argparse.Namespace, Context], Awaitable[int]]
 
 
 def spelled_out(words: Sequence[str]) -> list[str]:
-    """`add NAME --bundle FILE` or `--url URL` as the launch line that it stands for."""
+    """`add NAME --bundle FILE` or `--url URL` as the launch line that it stands for; `sandbox learn` as one word."""
+    if words[:2] == ["sandbox", "learn"] and words[2:3] not in ([], ["on"], ["off"]):  # a server may have that name
+        return ["sandbox-learn", *words[2:]]
     if words[:1] != ["add"] or "--" in words:
         return list(words)
     for at, word in enumerate(words):
@@ -194,6 +197,10 @@ def _boxes(command: Callable[..., argparse.ArgumentParser]) -> None:
     sandbox.add_argument("mode", nargs="?", choices=["on", "off"])
     sandbox.add_argument("--unix-sockets", choices=["on", "off"], help="let it make unix sockets inside, for itself")
     sandbox.add_argument("--yes", action="store_true", help="answer this command's own question with yes")
+    watch = command("sandbox-learn", learn.learn, "`sandbox learn NAME`: watch it, propose paths and hosts", json=True)
+    watch.add_argument("name")
+    watch.add_argument("--call", nargs=2, action="append", default=[], metavar=("TOOL", "JSON"), help="call it yourself")
+    watch.add_argument("--seconds", type=int, choices=range(1, 3601), metavar="N", help="how long; default: 600")
     state = command("state", boxes.state, "what servers keep from run to run", json=True)
     state.add_argument("action", choices=["list", "clear", "use"])
     state.add_argument("name", nargs="?", default="")

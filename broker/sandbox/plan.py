@@ -122,7 +122,7 @@ def plan(
     forbidden = [*map(realpath, protected), *(path for mount in code for path in (mount.source, mount.target))]
     forbidden += [artifact.image.source] if artifact.image else []
     for path, writable in (*((p, False) for p in grants.read), *((p, True) for p in grants.write)):
-        _check_grant(server, path, writable, home=realpath(home), forbidden=forbidden, realpath=realpath)
+        check_grant(server, path, writable, home=realpath(home), forbidden=forbidden, realpath=realpath)
     granted = {path: Mount(path, _place(artifact, path, realpath)) for path in grants.read}
     granted |= {path: Mount(path, _place(artifact, path, realpath), writable=True) for path in grants.write}
     _check_argv(artifact)
@@ -238,7 +238,7 @@ def plan_probe(argv: tuple[str, ...]) -> SandboxSpec:
     )
 
 
-def _check_grant(
+def check_grant(
     server: ServerName,
     path: Path,
     writable: bool,
@@ -247,6 +247,8 @@ def _check_grant(
     forbidden: Sequence[Path],
     realpath: Callable[[Path], Path],
 ) -> None:
+    """Refuse what no server is ever shown.  Raises SandboxError, which says why."""
+
     def refuse(reason: str, hint: str = "grant a folder that holds only what this server needs") -> SandboxError:
         return SandboxError(f"{path} cannot be granted to {server}: {reason}", hint=hint)
 
