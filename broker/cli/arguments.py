@@ -199,7 +199,9 @@ def _boxes(command: Callable[..., argparse.ArgumentParser]) -> None:
     sandbox.add_argument("--yes", action="store_true", help="answer this command's own question with yes")
     watch = command("sandbox-learn", learn.learn, "`sandbox learn NAME`: watch it, propose paths and hosts", json=True)
     watch.add_argument("name")
-    watch.add_argument("--call", nargs=2, action="append", default=[], metavar=("TOOL", "JSON"), help="call it yourself")
+    watch.add_argument(
+        "--call", nargs=2, action="append", default=[], metavar=("TOOL", "JSON"), help="call it yourself"
+    )
     watch.add_argument("--seconds", type=int, choices=range(1, 3601), metavar="N", help="how long; default: 600")
     state = command("state", boxes.state, "what servers keep from run to run", json=True)
     state.add_argument("action", choices=["list", "clear", "use"])

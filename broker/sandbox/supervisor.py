@@ -169,7 +169,6 @@ class Supervisor:
             "rlimits": command.rlimits,
             "cwd": command.cwd,
             "watched": command.watched,
-            "watched": command.watched,
         }
         if command.landlock is not None:
             request["landlock"] = command.landlock
