@@ -167,8 +167,9 @@ class Provenance:
                     chain.append(place)
                     foreign += mark not in self._own
                     if len(chain) >= needed and foreign >= (1 if piece.alone else needed) and origin is not None:
-                        snippet = piece.data[chain[0] : place + WINDOW].decode("utf-8", "replace")
-                        yield Match(origin, frozenset(piece.marks[at] for at in chain), snippet, private)
+                        seen = piece.data if piece.alone else piece.data[chain[0] : place + WINDOW]
+                        marks = frozenset(piece.marks[at] for at in chain)
+                        yield Match(origin, marks, seen.decode("utf-8", "replace"), private)
 
     def _unseen(
         self, origins: Iterable[Origin], here: Compartment, leaving: bool, ignore: frozenset[int]
