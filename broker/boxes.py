@@ -49,6 +49,19 @@ def with_box(grants: Grants, table: SandboxTable) -> Grants:
     )
 
 
+def carried_over(grants: Grants, known: Grants) -> Grants:
+    """`grants` of a server that is pinned anew, with what was chosen for its name before: its sandbox, its network."""
+    sockets = known.unix_sockets or grants.unix_sockets
+    return replace(
+        grants,
+        limits=known.limits,
+        state=known.state,
+        boxed=known.boxed,
+        inspection=known.inspection,
+        unix_sockets=sockets,
+    )
+
+
 def rechosen(
     grants: Grants,
     limits: Mapping[str, str],

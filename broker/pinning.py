@@ -189,10 +189,6 @@ class Pinner:
         values = {**prepared.env, **(env if prepared.launch.runner != CARRIER else {})}
         if not values and self._registry.has_server(prepared.server):
             values = self._registry.env(self._registry.server(prepared.server))
-        if self._registry.has_server(prepared.server):  # what it may use of the machine was chosen for its name
-            chosen = self._registry.server(prepared.server).grants
-            sockets = chosen.unix_sockets or grants.unix_sockets
-            grants = replace(grants, limits=chosen.limits, state=chosen.state, boxed=chosen.boxed, unix_sockets=sockets)
         ids = {str(hit): hit.id for hit in self._advisories.check(prepared.artifact)}
         shown = tuple(dict.fromkeys(ids[line] for line in prepared.warnings if line in ids))
         settled = await self._settled(prepared, build, progress)

@@ -184,6 +184,8 @@ class Proposal(Words):
     warnings: list[str] = []
     paths: list[str] = []
     needs: list[str] = []
+    state: State = "none"
+    keeps: str = ""
     builds: list[str] = []
     unbuilt: bool = False
     replaces: bool = False
@@ -242,6 +244,8 @@ class Agree(Words):
     env: dict[str, str] = {}
     connect: list[str] = []
     unix_sockets: bool = False
+    state: State | None = None
+    limits: dict[str, str] = Field(default={}, max_length=32)
     build: bool = False
 
 

@@ -98,6 +98,8 @@ def parser() -> argparse.ArgumentParser:
     add.add_argument(
         "--allow", action="append", default=[], choices=["unix-sockets"], help="what no server has by itself"
     )
+    add.add_argument("--state", choices=["none", "session", "server"], help="what it keeps from run to run")
+    _limits(add)
     add.add_argument("--yes", action="store_true", help="answer this command's own questions with yes")
     add.add_argument("--build", action="store_true", help=BUILD)
     add.add_argument("--dev", action="store_true", help="trust a local project while you work on it, for 30 days")
@@ -187,11 +189,15 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def _limits(command: argparse.ArgumentParser) -> None:
+    for kind in KINDS.values():
+        command.add_argument(f"--{kind.flag}", metavar="SIZE" if kind.unit == "bytes" else "N", help=kind.meaning)
+
+
 def _boxes(command: Callable[..., argparse.ArgumentParser]) -> None:
     limits = command("limits", boxes.limits, "how much of the machine a server may use", json=True)
     limits.add_argument("name")
-    for kind in KINDS.values():
-        limits.add_argument(f"--{kind.flag}", metavar="SIZE" if kind.unit == "bytes" else "N", help=kind.meaning)
+    _limits(limits)
     sandbox = command("sandbox", boxes.sandbox, "how a server is boxed in; off takes it out, by name", json=True)
     sandbox.add_argument("name")
     sandbox.add_argument("mode", nargs="?", choices=["on", "off"])

@@ -5,15 +5,14 @@ from argparse import Namespace
 from broker.api import schema
 from broker.cli import output
 from broker.cli.context import DONE, NO, Context
+from broker.cli.servers import chosen_limits
 from broker.errors import DeskError
-from broker.sandbox.limits import KINDS, parsed
+from broker.sandbox.limits import KINDS
 
 
 async def limits(args: Namespace, context: Context) -> int:
     """Show the limits of a server, or change those that are named."""
-    wanted = {flag: text for flag in KINDS if (text := getattr(args, flag.replace("-", "_"), None)) is not None}
-    for flag, text in wanted.items():
-        parsed(KINDS[flag], text)  # says what is wrong before a daemon is asked
+    wanted = chosen_limits(args)
     return await _choose(schema.SandboxChoice(name=args.name, limits=wanted), bool(wanted), args, context)
 
 

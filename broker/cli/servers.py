@@ -3,6 +3,7 @@
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from broker.api import schema
 from broker.api.client import DeskClient
@@ -10,10 +11,16 @@ from broker.cli import output
 from broker.cli.context import DONE, NO, USAGE, Context
 from broker.cli.environment import caller_environment
 from broker.errors import DeskError
+from broker.model import State
 from broker.sandbox.hosts import PUBLIC, HostRules
+from broker.sandbox.limits import KINDS, parsed
 
 LEAVES = "it may also leave new files there that tools run by themselves (told when it ends), such as .vscode or .envrc"
 EVERY_HOST = "every public host"
+KEEPS: Mapping[State, str] = {
+    "server": "it keeps a folder of its own from run to run, one for all its links",
+    "session": "it keeps a folder of its own for each session of a client",
+}
 SOCKETS = "may make unix sockets in its sandbox, which only its own processes reach (and is granted no folders then)"
 
 
@@ -27,6 +34,7 @@ async def add(args: Namespace, context: Context) -> int:
     except ValueError:
         output.complain(DeskError("--env takes NAME=VALUE", hint="bulkhead add NAME --env KEY=VALUE -- COMMAND"))
         return USAGE
+    limits = chosen_limits(args)
     async with context.desk() as desk:
         agreed = await add_server(
             desk,
@@ -40,6 +48,8 @@ async def add(args: Namespace, context: Context) -> int:
             yes=args.yes,
             dev=args.dev,
             allow=args.allow,
+            state=args.state,
+            limits=limits,
             build=args.build,
             show=output.aside if args.json else output.show,
         )
@@ -68,6 +78,8 @@ async def add_server(
     show: Callable[[str], None] = output.show,
     dev: bool = False,
     allow: Sequence[str] = (),
+    state: State | None = None,
+    limits: Mapping[str, str] = MappingProxyType({}),
     build: bool = False,
 ) -> schema.Agreed | None:
     """The whole way of one server; None if the person said no.  `show` is told everything a yes is about.
@@ -108,6 +120,13 @@ async def add_server(
     if proposal.unbuilt and not build:
         raise DeskError(f"{name} has to be built before it can run, which needs a yes of its own",
                         hint="the same with --build, if you trust these authors", code="unbuilt")  # fmt: skip
+    of_label = proposal.state != "none" and state is None and not proposal.replaces  # chosen for its name, otherwise
+    if of_label:
+        state = proposal.state
+    if state is not None and state != "none":
+        show(KEEPS[state] + (f": {proposal.keeps} (so says Bulkhead's own label of this package)" if of_label else ""))
+    if limits:
+        show(f"its own limits: {', '.join(f'{flag} {text}' for flag, text in limits.items())}")
     if not yes and output.ask(f"run this as {name}?") != "y":
         show("not added")
         return None
@@ -121,8 +140,18 @@ async def add_server(
         connect=list(connect),
         build=build,
         unix_sockets="unix-sockets" in {*allow, *proposal.needs},
+        state=state,
+        limits=dict(limits),
     )
     return await desk.ask(schema.AGREE, agree, schema.Agreed, progress=output.progress)
+
+
+def chosen_limits(args: Namespace) -> dict[str, str]:
+    """The limits that were written on the line.  Raises ConfigError before a daemon is asked."""
+    wanted = {flag: text for flag in KINDS if (text := getattr(args, flag.replace("-", "_"), None)) is not None}
+    for flag, text in wanted.items():
+        parsed(KINDS[flag], text)
+    return wanted
 
 
 async def servers(args: Namespace, context: Context) -> int:

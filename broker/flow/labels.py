@@ -15,7 +15,7 @@ from typing import Annotated, Final, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from broker.errors import PolicyError
-from broker.model import Call
+from broker.model import Call, State
 
 Flag: TypeAlias = Literal["P", "U", "E", "M"]
 """P: the result is private.  U: strangers may have written the result.  E: what is sent leaves to others.
@@ -50,7 +50,8 @@ class ServerLabels:
     """What is known of one package.  `source` says where that comes from.
 
     `added` holds for every call, whatever a label file says: it comes from what the server was granted.  `needs` is
-    what it cannot work without in its sandbox; a person sees it before the yes that gives it.
+    what it cannot work without in its sandbox; a person sees it before the yes that gives it, and so with the `state`
+    it is of no use without: `keeps` says why.
     """
 
     ecosystem: str = ""
@@ -59,6 +60,8 @@ class ServerLabels:
     tools: Mapping[str, Labels] = field(default_factory=lambda: MappingProxyType({}))
     added: frozenset[Flag] = frozenset()
     needs: frozenset[Need] = frozenset()
+    state: State = "none"
+    keeps: str = ""
 
     def of(self, method: str, target: str) -> Labels:
         """The labels of a call: those of its tool, or the worst case for whatever is not listed."""
@@ -108,6 +111,8 @@ class _LabelsText(_Strict):
     package: _Name
     source: _Sentence
     needs: Annotated[list[Need], Field(max_length=1)] = []
+    state: State = "none"
+    keeps: _Sentence | None = None
     tool: Annotated[list[_ToolText], Field(min_length=1, max_length=1000)]
 
 
@@ -131,6 +136,14 @@ def parse_labels(data: bytes, source: str) -> ServerLabels:
     }
     if len(tools) < len(document.tool):
         raise PolicyError(f"{source} lists a tool twice")
+    if (document.state == "none") != (document.keeps is None):
+        raise PolicyError(f"{source}: 'state' and 'keeps' go together: a person is told why a server keeps something")
     return ServerLabels(
-        document.ecosystem, document.package, document.source, MappingProxyType(tools), needs=frozenset(document.needs)
+        document.ecosystem,
+        document.package,
+        document.source,
+        MappingProxyType(tools),
+        needs=frozenset(document.needs),
+        state=document.state,
+        keeps=document.keeps or "",
     )

@@ -1,5 +1,6 @@
 """More servers people use, unchanged in their boxes: one that keeps a file, and one that runs git."""
 
+import json
 import os
 import subprocess
 from collections.abc import Iterator
@@ -59,6 +60,18 @@ def test_a_server_that_remembers_writes_into_its_own_home(shelf: Running) -> Non
         client.open()
         client.call_text("create_entities", {"entities": [someone]})
         assert "it is deep" in client.call_text("read_graph", {})
+
+
+def test_what_it_remembers_outlives_its_link_as_its_label_says(shelf: Running) -> None:
+    pier = {"name": "pier", "entityType": "place", "observations": ["it is long"]}
+    with shelf.connect("memory") as client:
+        client.open()
+        client.call_text("create_entities", {"entities": [pier]})
+    with shelf.connect("memory") as client:
+        client.open()
+        assert "it is long" in client.call_text("read_graph", {})
+    (kept,) = json.loads(shelf.bulkhead("state", "list", "--json").stdout)
+    assert (kept["server"], kept["key"]) == ("memory", "server") and kept["size"] > 0
 
 
 def test_a_server_runs_git_in_the_repository_it_was_granted(shelf: Running) -> None:

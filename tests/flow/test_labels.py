@@ -37,6 +37,15 @@ def test_a_label_file_says_what_its_tools_do() -> None:
     assert labels.of("tools/call", "read") == Labels(frozenset({"P", "U"}), "L", "reads a file")
 
 
+def test_a_server_that_keeps_something_says_why_and_only_then(book: LabelBook) -> None:
+    memory = book.of("npm", "@modelcontextprotocol/server-memory")
+    assert memory.state == "server" and "one file" in memory.keeps
+    assert (UNLABELLED.state, parse_labels(GOOD.encode(), "acme.toml").state) == ("none", "none")
+    for words in ('state = "server"', 'keeps = "a file"', 'state = "for-ever"\nkeeps = "a file"'):
+        with pytest.raises(PolicyError, match="state"):
+            parse_labels(GOOD.replace("version = 1", f"version = 1\n{words}").encode(), "acme.toml")
+
+
 @given(st.text(), st.text())
 def test_whatever_is_not_listed_is_the_worst_case(method: str, target: str) -> None:
     labels = parse_labels(GOOD.encode(), "acme.toml")

@@ -7,6 +7,7 @@ from broker.api import schema, views
 from broker.api.premises import Premises
 from broker.api.routes.people import People
 from broker.api.wire import Caller, Handler
+from broker.boxes import box_table, carried_over, rechosen
 from broker.errors import DeskError
 from broker.model import Fact, Injection, Inspection, Origin, ServerName
 from broker.network import check_network, tables
@@ -71,6 +72,7 @@ class Servers:
         prepared = await self._at.pinner.prepare(
             params.name, params.argv, params.environment, caller.progress, dev=params.dev, settings=params.settings
         )
+        labels = self._at.house.labels.of(prepared.artifact.kind, prepared.artifact.name)
         return schema.Proposal(
             id=prepared.id,
             name=prepared.server,
@@ -80,7 +82,9 @@ class Servers:
             paths=list(prepared.launch.paths),
             builds=list(prepared.builds),
             unbuilt=needs_building(prepared.artifact),
-            needs=sorted(self._at.house.labels.of(prepared.artifact.kind, prepared.artifact.name).needs),
+            needs=sorted(labels.needs),
+            state=labels.state,
+            keeps=labels.keeps,
             replaces=self._at.house.registry.has_server(prepared.server),
         )
 
@@ -88,8 +92,9 @@ class Servers:
         house = self._at.house
         grants = replace(grants_of(params.read, params.write, params.hosts), unix_sockets=params.unix_sockets)
         name = self._at.pinner.name_of(params.id)
-        if house.registry.has_server(name):  # how its network is looked into is settled with `server.inspect` alone
-            grants = replace(grants, inspection=house.registry.server(name).grants.inspection)
+        if house.registry.has_server(name):
+            grants = carried_over(grants, house.registry.server(name).grants)
+        grants = rechosen(grants, params.limits, params.state)
         for value_name, value in params.env.items():
             house.audit.redactor.add(value_name, value)
         if params.build:
@@ -107,7 +112,7 @@ class Servers:
             self._people.connect_now(client, server.name)
         agreed = {"argv": list(server.argv), "tree": pin.artifact.tree, "catalog": pin.catalog, "by": caller.peer.pid,
                   "read": params.read, "write": params.write, "hosts": list(grants.hosts),
-                  "variables": list(server.env), "unix_sockets": server.grants.unix_sockets,
+                  "variables": list(server.env), **box_table(server.grants),
                   "builds": [[each.name, each.source, each.result] for each in pin.artifact.builds]}  # fmt: skip
         fact = Fact("pin", "person", target=server.name, digest=params.digest, body=agreed, durable=True)
         await house.audit.append_durable(Origin(server=server.name), fact)
