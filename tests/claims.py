@@ -11,6 +11,7 @@ CLAIMS: Final[dict[str, str]] = {
     "C01": "`bulkhead demo` does the whole job on real servers; it ends with 0 only if every step came out right.",
     "C02": "Claude Code, the MCP Inspector and the Python SDK reach real servers through `bulkhead connect`.",
     "C03": "Both protocol eras pass through, each connection in its client's own, unknown fields included.",
+    "C04": "Where a server speaks only the other era, Bulkhead translates, what it asks of its client included.",
     # what runs is what was agreed to
     "C10": "Adding a server runs no install script and no build of any package, unless you say yes to that by itself.",
     "C11": "A launch line that Bulkhead does not fully understand is refused, with the reason.",

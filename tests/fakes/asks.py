@@ -1,7 +1,8 @@
 """A server that asks its client for things during a call: a model's text, a form, a list of folders.
 
 The tool `go` takes `what`, one of `REQUESTS`, and answers with what the client said.  In the legacy era it sends a
-request of its own; in the modern era, where servers may not, it answers `input_required` and reads the retry.
+request of its own; in the modern era, where servers may not, it answers `input_required` and reads the retry.  With
+`--era` it speaks only that one.
 """
 
 import argparse
@@ -40,7 +41,9 @@ def told(request: Any, text: str, dress: Json) -> None:
 
 
 def main() -> None:
-    argparse.ArgumentParser().parse_args()
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--era", choices=("legacy", "modern"), default="")
+    only = parser.parse_args().era
     waiting: dict[str, Any] = {}
     for line in sys.stdin.buffer:
         message = json.loads(line)
@@ -49,7 +52,11 @@ def main() -> None:
             if call is not None:
                 told(call, json.dumps(message.get("result", message.get("error"))), {})
         elif "id" in message:
-            receive(message, waiting)
+            modern = PREFIX + "protocolVersion" in ((message.get("params") or {}).get("_meta") or {})
+            if only and modern != (only == "modern"):
+                send({"id": message["id"], "error": {"code": -32601, "message": "Method not found"}})
+            else:
+                receive(message, waiting)
 
 
 def receive(message: Json, waiting: dict[str, Any]) -> None:

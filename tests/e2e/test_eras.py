@@ -1,0 +1,83 @@
+"""Clients of one era at servers that speak only the other, end to end, with the SDK's own client."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx2
+import pytest
+from mcp import Client, StdioServerParameters
+from mcp.client.session import ClientRequestContext
+from mcp.client.stdio import stdio_client
+from mcp.client.streamable_http import streamable_http_client
+from mcp_types import CreateMessageRequestParams, CreateMessageResult, ElicitRequestParams, ElicitResult
+
+from tests.e2e.running import Running, home_of_a_stranger
+
+pytestmark = pytest.mark.sandbox
+
+WITHIN = 60.0
+ERAS = {"modern": "2025-11-25", "legacy": "2026-07-28"}  # what a server speaks, and what its client then speaks
+
+
+@pytest.fixture(scope="module")
+def home() -> Iterator[Running]:
+    """A home with one server of each era."""
+    with home_of_a_stranger() as made:
+        made.up()
+        for era in ERAS:
+            made.add_toy("asks", "--era", era, name=era, connect=[f"web-{era}"])
+        yield made
+
+
+async def _elicited(_: ClientRequestContext, asked: ElicitRequestParams) -> ElicitResult:
+    return ElicitResult(action="accept", content={"password": "no"})
+
+
+async def _sampled(_: ClientRequestContext, asked: CreateMessageRequestParams) -> CreateMessageResult:
+    raise AssertionError("nobody may ask this client for a model's words")
+
+
+CALLBACKS: dict[str, Any] = {"elicitation_callback": _elicited, "sampling_callback": _sampled}
+
+
+@asynccontextmanager
+async def client(home: Running, server: str, how: str) -> AsyncIterator[Client]:
+    """The SDK's client, told to speak only the era its server does not."""
+    mode = "legacy" if server == "modern" else "2026-07-28"
+    async with asyncio.timeout(WITHIN):
+        if how == "stdio":
+            line = await asyncio.to_thread(lambda: home.shim(server, home.newcomer(server)))
+            transport = stdio_client(StdioServerParameters(command=line[0], args=line[1:]))
+            async with Client(transport, mode=mode, **CALLBACKS) as made:
+                yield made
+            return
+        done = await asyncio.to_thread(home.bulkhead, "endpoint", server, "--client", f"web-{server}", "--json")
+        found = json.loads(done.stdout)
+        async with httpx2.AsyncClient(headers=found["headers"], timeout=WITHIN, trust_env=False) as http:
+            transport = streamable_http_client(found["url"], http_client=http)
+            async with Client(transport, mode=mode, **CALLBACKS) as made:
+                yield made
+
+
+@pytest.mark.claim("C04")
+@pytest.mark.parametrize("how", ["stdio", "http"])
+@pytest.mark.parametrize("server", list(ERAS))
+async def test_a_client_uses_a_server_of_the_other_era_and_answers_what_it_asks(
+    home: Running, server: str, how: str
+) -> None:
+    async with client(home, server, how) as sdk:
+        assert sdk.protocol_version == ERAS[server]
+        assert [tool.name for tool in (await sdk.list_tools()).tools] == ["go"]
+        answer = await sdk.call_tool("go", {"what": "elicitation"})
+        assert '"password": "no"' in answer.content[0].text  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("server", list(ERAS))
+async def test_a_no_to_what_a_server_asks_reaches_no_client_of_the_other_era(home: Running, server: str) -> None:
+    async with client(home, server, "stdio") as sdk:
+        waiting = asyncio.create_task(sdk.call_tool("go", {"what": "sampling"}))
+        await asyncio.to_thread(lambda: home.desk.deny(home.desk.question(server=server, within=WITHIN)))
+        assert "refused by Bulkhead" in (await waiting).content[0].text  # type: ignore[union-attr]
