@@ -57,4 +57,5 @@ CLAIMS: Final[dict[str, str]] = {
     "C62": "When no daemon can be reached, a client is told on standard error, soon, and never on standard output.",
     "C63": "Clients that speak HTTP come in too, in every revision, each folder with a bearer of its own.",
     "C64": "No web page gets in by HTTP: it is sent away before anything else of its request is looked at.",
+    "C66": "`bulkhead doctor` says what this machine enforces and what is wrong, and for each thing what to do.",
 }

@@ -14,6 +14,7 @@ from broker.cli import (
     clients,
     daemon,
     demo,
+    doctor,
     endpoints,
     learn,
     network,
@@ -72,6 +73,7 @@ def parser() -> argparse.ArgumentParser:
     )
     command("down", daemon.down, "stop the daemon and every server")
     command("status", daemon.status, "the daemon in one look", json=True)
+    command("doctor", doctor.doctor, "what this machine enforces, what is wrong, and what to do", json=True)
     command("demo", demo.demo, "the main job on real servers, in a throw-away home", json=True)
 
     command(
