@@ -8,11 +8,8 @@ import asyncio
 import itertools
 import os
 import resource
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -29,14 +26,13 @@ from broker.sandbox.eyes import Eyes, Seen, loaded_filters, watched
 from broker.sandbox.plan import plan_probe, rules_of
 from broker.sandbox.process import Instance, Tree
 from broker.sandbox.supervisor import DIED, RESTART, Started, Supervisor, or_discard
-from broker.sandbox.sweep import sweep
+from broker.sandbox.sweep import Box, sweep
 from broker.sandbox.tiers import STARTS_NOTHING, Tier, from_inside
 from broker.sandbox.unboxed import behind_landlock, with_nothing_around
 from broker.sandbox.watch import Watch
 from broker.sandbox.wires import Wires
 
 PROBE_HOST: Final = "host.invalid"
-BOX: Final = "bulkhead-box-"
 FILTERED: Final = b"\nSeccomp:\t2\n"
 ARMED_LIMIT: Final = 5.0
 ARMED_PAUSE: Final = 0.001
@@ -132,11 +128,12 @@ class Launcher:
     ) -> Instance:
         tier = self._tier
         walled = spec.boxed and tier.name != "B"
-        box = None if spec.boxed == walled else Path(await asyncio.to_thread(tempfile.mkdtemp, prefix=BOX))
+        box = None if spec.boxed == walled else Box.make()
         try:
             # In a thread: a granted folder may lie on a network that hangs.
             trust = egress.trust if egress is not None else b""
-            composing = asyncio.to_thread(_command, spec, tier, identity, wires.hand_over(), trust, box)
+            folder = box.folder if box is not None else None
+            composing = asyncio.to_thread(_command, spec, tier, identity, wires.hand_over(), trust, folder)
             command = await or_discard(composing, Command.close)
             told = None
             if seen is not None:
@@ -152,7 +149,7 @@ class Launcher:
                     egress,
                     limit_processes=limited,
                     walled=walled,
-                    kept=spec.state or box,
+                    kept=spec.state or folder,
                     eyes=eyes,
                 )
             except BaseException:
@@ -162,14 +159,14 @@ class Launcher:
             if egress is not None:
                 egress.close()
             if box is not None:
-                shutil.rmtree(box, ignore_errors=True)
+                box.remove()
             raise
         streams, name = wires.take_streams(), tier.name if spec.boxed else "off"
         instance = Instance(
             spec.server, name, tree, streams, self._waits, command.warnings, egress, spec.limits, watch, record
         )
         if box is not None:
-            instance.at_end(partial(shutil.rmtree, box, ignore_errors=True))
+            instance.at_end(box.remove)
         if eyes is not None:
             instance.at_end(eyes.close)
         return instance

@@ -20,7 +20,7 @@ from broker.errors import SandboxError
 from broker.sandbox.bubblewrap import Command
 from broker.sandbox.kernel import memory_file
 from broker.sandbox.reaper import LISTEN, MAX_ANSWER, MAX_PASSED, SPAWN, supervise
-from broker.sandbox.sweep import sweep
+from broker.sandbox.sweep import sweep, sweep_boxes
 
 T = TypeVar("T")
 
@@ -66,6 +66,7 @@ class Supervisor:
         if len(os.listdir("/proc/self/task")) != 1:
             raise SandboxError("the supervisor must be started before any thread")
         sweep()
+        sweep_boxes()
         ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         daemon = os.getpid()
         pid = os.fork()

@@ -1,17 +1,76 @@
-"""What a killed daemon and a killed supervisor may leave together: a half-built sandbox that waits for its dead parent.
+"""What a killed daemon may leave: a half-built sandbox that waits for its dead parent, and folders in memory or /tmp.
 
-No server has run in it and none will.  It is known by three things at once: it is process 1 of a namespace of its
-own, it carries our gate in its command, and its parent is no bwrap.
+No server has run in such a sandbox and none will.  It is known by three things at once: it is process 1 of a namespace
+of its own, it carries our gate in its command, and its parent is no bwrap.  A folder is known by its name, its owner,
+and the lock that its daemon held as long as it lived.
 """
 
 import contextlib
+import fcntl
 import os
+import shutil
 import signal
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from broker.sandbox.bubblewrap import GATE_SCRIPT
 
 MAX_READ: Final = 64 * 1024
+BOX: Final = "bulkhead-box-"
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """The home of a server that sees the machine's own folders; it goes with the server, or at the next start."""
+
+    folder: Path
+    lock: int
+
+    @classmethod
+    def make(cls) -> "Box":
+        folder = tempfile.mkdtemp(prefix=BOX)
+        return cls(Path(folder), _locked(folder))
+
+    def remove(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+        os.close(self.lock)
+
+
+def sweep_boxes() -> list[str]:
+    """Remove the boxes whose daemon is gone; answer which."""
+    found: list[str] = []
+    for entry in _boxes():
+        try:
+            lock = _locked(entry.path)
+        except OSError:
+            continue  # its daemon lives, or it is gone already
+        shutil.rmtree(entry.path, ignore_errors=True)
+        os.close(lock)
+        found.append(entry.path)
+    return found
+
+
+def _boxes() -> Iterator[os.DirEntry[str]]:
+    with os.scandir(tempfile.gettempdir()) as entries:
+        for entry in entries:
+            if entry.name.startswith(BOX) and entry.is_dir(follow_symlinks=False):
+                with contextlib.suppress(OSError):  # removed meanwhile
+                    if entry.stat(follow_symlinks=False).st_uid == os.getuid():
+                        yield entry
+
+
+def _locked(folder: str) -> int:
+    """A descriptor that holds the lock of `folder` until it is closed.  Raises OSError if somebody has it."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 def sweep() -> list[int]:
