@@ -8,7 +8,7 @@ from typing import Final
 
 from broker.model import Decision, Fact, JsonObject, Side, Verdict
 from broker.protocol import replies
-from broker.protocol.calls import argument_fault
+from broker.protocol.arguments import Arguments
 from broker.protocol.effects import Ask, Launch, Read, Withdraw
 from broker.protocol.lifecycle import Phase
 from broker.protocol.link import Link
@@ -31,6 +31,7 @@ class Dispatcher:
         self._link = link
         self._questions = 0
         self._failures = 0
+        self._schemas: dict[str, Arguments] = {}
 
     def objection(self, method: str, target: str, request: replies.RequestId, params: JsonObject) -> JsonObject | None:
         """Why the agreed catalog does not have this; None when it does, or when it does not list such things."""
@@ -52,10 +53,17 @@ class Dispatcher:
         if found is None:
             text = f"{link.names.server} has no {what} called {replies.quoted(target)}"
             return replies.error(request, replies.INVALID_PARAMS, text)
-        if what == "tool" and (fault := argument_fault(found, params.get("arguments", {}))):
+        if what == "tool" and (fault := self._schema(found).fault(params.get("arguments", {}))):
             text = f"refused by Bulkhead (schema): {replies.quoted(target)} cannot be called so: {fault}"
             return replies.error(request, replies.INVALID_PARAMS, text)
         return None
+
+    def _schema(self, tool: JsonObject) -> Arguments:
+        """Compiled when a tool is first called; another definition under its name is another schema."""
+        known = self._schemas.get(tool["name"])
+        if known is None or known.tool is not tool:
+            known = self._schemas[tool["name"]] = Arguments(tool)
+        return known
 
     def decide(self, side: Side, request: OpenRequest) -> None:
         """Judge a call now: send it on, park it, ask, or refuse."""
