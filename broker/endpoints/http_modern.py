@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from typing import Final
 
-from broker.endpoints.http_replies import GRACE_SECONDS, PING_SECONDS, said, streamed
+from broker.endpoints.http_replies import PING_SECONDS, said, streamed
 from broker.endpoints.http_server import Answer
 from broker.endpoints.http_wire import Welcome, Wire
 from broker.model import JsonObject
@@ -19,6 +19,7 @@ from broker.protocol.http_exchanges import MAX_WAITING, Exchange, Exchanges
 from broker.protocol.http_gate import Guest
 from broker.protocol.sse import COMMENT, write
 
+FIRST_SECONDS: Final = 10.0  # an error's status goes ahead of it, and the server may have to start before there is one
 BEHIND_SECONDS: Final = 30.0  # a response that is not read for so long is given up
 
 
@@ -60,7 +61,7 @@ class ModernLink:
             await self._wire.send(message)
             async with self._changed:
                 try:
-                    async with asyncio.timeout(GRACE_SECONDS):
+                    async with asyncio.timeout(FIRST_SECONDS):
                         await self._changed.wait_for(lambda: exchange.queue or self.ended)
                 except TimeoutError:
                     pass

@@ -292,8 +292,9 @@ async def test_hanging_up_cancels_a_modern_call(tmp_path: Path) -> None:
     async with fronted(tmp_path, lambda: ToyServer(view=MODERN_VIEW, answer=silent)) as front:
         asked = modern("tools/call", {"name": "read", "arguments": {}})
         headers = {"mcp_protocol_version": MODERN, "mcp_method": "tools/call", "mcp_name": "read"}
-        async with front.stream("POST", asked, **headers):
-            (heard,) = await reached(front)
+        posted = asyncio.ensure_future(front.post(asked, **headers))
+        (heard,) = await reached(front)
+        posted.cancel()
         (cancel,) = await reached(front, "notifications/cancelled")
         assert cancel["params"]["requestId"] == heard["id"]
 
