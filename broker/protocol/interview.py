@@ -12,7 +12,7 @@ from broker.model import Era, JsonObject
 from broker.protocol.catalog import LISTS, ListName, View, items
 from broker.protocol.envelope import Response
 from broker.protocol.listing import WIRE, Listing
-from broker.protocol.replies import RequestId, notification
+from broker.protocol.replies import METHOD_NOT_FOUND, UNSUPPORTED_VERSION, RequestId, notification
 from broker.protocol.versions import LEGACY_VERSIONS, MODERN_VERSIONS, OWN_PREFIX
 
 MAX_POSTED: Final = 1024  # answers awaited and ignored; replayed subscriptions are the most numerous
@@ -32,6 +32,7 @@ class Interview:
         self._initialized = initialized or notification("notifications/initialized")
         self._number = 0
         self._opening: RequestId | None = None
+        self._asked_again = False
         self._posted: set[RequestId] = set()
         self._listing: Listing | None = None
         self._found: View | None = None
@@ -89,10 +90,17 @@ class Interview:
         self._found = View(self._era, refusal=error)
 
     def _open(self, response: Response) -> list[JsonObject]:
-        if response.result is None:
+        opening = response.result
+        if opening is None:
+            if self._era == "modern" and not self._asked_again and _means_again(response.message["error"]):
+                self._asked_again = True
+                return self.start()
             self.refuse(response.message["error"])
             return []
-        opening = response.result
+        if self._era == "modern" and "supportedVersions" not in opening:
+            # Some servers answer whatever they do not know with an empty result.
+            self.refuse({"code": METHOD_NOT_FOUND, "message": "server/discover is not answered by this server"})
+            return []
         (_check_legacy if self._era == "legacy" else _check_modern)(opening)
         self._found = View(self._era, opening=opening)
         sent = [self._initialized] if self._era == "legacy" else []
@@ -123,6 +131,13 @@ class Interview:
         if params:
             message["params"] = params
         return message
+
+
+def _means_again(error: JsonObject) -> bool:
+    """The server refused the version it was asked with, and names the same among those it takes."""
+    data = error.get("data") if error["code"] == UNSUPPORTED_VERSION else None
+    supported = data.get("supported") if isinstance(data, dict) else None
+    return isinstance(supported, list) and MODERN_VERSIONS[-1] in supported
 
 
 def _check_legacy(opening: JsonObject) -> None:

@@ -114,6 +114,21 @@ def test_a_refusal_of_the_era_is_a_view_too() -> None:
     assert len(sent) == 1
 
 
+def test_an_empty_answer_to_what_a_server_does_not_know_is_a_refusal_of_the_era() -> None:
+    survey, sent = survey_of(server(MODERN, server_discover=lambda message: result(message["id"])), "modern")
+    assert survey.view is not None and survey.view.refusal is not None
+    assert [message["method"] for message in sent] == ["server/discover"]
+
+
+@pytest.mark.parametrize(("supported", "asked"), [(["2026-07-28"], 2), (["2099-01-01"], 1), (None, 1)])
+def test_a_server_that_takes_the_version_after_all_is_asked_once_more(supported: object, asked: int) -> None:
+    refusal = {"code": -32022, "message": "not this one", "data": {"supported": supported}}
+    answers = server(MODERN, server_discover=lambda message: {"jsonrpc": "2.0", "id": message["id"], "error": refusal})
+    survey, sent = survey_of(answers, "modern")
+    assert survey.view == View("modern", refusal=refusal)
+    assert [message["method"] for message in sent] == ["server/discover"] * asked
+
+
 def test_silence_after_the_opening_is_a_refusal_of_the_era() -> None:
     survey = Survey("modern", "full")
     survey.start()
