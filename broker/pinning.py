@@ -204,7 +204,8 @@ class Pinner:
             warnings.update(dict.fromkeys(instance.warnings))
             return instance
 
-        catalog = await take_stock(prepared.server, start, progress)
+        elsewhere = prepared.launch.kind == "remote"
+        catalog = await take_stock(prepared.server, start, progress, elsewhere=elsewhere)
         known = self._registry.server(prepared.server) if self._registry.has_server(prepared.server) else None
         server = Server(prepared.server, prepared.launch.argv, pin.created, grants=grants, env=tuple(sorted(values)))
         if known is not None:  # what a person switched off stays off until they switch it on

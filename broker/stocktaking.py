@@ -1,6 +1,8 @@
 """Start a server as each kind of client would see it, and write down everything it advertises.
 
-Every view gets a process of its own: servers lock themselves to the protocol era of their first message.
+Every view gets a process of its own: servers lock themselves to the protocol era of their first message.  One that runs
+elsewhere has no process of ours: it is asked for the newer era as that era's clients ask, and spoken to in that alone
+if it answers; for the older one it then counts as a server that does not speak it, and is bridged.
 """
 
 import asyncio
@@ -11,31 +13,39 @@ from broker.edges import Running
 from broker.endpoints.stderr import LastWords
 from broker.endpoints.stdio import LineEndpoint
 from broker.errors import ProtocolError, TrustError
-from broker.model import ServerName
+from broker.model import Era, ServerName
 from broker.protocol.catalog import Catalog, View, ViewKey
 from broker.protocol.frames import FrameDecoder, encode
 from broker.protocol.survey import Survey
 
+ERAS: Final[tuple[Era, Era]] = ("legacy", "modern")
 OPENING_SECONDS: Final = 20.0  # a cold Python server was seen to need 1.8 s
 WHOLE_SECONDS: Final = 60.0
 WORDS_SHOWN: Final = 600  # characters of a server's last words in an error
 
 
 async def take_stock(
-    server: ServerName, start: Callable[[], Awaitable[Running]], progress: Callable[[str], None]
+    server: ServerName,
+    start: Callable[[], Awaitable[Running]],
+    progress: Callable[[str], None],
+    *,
+    elsewhere: bool = False,
 ) -> Catalog:
-    """Every view of one server.
+    """Every view of one server; of one `elsewhere` those of its newest era alone.
 
     Raises:
         TrustError: it speaks neither era, or broke off.
         SandboxError: it could not be started.
     """
     views: dict[ViewKey, View] = {}
-    for era in ("legacy", "modern"):
+    for era in ERAS[::-1] if elsewhere else ERAS:
         for capabilities in ("full", "empty"):
             survey = Survey(era, capabilities)
             refused = views.get("modern/full") if era == "modern" else views.get("legacy/full")
-            if capabilities == "empty" and refused is not None and refused.refusal is not None:
+            if elsewhere and era == "legacy" and views["modern/full"].refusal is None:
+                survey.unanswered()
+                refused = survey.view
+            if refused is not None and refused.refusal is not None:
                 views[survey.key] = refused
                 continue
             progress(f"asking {server} what it offers ({era} protocol, {capabilities} client)")

@@ -261,7 +261,7 @@ def test_only_what_is_there_can_be_granted(tmp_path: Path) -> None:
 # --- taking stock ---------------------------------------------------------------------------------------------------
 
 
-async def stock(toy: Callable[[], ToyServer]) -> tuple[Catalog, list[ToyServer]]:
+async def stock(toy: Callable[[], ToyServer], *, elsewhere: bool = False) -> tuple[Catalog, list[ToyServer]]:
     servers: list[ToyServer] = []
 
     async def start() -> ToyServer:
@@ -271,7 +271,7 @@ async def stock(toy: Callable[[], ToyServer]) -> tuple[Catalog, list[ToyServer]]
     before = open_descriptors()
     try:
         async with asyncio.timeout(WITHIN):
-            return await take_stock(ServerName("toy"), start, silent), servers
+            return await take_stock(ServerName("toy"), start, silent, elsewhere=elsewhere), servers
     finally:
         await turns()
         assert all(server.stopped.is_set() for server in servers)
@@ -293,6 +293,22 @@ async def test_every_kind_of_client_is_asked_for_in_a_process_of_its_own() -> No
         "legacy/full": 2, "legacy/empty": 2, "modern/full": 2, "modern/empty": 2,
     }  # fmt: skip
     assert [server.heard[0]["method"] for server in servers] == ["initialize"] * 2 + ["server/discover"] * 2
+
+
+@pytest.mark.parametrize(
+    ("toy", "openings", "spoken"),
+    [
+        (BothEras, ["server/discover"] * 2, "modern"),
+        (Legacy, ["server/discover", "initialize", "initialize"], "legacy"),
+    ],
+)
+async def test_a_server_elsewhere_is_spoken_to_in_its_newest_era_alone(
+    toy: Callable[[], ToyServer], openings: list[str], spoken: str
+) -> None:
+    catalog, servers = await stock(toy, elsewhere=True)
+    assert [server.heard[0]["method"] for server in servers] == openings
+    assert {view.era for view in catalog.views.values() if view.opening is not None} == {spoken}
+    assert len(catalog.views) == 4
 
 
 async def test_an_era_that_is_refused_is_not_asked_for_twice() -> None:
