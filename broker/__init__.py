@@ -17,6 +17,7 @@ The rooms, from the street inwards:
     clients     the AI applications: where their configuration lives, import, byte-exact undo
     edges       what a relay needs of the world, as functions
     relay       carries one link: feeds the conversation, performs its effects
+    lessons     which servers are watched, and the grants that would give them what they asked for in vain
     hosted      the server side of a relay: starting it, its streams, its end; inbox  what waits its turn there
     endpoints   lines on descriptors, clients that come in by HTTP, servers that are reached by it
     guest_book  the bearers of clients by HTTP and the port they know; tcp  who is behind a connection

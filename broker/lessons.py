@@ -15,13 +15,14 @@ from typing import Final
 from broker.errors import DeskError, SandboxError
 from broker.model import Grants, ServerName
 from broker.sandbox.eyes import Seen
-from broker.sandbox.places import check_places
+from broker.sandbox.places import NETWORKS, check_places, file_system, mounted
 from broker.sandbox.plan import check_grant
 from broker.sandbox.proposals import PROJECT_MARKS, Kind, Outside, Proposals, propose
 
 NOWHERE: Final = "nowhere.invalid"
 """A host that is granted and cannot be there (RFC 6761): asking for any other is seen, and denied."""
 MAX_SECONDS: Final = 3600
+AWAY: Final = NETWORKS | {"autofs"}
 
 
 @dataclass(slots=True)
@@ -73,7 +74,11 @@ class Lessons:
 
     def proposals(self, lesson: Lesson) -> Proposals:
         """What a person could grant.  Looks at the files of this machine."""
-        protected = self._protected()
+        protected, mounts = self._protected(), mounted()
+
+        def kind(path: Path) -> Kind:
+            far = file_system(path, mounts) in AWAY  # only looking would be an errand that a server sends us on
+            return "nothing" if far else _kind(path)
 
         def grantable(path: Path, writable: bool) -> bool:
             try:
@@ -84,7 +89,7 @@ class Lessons:
                 return False
             return True
 
-        return propose(dict(lesson.seen.paths), Outside(self._home.resolve(), _kind, grantable, _is_project))
+        return propose(dict(lesson.seen.paths), Outside(self._home.resolve(), kind, grantable, _is_project))
 
 
 def _kind(path: Path) -> Kind:

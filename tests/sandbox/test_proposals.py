@@ -24,7 +24,7 @@ def kind(path: Path) -> Kind:
 OUTSIDE = Outside(
     home=HOME,
     kind=kind,
-    grantable=lambda path, _: ".ssh" not in path.parts and path not in (HOME, *HOME.parents),
+    grantable=lambda path, _: ".ssh" not in path.parts,
     is_project=lambda folder: f"{folder}/package.json" in FILES,
 )
 

@@ -2,12 +2,15 @@
 
 import asyncio
 from collections.abc import Mapping
+from typing import Final
 
 from broker.api import schema
 from broker.api.premises import Premises
 from broker.api.wire import Caller, Handler
-from broker.errors import SandboxError
+from broker.errors import DeskError, SandboxError
 from broker.model import Origin
+
+LOOK_SECONDS: Final = 30.0
 
 
 class LessonRoutes:
@@ -40,7 +43,14 @@ class LessonRoutes:
         server = self._at.house.registry.server(params.name)
         lesson = self._at.house.lessons.close(server.name)
         self._end_running(server.name, "is no longer watched")
-        proposals = await asyncio.to_thread(self._at.house.lessons.proposals, lesson)
+        try:
+            async with asyncio.timeout(LOOK_SECONDS):
+                proposals = await asyncio.to_thread(self._at.house.lessons.proposals, lesson)
+        except TimeoutError as cause:
+            raise DeskError(
+                f"the files that {server.name} asked for could not be looked at within {LOOK_SECONDS:.0f} s",
+                hint="look at your disks, then watch it again",
+            ) from cause
         blocked = [one for one in self._at.house.blocked.of(server.name) if one.last >= lesson.began]
         return schema.Learnt(
             starts=lesson.starts,
