@@ -232,7 +232,7 @@ class Pinner:
         self._changes(prepared.server, artifact)
         tools = self._tools(prepared.server)
         built = await build_artifact(
-            artifact, store=self._store, environment=prepared.environment, progress=progress, run=tools
+            artifact, prepared.launch, store=self._store, environment=prepared.environment, progress=progress, run=tools
         )
         return replace(built, builds=tuple(replace(each, tier=tools.tier) for each in built.builds))
 

@@ -9,7 +9,7 @@ import os
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -119,6 +119,23 @@ async def client_for(access: Access) -> AsyncIterator[httpx2.AsyncClient | None]
         return
     async with client:
         yield client
+
+
+async def download(access: Access, url: str, limit: int, *, known: bool) -> bytes | None:
+    """One file an index lists; its hash is the caller's to check.  Only on a `known` origin are credentials sent.
+
+    None is what cannot be had whole: too large, refused, unreachable.
+    """
+    access = replace(access, headers=access.headers if known else {})
+    user = _without_user(access.url)[1] if known else {}
+    async with client_for(replace(access, url=_without_user(url)[0])) as client:
+        if client is None:
+            return None
+        try:
+            async with client.stream("GET", _without_user(url)[0], headers=user) as response:
+                return await _bounded(response, limit) if response.status_code == 200 else None
+        except (httpx2.HTTPError, httpx2.InvalidURL, ssl.SSLError, OSError):
+            return None
 
 
 def _without_user(url: str) -> tuple[str, dict[str, str]]:

@@ -1,9 +1,9 @@
 """Python packages: uv resolves, pip downloads, we verify and unpack.
 
 Only wheels, so that no package's build code runs; each by the SHA-256 that resolution named; each file by its RECORD.
+Where there is only a source, what the store gets is all that building takes, and a person is asked (`pypi_build`).
 """
 
-import json
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -12,8 +12,7 @@ from pathlib import Path
 import anyio.to_thread
 
 from broker.errors import TrustError
-from broker.pin import Interpreter, LaunchRequest, PackageRef, PinnedArtifact
-from broker.trust.entry import entry_of_packages
+from broker.pin import Build, Interpreter, LaunchRequest, PackageRef, PinnedArtifact
 from broker.trust.evidence import keep, of_pypi, with_evidence
 from broker.trust.interpreters import ask_python, asking_environment, own_python
 from broker.trust.launchers.uv import scripts_among
@@ -23,6 +22,8 @@ from broker.trust.programs import fingerprint
 from broker.trust.pypi_client import PypiClient, uv_program
 from broker.trust.pypi_package import build_tree, release
 from broker.trust.pypi_settings import pypi_settings
+from broker.trust.pypi_sources import Sources
+from broker.trust.pypi_tree import finish
 from broker.trust.run import Command, Run, tool_environment
 from broker.trust.store import Store
 from broker.trust.trust_root import Roots
@@ -53,22 +54,26 @@ async def resolve_pypi(
         settings = await pypi_settings(own_pip, environment, work, run)
         client = PypiClient(python, own_pip, settings, tool_environment(environment, work), work, run)
         progress(f"asking {settings.shown()} for {main} and everything it needs")
-        packages = await client.lock([request.requirement, *request.extra])
+        sources = Sources(client, settings, environment, work)
+        packages = await sources.lock([request.requirement, *request.extra], progress)
         progress(f"downloading {len(packages)} packages")
-        wheels = await client.download(packages)
+        ready = [each for each in packages if each.name not in sources.found]
+        wheels = await client.download(ready) if ready else {}
         progress(f"verifying and unpacking {len(packages)} packages")
-        tree = work / "tree"
-        built = await anyio.to_thread.run_sync(partial(build_tree, packages, wheels, tree))
-        wanted = [main, *(requirement(each)[0] for each in request.extra)]
-        (tree / LAUNCHER).write_text(entry_of_packages(request, built.scripts, wanted))
-        closure = [{"name": each.name, "version": each.version, "sha256": each.sha256} for each in built.files]
-        (tree / "closure.json").write_text(json.dumps(closure, indent=1))
+        tree, makings = work / "tree", work / "makings"
+        built = await anyio.to_thread.run_sync(partial(build_tree, ready, wheels, tree))
+        files = [*built.files, *(each.file for each in sources.found.values())]
         progress(f"asking {settings.shown()} who published {main}")
-        evidence = await of_pypi(next(each for each in built.files if each.name == main), settings, environment, roots)
-        progress("compiling and hashing every file into the store")
+        evidence = await of_pypi(next(each for each in files if each.name == main), settings, environment, roots)
         basis = await anyio.to_thread.run_sync(keep, evidence, store, roots)
-        await client.compile(tree)
-        stored = await anyio.to_thread.run_sync(store.admit, tree)
+        builds: tuple[Build, ...] = ()
+        if sources.found:
+            progress("getting what building takes")
+            builds = await sources.makings(packages, wheels, makings)
+            stored = await anyio.to_thread.run_sync(store.admit, makings)
+        else:
+            progress("compiling and hashing every file into the store")
+            stored = await finish(client, store, request, built, tree)
     artifact = PinnedArtifact(
         kind="pypi",
         name=main,
@@ -77,12 +82,13 @@ async def resolve_pypi(
         entry=LAUNCHER,
         file_count=stored.file_count,
         byte_count=stored.byte_count,
-        packages=tuple(PackageRef(each.name, each.version, f"sha256:{each.sha256}", each.file) for each in built.files),
+        packages=tuple(PackageRef(each.name, each.version, f"sha256:{each.sha256}", each.file) for each in files),
         files=await anyio.to_thread.run_sync(_scripts, request),
         interpreter=python,
         registry=settings.shown(),
         basis=basis,
-        findings=tuple(built.findings),
+        findings=() if builds else tuple(built.findings),
+        builds=builds,
     )
     return with_evidence(artifact, evidence)
 

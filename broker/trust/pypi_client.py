@@ -34,7 +34,7 @@ _NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?", re.IGNORECASE)
 _NAME_FIRST = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _ABSENT = re.compile(r"(?:Because |and |: )([\w.-]+) was not found in the package registry")
 _NO_VERSION = re.compile(r"there (?:is|are) no versions? of ([\w.-]+(?:[=<>!~]=?[\w.*+!-]+)?)")
-_NO_WHEEL = re.compile(r"([\w.-]+(?:[=<>!~]=?[\w.*+!-]+)?) has no (?:usable )?wheels")
+_NO_WHEEL = re.compile(r"([\w.-]+(?:[=<>!~]=?[\w.*+!-]+)?) ha(?:s|ve) no (?:usable )?wheels")
 _OTHER_NAME = re.compile(r"metadata name `([^`]*)` does not match given name `([^`]*)`")
 _OTHER_PYTHON = re.compile(
     r"Python>=?[\d.]+|requires-python|does not satisfy Python|current Python version", re.IGNORECASE
@@ -52,6 +52,16 @@ class Release:
     hashes: frozenset[str]
 
 
+class NoWheel(TrustError):
+    """A package that this Python could only have by building it; `requirement` is what uv says of it."""
+
+    def __init__(self, message: str, *, hint: str, requirement: str) -> None:
+        super().__init__(message, hint=hint)
+        self.requirement = requirement
+        found = _NAME_FIRST.match(requirement)
+        self.package = normal(found[0].rstrip(".-_")) if found else ""
+
+
 class PypiClient:
     """uv and pip with configuration files of our own and no cache but their own."""
 
@@ -63,12 +73,14 @@ class PypiClient:
         env: Mapping[str, str],
         work: Path,
         run: Run,
+        *,
+        beside: str = "",
     ) -> None:
         self._python, self._pip, self._settings = python, pip, settings
-        self._work, self._run = work, run
+        self._work, self._run, self._given = work, run, env
         self._hosts: tuple[str, ...] = ()
         self._reads = (*own_runtime(), Path(uv_program()), *runtime_of(python), *settings.reads)
-        self._project, self._wheels = work / "project", work / "wheels"
+        self._project, self._wheels = work / f"{beside}project", work / f"{beside}wheels"
         for folder in (self._project, self._wheels):
             folder.mkdir(mode=0o700)
         self._env = {
@@ -85,10 +97,16 @@ class PypiClient:
         self._config.touch(mode=0o600)
         self._config.write_text(settings.uv_file())
 
-    async def lock(self, requirements: list[str]) -> list[Release]:
-        """Resolve to exact releases.
+    def another(self, name: str) -> "PypiClient":
+        """The same beside this one, for what has nothing to do with the closure."""
+        given = (self._python, self._pip, self._settings, self._given, self._work, self._run)
+        return PypiClient(*given, beside=f"{name}-")
+
+    async def lock(self, requirements: list[str], links: Path | None = None) -> list[Release]:
+        """Resolve to exact releases.  `links` is a folder with wheels of our own beside those of the indexes.
 
         Raises:
+            NoWheel: a package exists as its source only.
             TrustError: there is no solution, or one that cannot be pinned.
         """
         wanted, locked = self._project / "wanted.in", self._project / "pylock.toml"
@@ -98,6 +116,7 @@ class PypiClient:
             "--no-sources", "--no-header", "--no-progress", "--quiet", "--no-python-downloads",
             "--config-file", str(self._config), "--cache-dir", str(self._work / "cache"),
             "--python", str(self._python.path), "--output-file", str(locked),
+            *(("--find-links", str(links)) if links else ()),
         )  # fmt: skip
         if package := _NAME_FIRST.match(requirements[0] if requirements else ""):
             from broker.trust.pypi_hosts import hosts_of  # it loads a client for HTTP: only where something is pinned
@@ -110,7 +129,7 @@ class PypiClient:
             lock = tomllib.loads(read_bounded(locked, MAX_LOCK).decode())
         except (FileNotFoundError, ConfigError, ValueError, RecursionError) as cause:
             raise TrustError("uv wrote no lock file that can be read", hint="update uv") from cause
-        return read_lock(lock, self._settings)
+        return read_lock(lock, self._settings, links)
 
     async def export(self, project: Path) -> str:
         """What the `uv.lock` in a folder says, for every platform; nothing is fetched or built.
@@ -146,7 +165,7 @@ class PypiClient:
         finished = await self._tool(argv, DOWNLOADING, self._hosts)
         if finished.code != 0:
             raise self._failure(finished, "pip")
-        return await anyio.to_thread.run_sync(_hashed, self._wheels)
+        return await anyio.to_thread.run_sync(hashed, self._wheels)
 
     async def compile(self, tree: Path) -> None:
         """Compile ahead: the store is read-only, and without it every start would compile anew.
@@ -178,9 +197,10 @@ class PypiClient:
             hint = "check the spelling of the package's name"
             return TrustError(f"{where} has no package {match[1][:120]!r}", hint=hint)
         if match := _NO_WHEEL.search(complaint):
-            return TrustError(
+            return NoWheel(
                 f"{match[1][:120]!r} has no wheel for Python {python} here, and building it would run its code",
                 hint="choose another version, or another Python with --python",
+                requirement=match[1],
             )
         if match := _OTHER_NAME.search(complaint):
             said = f"serves for {match[2][:120]!r} a wheel that calls itself otherwise, {match[1][:120]!a}"
@@ -216,8 +236,8 @@ def uv_program() -> str:
         raise TrustError("uv, which resolves Python packages, is not installed", hint="pip install uv") from cause
 
 
-def read_lock(lock: Mapping[str, Any], settings: PypiSettings) -> list[Release]:
-    """Judge what uv resolved: only wheels of indexes, each with a SHA-256.
+def read_lock(lock: Mapping[str, Any], settings: PypiSettings, links: Path | None = None) -> list[Release]:
+    """Judge what uv resolved: only wheels of indexes, or of our own folder `links`, each with a SHA-256.
 
     Raises:
         TrustError: the first package that is not acceptable, and why.
@@ -236,17 +256,18 @@ def read_lock(lock: Mapping[str, Any], settings: PypiSettings) -> list[Release]:
             raise TrustError(f"{name} {version} comes from git, a folder or an address, not from an index")
         if normal(name) in packages:
             raise TrustError(f"{name} is needed in two versions")
-        packages[normal(name)] = Release(normal(name), version, _hashes(each, settings))
+        packages[normal(name)] = Release(normal(name), version, _hashes(each, settings, links))
     return list(packages.values())
 
 
-def _hashes(package: Mapping[str, Any], settings: PypiSettings) -> frozenset[str]:
+def _hashes(package: Mapping[str, Any], settings: PypiSettings, links: Path | None) -> frozenset[str]:
     name, hashes = package["name"], set()
     for wheel in package.get("wheels", []):
         sha256 = wheel.get("hashes", {}).get("sha256", "")
         if not _SHA256.fullmatch(sha256):
             raise TrustError(f"{name} has no SHA-256 in the index, so its bytes cannot be checked")
-        if not settings.may_serve(str(wheel.get("url", wheel.get("path", "")))):
+        where = str(wheel.get("url", wheel.get("path", "")))
+        if not settings.may_serve(where) and not (links and where.startswith(f"{links.as_uri()}/")):
             raise TrustError(f"{name} would come over a connection that is not protected",
                              hint="use an index with https")  # fmt: skip
         hashes.add(sha256)
@@ -255,7 +276,8 @@ def _hashes(package: Mapping[str, Any], settings: PypiSettings) -> frozenset[str
     return frozenset(hashes)
 
 
-def _hashed(folder: Path) -> dict[Path, str]:
+def hashed(folder: Path) -> dict[Path, str]:
+    """The files of a folder, each with its SHA-256."""
     found = {}
     for path in sorted(folder.iterdir()):
         with path.open("rb") as file:

@@ -12,6 +12,7 @@ from broker.trust.npm import resolve_npm
 from broker.trust.npm_build import rebuild_npm
 from broker.trust.project import node_project, resolve_project
 from broker.trust.pypi import resolve_pypi
+from broker.trust.pypi_build import build_pypi
 from broker.trust.run import Run, run_command
 from broker.trust.store import Store
 from broker.trust.trust_root import Roots
@@ -97,6 +98,7 @@ async def _resolve(
 
 async def build_artifact(
     artifact: PinnedArtifact,
+    request: LaunchRequest,
     *,
     store: Store,
     environment: Mapping[str, str],
@@ -110,4 +112,6 @@ async def build_artifact(
     """
     said = ", ".join(f"{each.name} {each.version}" for each in artifact.builds)
     progress(f"building {said} in a box without a network")
-    return await rebuild_npm(artifact, store=store, environment=environment, run=run)
+    if artifact.kind == "npm":
+        return await rebuild_npm(artifact, store=store, environment=environment, run=run)
+    return await build_pypi(artifact, request, store=store, environment=environment, run=run)

@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
 import pytest
 
 from tests.e2e.running import Running, home_of_a_stranger
-from tests.trust.registries import NpmRegistry
+from tests.trust.archives import tarball, wheel
+from tests.trust.registries import NpmRegistry, PythonIndex
 
 WITHIN: Final = 300.0
 SERVER: Final = """#!/usr/bin/env node
@@ -36,6 +38,62 @@ socket.on('error', () => end(false))
 """
 
 
+PYTHON_SERVER: Final = """
+import json, sys
+from made import MADE
+
+def main():
+    for line in sys.stdin:
+        asked = json.loads(line)
+        if "id" not in asked:
+            continue
+        about = {"name": "s", "version": "1"}
+        known = {
+            "initialize": {"protocolVersion": "2025-06-18", "capabilities": {"tools": {}}, "serverInfo": about},
+            "tools/list": {"tools": [{"name": "made", "description": MADE, "inputSchema": {"type": "object"}}]},
+        }
+        result = known.get(asked["method"])
+        said = {"result": result} if result else {"error": {"code": -32601, "message": "no such method"}}
+        print(json.dumps({"jsonrpc": "2.0", "id": asked["id"], **said}), flush=True)
+"""
+BACKEND: Final = """
+import base64, hashlib, os, pathlib, re, runpy, zipfile
+
+def build_wheel(folder, settings=None, metadata=None):
+    about = pathlib.Path("PKG-INFO").read_text()
+    name, version = (re.search(f"^{field}: (.*)$", about, re.M)[1] for field in ("Name", "Version"))
+    made = runpy.run_path("hook.py")
+    info = f"{name}-{version}.dist-info"
+    files = {f"{name}.py": open(f"{name}.py").read(), "made.py": f"MADE = {made['MADE']!r}",
+             f"{info}/METADATA": about + made.get("MORE", ""), f"{info}/WHEEL": "Wheel-Version: 1.0",
+             f"{info}/entry_points.txt": f"[console_scripts]\\n{name} = {name}:main\\n"}
+    file = f"{name}-{version}-py3-none-any.whl"
+    with zipfile.ZipFile(os.path.join(folder, file), "w") as archive:
+        record = ""
+        for path, text in files.items():
+            archive.writestr(path, text)
+            digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
+            record += f"{path},sha256={digest},\\n"
+        archive.writestr(f"{info}/RECORD", record + f"{info}/RECORD,,\\n")
+    return file
+"""
+HOOK: Final = """
+import json, os, socket
+
+def can(what, *arguments):
+    try:
+        what(*arguments)
+        return True
+    except OSError:
+        return False
+
+open("/tmp/trace-%(port)s", "w").close()
+MADE = json.dumps({"home": os.path.exists("%(home)s"), "token": "TOKEN" in os.environ,
+                   "reached": can(socket.create_connection, ("127.0.0.1", %(port)s)),
+                   "store": os.path.exists("%(store)s/objects")})
+"""
+
+
 @pytest.fixture(scope="module")
 def registry() -> Iterator[NpmRegistry]:
     with NpmRegistry() as made:
@@ -43,10 +101,19 @@ def registry() -> Iterator[NpmRegistry]:
 
 
 @pytest.fixture(scope="module")
-def running(registry: NpmRegistry) -> Iterator[Running]:
-    """A home whose user has a secret, a registry and a daemon."""
+def index() -> Iterator[PythonIndex]:
+    """An index with a build backend, and otherwise without wheels."""
+    with PythonIndex() as made:
+        made.publish("tinybuild", "1.0", wheel("tinybuild", "1.0", {"tinybuild.py": BACKEND}))
+        yield made
+
+
+@pytest.fixture(scope="module")
+def running(registry: NpmRegistry, index: PythonIndex) -> Iterator[Running]:
+    """A home whose user has a secret, registries and a daemon."""
     with home_of_a_stranger(TOKEN="s3cret") as made:
         registry.environment(made.user)
+        index.environment(made.user)
         (made.user / "secret").write_text("s3cret")
         made.up()
         yield made
@@ -81,23 +148,60 @@ def test_an_install_script_runs_only_after_a_yes_of_its_own_and_reaches_nothing(
 
 
 @pytest.mark.sandbox
-@pytest.mark.parametrize(
-    ("script", "said"),
-    [
-        ("echo stolen > ../lib/index.js", "building it changed 'node_modules/lib/index.js', which belongs to another"),
-        ("node -e \"fetch('http://registry.test/').catch(e => { throw e.cause })\"", "it wanted a network"),
-    ],
-)  # fmt: skip
-def test_a_build_that_fails_or_reaches_beyond_its_folder_pins_nothing(
-    running: Running, registry: NpmRegistry, script: str, said: str
-) -> None:
-    name = f"server-{len(registry.documents)}"
+def test_an_install_script_that_changes_another_package_pins_nothing(running: Running, registry: NpmRegistry) -> None:
     registry.publish("lib")
-    registry.publish(name, manifest={"scripts": {"install": script}, "dependencies": {"lib": "1.0.0"}})
-    refused = running.bulkhead("add", name, "--yes", "--build", "--", "npx", "-y", name, within=WITHIN)
+    scripts = {"install": "echo stolen > ../lib/index.js"}
+    registry.publish("grabby", manifest={"scripts": scripts, "dependencies": {"lib": "1.0.0"}})
+    refused = running.bulkhead("add", "grabby", "--yes", "--build", "--", "npx", "-y", "grabby", within=WITHIN)
     assert refused.returncode == 1
-    assert said in refused.stderr
-    assert running.bulkhead("show", name).returncode != 0
+    assert "building it changed 'node_modules/lib/index.js', which belongs to another package" in refused.stderr
+    assert running.bulkhead("show", "grabby").returncode != 0
+
+
+def publish_source(index: PythonIndex, name: str, hook: str) -> None:
+    files = {
+        "PKG-INFO": f"Metadata-Version: 2.2\nName: {name}\nVersion: 1.0\n",
+        "pyproject.toml": '[build-system]\nrequires = ["tinybuild"]\nbuild-backend = "tinybuild"\n',
+        "hook.py": hook,
+        f"{name}.py": PYTHON_SERVER,
+    }
+    data = tarball(files, top=f"{name}-1.0")
+    index.publish(name, "1.0", data, file=f"{name}-1.0.tar.gz")
+
+
+@pytest.mark.sandbox
+@pytest.mark.claim("C10")
+def test_a_python_package_without_a_wheel_is_built_once_after_a_yes_of_its_own_and_reaches_nothing(
+    running: Running, index: PythonIndex
+) -> None:
+    port = index.url.rpartition(":")[2]
+    publish_source(index, "source", HOOK % {"home": running.user, "port": port, "store": running.paths.store})
+    line = ("--", "uvx", "source")
+    refused = running.bulkhead("add", "source", "--yes", *line, within=WITHIN)
+    assert refused.returncode == 1, refused.stdout
+    assert "would build: source 1.0 from sha256:" in refused.stdout and " by tinybuild" in refused.stdout
+    assert "would build it with: tinybuild 1.0 sha256:" in refused.stdout
+    assert "source has to be built before it can run, which needs a yes of its own" in refused.stderr
+    assert running.bulkhead("show", "source").returncode != 0
+
+    built = running.bulkhead("add", "source", "--yes", "--build", *line, within=WITHIN)
+    assert built.returncode == 0, built.stderr
+    seen = {"home": False, "token": False, "reached": False, "store": False}
+    assert json.loads(described(running, "source")) == seen
+    assert not Path(f"/tmp/trace-{port}").exists()
+    builds = [one for one in running.desk.receipts(server="source") if one["target"] == "build of source"]
+    assert [one["body"]["hosts"] for one in builds] == [[]]
+    checked = running.bulkhead("verify", "source", "--offline", within=WITHIN)
+    assert checked.returncode == 0, checked.stdout
+
+
+@pytest.mark.sandbox
+def test_a_source_that_cannot_be_built_without_a_network_pins_nothing(running: Running, index: PythonIndex) -> None:
+    publish_source(index, "needy", "import urllib.request\nurllib.request.urlopen('http://index.test/')")
+    refused = running.bulkhead("add", "needy", "--yes", "--build", "--", "uvx", "needy", within=WITHIN)
+    assert refused.returncode == 1
+    assert "it wanted a network, and a build gets none" in refused.stderr
+    assert running.bulkhead("show", "needy").returncode != 0
 
 
 def described(running: Running, name: str) -> str:

@@ -312,7 +312,7 @@ ATTACKS: Final[Mapping[str, Attack]] = MappingProxyType({
         "trust/test_pypi.py::test_other_bytes_than_resolved_are_refused",
     )),
     "F03": Attack("A package can only be had by running its own build.", (
-        "trust/test_pypi.py::test_a_package_without_wheels_is_refused_because_building_runs_its_code",
+        "trust/test_pypi.py::test_a_package_without_wheels_is_proposed_as_a_build_and_no_code_of_it_runs",
     )),
     "F04": Attack("A package wants code to run at every start of Python.", (
         "trust/test_pypi.py::test_code_that_wants_to_run_at_every_start_does_not_and_is_reported",

@@ -14,6 +14,7 @@ from broker.model import ServerName
 from broker.pin import Pin, PinnedArtifact
 from broker.trust.launch_spec import parse
 from broker.trust.launchers.uvx import split_with
+from broker.trust.pins import from_text, to_text
 from broker.trust.pypi_client import Release, read_lock
 from broker.trust.pypi_package import build_tree, find_script
 from broker.trust.pypi_settings import Index, PypiSettings
@@ -115,13 +116,35 @@ async def test_a_package_or_version_that_does_not_exist_is_named(shop: Shop) -> 
 
 
 @catches("F03")
-async def test_a_package_without_wheels_is_refused_because_building_runs_its_code(shop: Shop, tmp_path: Path) -> None:
+async def test_a_package_without_wheels_is_proposed_as_a_build_and_no_code_of_it_runs(
+    shop: Shop, tmp_path: Path
+) -> None:
     trace = tmp_path / "it-ran"
     about = "Metadata-Version: 2.1\nName: source\nVersion: 1.0\n"
     files = {"setup.py": f"open({str(trace)!r}, 'w')", "PKG-INFO": about}
     shop.index.publish("source", "1.0", tarball(files, top="source-1.0"), file="source-1.0.tar.gz")
-    assert "has no wheel" in str(await shop.refusal("uvx source==1.0"))
+    assert "no package 'setuptools' (which building source takes)" in str(await shop.refusal("uvx source==1.0"))
+    shop.index.publish("setuptools", "80.0", wheel("setuptools", "80.0", {"setuptools/__init__.py": ""}))
+    pin = await shop.pin("uvx source")
+    (build,) = pin.artifact.builds
+    assert (build.name, build.version, build.by) == ("source", "1.0", "setuptools.build_meta:__legacy__")
+    assert build.source == pin.artifact.packages[0].integrity
+    assert [(each.name, each.version) for each in build.requirements] == [("setuptools", "80.0")]
     assert not trace.exists()
+    with pytest.raises(TrustError, match="names something to build that never was"):
+        from_text(to_text(pin))
+    with pytest.raises(TrustError, match="is not in the object"):
+        await shop.store.verified(pin)
+
+
+async def test_the_source_of_a_private_name_is_taken_from_no_second_index(shop: Shop) -> None:
+    shop.index.publish("own", "1.0", wheel("own", "1.0", {"own.py": ""}), file="own-1.0-cp36-cp36m-win32.whl")
+    with PythonIndex() as public:
+        public.publish("own", "99.0", tarball({"PKG-INFO": "Name: own\nVersion: 99.0\n"}), file="own-99.0.tar.gz")
+        both = {"UV_INDEX": f"{shop.index.url}/simple", "UV_DEFAULT_INDEX": f"{public.url}/simple"}
+        with pytest.raises(TrustError, match="has no wheel for Python"):
+            await shop.pin("uvx own", **both)
+        assert not [path for path in public.asked if path.startswith("/files")]
 
 
 WHEELS: Mapping[str, tuple[Mapping[str, bytes], str]] = {
