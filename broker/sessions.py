@@ -150,6 +150,7 @@ class Sessions:
             program = {(found.pid, found.started) for found in same_program(peer.root_pid)}
             self._applications.add({(peer.root_pid, peer.root_started), *program})
         if known is None:
+            self._house.ledgers.begin(id, client)
             known = self._sessions[id] = Session(id, client, peer, time.time(), by_bearer=bool(bearer))
         return known
 
@@ -296,6 +297,18 @@ class Sessions:
             link.end("you ended this session")
         self._house.ledgers.end_session(matching[0].id)
         self._forget(matching[0])
+
+    def new_session(self, client: str) -> None:
+        """End every session of a client; its next one begins with nothing read and nothing allowed.
+
+        Raises:
+            ConfigError: there is no such client.
+        """
+        name = self._house.registry.clients.find(client).name
+        for session in self.all():
+            if session.client == name:
+                self.end_session(session.id)
+        self._house.ledgers.forget_client(name)
 
     async def close(self) -> None:
         """End every link in order: both sides closed, every server's tree gone.  Bounded by `waits.shutdown`."""

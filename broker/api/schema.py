@@ -636,6 +636,7 @@ REVIEW: Final = Route("review", Nothing, Review, "read")
 ACCEPT: Final = Route("review.accept", Accept, Nothing, "loosen")
 SESSIONS: Final = Route("sessions", Nothing, Sessions, "read")
 SESSION_END: Final = Route("session.end", Name, Nothing, "loosen")  # what it has read is forgotten
+SESSION_NEW: Final = Route("session.new", Name, Nothing, "loosen")  # by a client's name: all its sessions are forgotten
 CLIENTS: Final = Route("clients", Nothing, Clients, "read")
 CLIENT_ADD: Final = Route("client.add", Name, Nothing, "loosen")
 CLIENT_REMOVE: Final = Route("client.remove", Name, Nothing, "tighten")
@@ -653,7 +654,7 @@ ROUTES: Final[dict[str, Route]] = {
         VERIFY,
         INSPECT, FORBID,
         GRANT_PATHS, SANDBOX, SANDBOX_SET, LEARN, LEARNT, STATES, STATE_CLEAR,
-        REVIEW, ACCEPT, SESSIONS, SESSION_END, CLIENTS, CLIENT_ADD, CLIENT_REMOVE, CONNECT, GRANTS,
+        REVIEW, ACCEPT, SESSIONS, SESSION_END, SESSION_NEW, CLIENTS, CLIENT_ADD, CLIENT_REMOVE, CONNECT, GRANTS,
         REVOKE, POLICY_USE, AUDIT, ADVISORIES, ADVISORIES_REFRESH, ADVISORIES_USE, STORE_GC, ENDPOINT,
     )
 }  # fmt: skip

@@ -97,8 +97,15 @@ async def sessions(args: Namespace, context: Context) -> int:
 
 
 async def session(args: Namespace, context: Context) -> int:
-    """End a session: every link of it closes, and what was allowed for it is forgotten."""
+    """End a session: every link of it closes, and what was allowed for it is forgotten.
+
+    `new` does that to every session of a client, and the next one begins with nothing read.
+    """
     async with context.desk() as desk:
+        if args.action == "new":
+            await desk.ask(schema.SESSION_NEW, schema.Name(name=args.end), schema.Nothing)
+            output.show(f"the next session of {args.end} begins with nothing read and nothing allowed")
+            return DONE
         await desk.ask(schema.SESSION_END, schema.Name(name=args.end), schema.Nothing)
     output.show(f"ended {args.end}")
     return DONE

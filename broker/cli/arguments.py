@@ -167,9 +167,9 @@ def parser() -> argparse.ArgumentParser:
     revoke.add_argument("id", metavar="ID|NAME")
     revoke.add_argument("hosts", nargs="*", metavar="HOST[:PORT]")
     command("sessions", answers.sessions, "live sessions and their links", json=True)
-    session = command("session", answers.session, "end a session")
-    session.add_argument("action", choices=["end"])
-    session.add_argument("end", metavar="ID")
+    session = command("session", answers.session, "end a session, or let a client begin anew")
+    session.add_argument("action", choices=["end", "new"])
+    session.add_argument("end", metavar="ID|CLIENT", nargs="?", default="local")
 
     rules = command("policy", policy.policy, "use or check a policy", json=True)
     rules.add_argument("action", choices=["use", "check", "show", "explain", "test"])

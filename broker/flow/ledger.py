@@ -16,6 +16,8 @@ MAX_READS: Final = 256  # different (server, method, target); beyond, a server's
 MAX_EVIDENCE: Final = 8  # lines a person reads; the first names every source
 EVERYTHING: Final = "*"
 """The target of a read that stands for several."""
+INHERITED: Final = "bulkhead/earlier"
+"""The method of reads that earlier sessions of the same client made."""
 
 NO_EFFECT: Final = frozenset({
     "initialize", "server/discover", "ping", "logging/setLevel", "subscriptions/listen", "resources/unsubscribe",
@@ -105,6 +107,7 @@ def _evidence(servers: list[ServerName], others: tuple[Read, ...]) -> tuple[str,
     lines = [f"sources: {', '.join(servers)}"]
     for read in others[-(MAX_EVIDENCE - 1) :]:
         what = "several calls" if read.target == EVERYTHING else f"{read.method} {read.target[:80]}"
+        what = "an earlier session of this client" if read.method == INHERITED else what
         times = f", {read.count} times" if read.count > 1 else ""
         lines.append(f"read from {read.server}: {what} [{_words(read.flags)}]{times}")
     return tuple(lines)

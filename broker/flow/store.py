@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Final
 
 from broker.errors import ConfigError
-from broker.files import private_folder, read_bounded
+from broker.files import private_folder, read_bounded, write_private
 from broker.flow.fingerprint import Marker, leaves
+from broker.flow.heirs import KEPT_SECONDS, MAX_FILE, QUIET_SECONDS, format_heirs, inherited, parse_heirs
 from broker.flow.labels import UNLABELLED, WORST, Labels, ServerLabels, package_key, parse_labels
-from broker.flow.ledger import EVERYTHING, Ledger, Read
+from broker.flow.ledger import EVERYTHING, INHERITED, Ledger, Read
 from broker.flow.marks_file import records, written
 from broker.flow.provenance import Origin, Provenance
 from broker.model import JsonObject, ServerName, SessionId
@@ -98,6 +99,45 @@ class LedgerStore:
         self._origins[session] = found
         return found
 
+    def begin(self, session: SessionId, client: str) -> None:
+        """A client's new session: it begins with the labels of what the client's last ones read, not with their
+        consents.  One that began before, and whose daemon was started again, goes on.
+
+        Raises:
+            ConfigError: what they read cannot be read or noted.
+        """
+        heirs, name, now = self._heirs(client), self._path(session).stem, self._clock()
+        begun = parse_heirs(read_bounded(heirs, MAX_FILE)) if heirs.exists() else {}
+        if name in begun:
+            return
+        last = {other: max(when, self._last_read(other)) for other, when in begun.items()}
+        recent = [other for other in begun if now - self._last_read(other) <= QUIET_SECONDS]
+        ledger = self.view(session)
+        for read in inherited(read for other in recent for read in _reads(self._folder / f"{other}.jsonl")[0]):
+            if not ledger.knows(read):
+                self._append(session, ledger.kept_as(read))
+                ledger = ledger.with_read(read)
+        if ledger.reads:  # what was inherited is no newer than it was
+            latest = max([self._last_read(other) for other in recent], default=now)
+            os.utime(self._path(session), (latest, latest))
+        self._remember(session, ledger)
+        kept = {other: when for other, when in begun.items() if now - last[other] <= KEPT_SECONDS}
+        private_folder(self._folder)
+        write_private(heirs, format_heirs({**kept, name: now}))
+
+    def forget_client(self, client: str) -> None:
+        """The next session of this client begins with nothing: a person said so."""
+        self._heirs(client).unlink(missing_ok=True)
+
+    def _heirs(self, client: str) -> Path:
+        return self._folder / f"{self._hash(b'client', client.encode())[:32]}.heirs"
+
+    def _last_read(self, name: str) -> float:
+        try:
+            return (self._folder / f"{name}.jsonl").stat().st_mtime
+        except FileNotFoundError:
+            return 0.0
+
     def scope_mark(self, scope: str) -> str:
         """A scope as it is kept: it may itself be private."""
         return self._hash(b"scope", scope.encode("utf-8", "surrogatepass"))[:16] if scope else ""
@@ -126,6 +166,7 @@ class LedgerStore:
         self._note_marks(session, ledger, read, text)
         if not ledger.knows(read):
             self._append(session, ledger.kept_as(read))
+        os.utime(self._path(session), (read.when, read.when))  # the quiet time is counted from here
         ledger = ledger.with_read(read)
         self._remember(session, ledger)
         return ledger
@@ -146,16 +187,12 @@ class LedgerStore:
 
     def _load(self, session: SessionId) -> Ledger:
         path = self._path(session)
-        try:
-            data = read_bounded(path, MAX_JOURNAL)
-        except FileNotFoundError:
-            return Ledger()
-        whole, _, torn = data.rpartition(b"\n")
+        reads, size, whole = _reads(path)
+        if whole < size:  # the write did not return, so this result was never forwarded
+            _cut(path, whole)
         ledger = Ledger()
-        for line in whole.split(b"\n") if whole else ():
-            ledger = ledger.with_read(_read_of(line))
-        if torn:  # the write did not return, so this result was never forwarded
-            _cut(path, len(data) - len(torn))
+        for read in reads:
+            ledger = ledger.with_read(read)
         return ledger
 
     def _note_marks(self, session: SessionId, ledger: Ledger, read: Read, text: JsonObject) -> None:
@@ -182,7 +219,8 @@ class LedgerStore:
             _cut(path, whole)
         marked = {(origin.server, origin.scope) for origin in provenance.origins}
         for read in self.view(session).reads:
-            if (read.server, read.scope) not in marked and read.scope != EVERYTHING:
+            known = (read.server, read.scope) in marked or read.scope == EVERYTHING or read.method == INHERITED
+            if not known:
                 blind = Origin(0, read.server, read.scope, read.target, read.flags, blind=True)
                 provenance.read(blind, ())
         return provenance
@@ -224,6 +262,16 @@ class LedgerStore:
 
     def _seal(self, record: bytes) -> bytes:
         return self._digest(b"record", record)[:16]
+
+
+def _reads(path: Path) -> tuple[list[Read], int, int]:
+    """The reads of a journal, its size, and how much of it is whole lines."""
+    try:
+        data = read_bounded(path, MAX_JOURNAL)
+    except FileNotFoundError:
+        return [], 0, 0
+    whole, end, _ = data.rpartition(b"\n")
+    return [_read_of(line) for line in whole.split(b"\n")] if end else [], len(data), len(whole) + len(end)
 
 
 def _read_of(line: bytes) -> Read:

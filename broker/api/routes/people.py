@@ -25,6 +25,7 @@ class People:
             schema.DENY.method: self._deny,
             schema.SESSIONS.method: self._sessions,
             schema.SESSION_END.method: self._session_end,
+            schema.SESSION_NEW.method: self._session_new,
             schema.CLIENTS.method: self._clients,
             schema.CLIENT_ADD.method: self._client_add,
             schema.CLIENT_REMOVE.method: self._client_remove,
@@ -69,6 +70,11 @@ class People:
     async def _session_end(self, _caller: Caller, params: schema.Name) -> schema.Nothing:
         await self._at.did("link-closed", "session.end", params.name, Origin(session=params.name))
         self._at.sessions.end_session(params.name)
+        return schema.Nothing()
+
+    async def _session_new(self, _caller: Caller, params: schema.Name) -> schema.Nothing:
+        await self._at.did("link-closed", "session.new", params.name, Origin(client=params.name))
+        self._at.sessions.new_session(params.name)
         return schema.Nothing()
 
     async def _clients(self, _caller: Caller, _params: schema.Nothing) -> schema.Clients:
