@@ -4,6 +4,7 @@ import asyncio
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,8 @@ from broker.boxes import carried_over, rechosen
 from broker.errors import ConfigError, DeskError, SandboxError
 from broker.model import Grants, Injection, Inspection, Limits
 from broker.sandbox.state import StateRooms
-from tests.api.test_routes import ME, Office, _started, office
+from tests.api.test_routes import Office, _started, office
+from tests.house import ME
 
 
 @pytest.fixture
@@ -40,7 +42,7 @@ async def test_what_is_chosen_is_shown_kept_and_recorded_and_the_rest_stays(tmp_
     ("choice", "said"), [({"limits": {"memory": "1"}}, "memory cannot be 1"), ({"limits": {"wings": "2"}}, "no limit")]
 )
 async def test_a_choice_that_makes_no_sense_changes_nothing_and_is_not_recorded(
-    tmp_path: Path, choice: dict[str, object], said: str
+    tmp_path: Path, choice: dict[str, Any], said: str
 ) -> None:
     async with office(tmp_path) as at:
         before = await at.ask(schema.SANDBOX, name=only(at))
