@@ -42,6 +42,8 @@ CLAIMS: Final[dict[str, str]] = {
     "C35": "A policy, pin or grant edited by hand loosens nothing until you say yes to the edit.",
     "C36": "What clients connect to can open links and nothing else: it answers no question and changes no policy.",
     "C37": "A launch that joins a reader of your files with a server that can send them out waits for your yes.",
+    "C38": "A call that carries what only strangers wrote, or another server's private text, is a question.",
+    "C39": "A client that starts again is still held by what it read, until eight quiet hours or `bulkhead session new`.",
     # what is recorded
     "C40": "Every call is recorded before it is forwarded.",
     "C41": "`bulkhead audit verify` finds a receipt that was changed, removed or moved, and names the first one.",

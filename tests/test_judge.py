@@ -52,6 +52,7 @@ async def answered(rooms: Rooms, allowed: bool, lifetime: Lifetime = "once") -> 
     return question.why, question.evidence
 
 
+@pytest.mark.claim("C38")
 async def test_a_value_that_only_strangers_wrote_is_held_with_its_origin(tmp_path: Path) -> None:
     async with housed(tmp_path, toy=mailbox) as rooms:
         far = await opened(rooms)

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 from broker.flow.heirs import KEPT_SECONDS, QUIET_SECONDS
 from broker.flow.labels import WORST, Labels
 from broker.flow.ledger import hold
@@ -38,6 +40,7 @@ def held(ledgers: LedgerStore, session: SessionId) -> tuple[str, ...]:
     return decision.evidence if decision is not None else ()
 
 
+@pytest.mark.claim("C39")
 def test_a_client_that_starts_again_is_held_by_what_it_read_before(tmp_path: Path) -> None:
     ledgers = store(tmp_path, Clock())
     ledgers.begin(FIRST, "desk")
