@@ -43,7 +43,7 @@ CLAIMS: Final[dict[str, str]] = {
     "C36": "What clients connect to can open links and nothing else: it answers no question and changes no policy.",
     "C37": "A launch that joins a reader of your files with a server that can send them out waits for your yes.",
     "C38": "A call that carries what only strangers wrote, or another server's private text, is a question.",
-    "C39": "A client that starts again is still held by what it read, until eight quiet hours or `bulkhead session new`.",
+    "C39": "A restarted client is held by what it read before, until `bulkhead session new` or eight quiet hours.",
     # what is recorded
     "C40": "Every call is recorded before it is forwarded.",
     "C41": "`bulkhead audit verify` finds a receipt that was changed, removed or moved, and names the first one.",
