@@ -41,7 +41,7 @@ class Hosted:
         self._on_gone = on_gone
         self._on_drained = on_drained
         self._on_failure = on_failure
-        self._decoder = FrameDecoder("server")
+        self._decoder = FrameDecoder("server", batches=True)
         self._running: Running | None = None
         self._last_words: LastWords | None = None
         self._deadline: float | None = None
@@ -60,7 +60,7 @@ class Hosted:
         """Take the streams of what was launched; the owner's first `resume_reading` listens."""
         assert self._running is not None
         streams = self._running.take_streams()
-        self._decoder = FrameDecoder("server")
+        self._decoder = FrameDecoder("server", batches=True)
         self._last_words = LastWords(streams.stderr)
         self.endpoint = LineEndpoint(
             streams.stdout,

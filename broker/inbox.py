@@ -8,7 +8,7 @@ from collections import deque
 from typing import Final
 
 from broker.model import Side
-from broker.protocol.events import Event, FromClient, FromServer, Garbled
+from broker.protocol.events import Batch, Event, FromClient, FromServer, Garbled
 from broker.protocol.frames import Frame
 
 MAX_QUEUED: Final = 256  # events waiting behind one fdatasync; more are left in the pipes
@@ -19,7 +19,7 @@ class Inbox:
     """Events in the order in which they happened."""
 
     def __init__(self) -> None:
-        self._events: deque[Event] = deque()
+        self._events: deque[Event | Batch] = deque()
         self.bytes = 0
 
     def __len__(self) -> int:
@@ -36,6 +36,8 @@ class Inbox:
             if frame.fault is not None:
                 fault = frame.fault
                 self._events.append(Garbled(side, str(fault.error), fault.reply, frame.size, fault.overlong))
+            elif frame.batch:
+                self._events.append(Batch(side, frame.batch, frame.size))
             elif frame.message is not None:
                 event = FromClient if side == "client" else FromServer
                 self._events.append(event(frame.message, frame.size))
@@ -44,10 +46,10 @@ class Inbox:
         """Something that nobody said happened."""
         self._events.append(event)
 
-    def take(self) -> Event:
+    def take(self) -> Event | Batch:
         """The oldest event."""
         event = self._events.popleft()
-        self.bytes -= event.size if isinstance(event, FromClient | FromServer | Garbled) else 0
+        self.bytes -= event.size if isinstance(event, FromClient | FromServer | Garbled | Batch) else 0
         return event
 
     def holds(self, kind: type[Event]) -> bool:

@@ -17,9 +17,10 @@ from broker.errors import BulkheadError, ProtocolError
 from broker.hosted import Hosted
 from broker.inbox import Inbox
 from broker.model import Call, Decision, Side, Verdict
+from broker.protocol.batches import Batches
 from broker.protocol.bridge import Bridge
 from broker.protocol.conversation import Conversation
-from broker.protocol.effects import Ask, Drift, Effect, End, Forward, Launch, Read, Record, Withdraw
+from broker.protocol.effects import Ask, Drift, Effect, End, Forward, ForwardBatch, Launch, Read, Record, Withdraw
 from broker.protocol.events import (
     Answered,
     Closing,
@@ -42,7 +43,7 @@ class Relay:
     def __init__(
         self, conversation: Conversation | Bridge, client: tuple[int, int], edges: Edges, waits: Waits
     ) -> None:
-        self._conversation = conversation
+        self._conversation = Batches(conversation)
         self._edges = edges
         self._waits = waits
         self._loop = asyncio.get_running_loop()
@@ -51,7 +52,7 @@ class Relay:
         self._ending: asyncio.Future[Ending] = self._loop.create_future()
         self._tasks: set[asyncio.Task[None]] = set()
         self._questions: dict[int, asyncio.Task[None]] = {}
-        self._decoder = FrameDecoder("client")
+        self._decoder = FrameDecoder("client", batches=True)
         self._client_gone = False
         self._last_lines = asyncio.Event()
         self.calls = 0
@@ -170,6 +171,8 @@ class Relay:
                     self._edges.record(fact)
                 case Forward(to, message):
                     self._forward(to, encode(message))
+                case ForwardBatch(to, messages):
+                    self._forward(to, encode(messages))
                 case Read():
                     self._edges.read(effect)
                 case Ask(question, call, decision):
@@ -292,6 +295,8 @@ class Relay:
                     self._edges.record(effect.fact)
                 elif isinstance(effect, Forward) and effect.to == "client":
                     self._client.send(encode(effect.message))
+                elif isinstance(effect, ForwardBatch) and effect.to == "client":
+                    self._client.send(encode(effect.messages))
         except Exception as problem:  # noqa: BLE001 - the link is closed already; nothing more is said on it
             self._break(problem)
 

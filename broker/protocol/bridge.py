@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from broker.errors import ProtocolError
-from broker.model import Decision, Era, Fact, JsonObject, ServerName, Verdict
+from broker.model import Decision, Era, Fact, JsonObject, ServerName, Side, Verdict
 from broker.protocol import replies
 from broker.protocol.bridge_legacy import LegacyClient
 from broker.protocol.bridge_modern import ModernClient
@@ -70,6 +70,10 @@ class Bridge:
         if self._crossing is None:
             return self._conversation.era
         return "legacy" if self._only == "modern" else "modern"
+
+    def batches(self, side: Side) -> bool:
+        """A client whose words are translated has none."""
+        return (side == "server" or self._crossing is None) and self._conversation.batches(side)
 
     @property
     def starting(self) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import assert_never
 
 from broker.errors import ProtocolError
-from broker.model import Call, ClientName, Decision, Era, ServerName, SessionId
+from broker.model import Call, ClientName, Decision, Era, ServerName, SessionId, Side
 from broker.protocol import replies
 from broker.protocol.calls import Names
 from broker.protocol.catalog import Catalog
@@ -37,6 +37,7 @@ from broker.protocol.link import Link
 from broker.protocol.replies import RequestId
 from broker.protocol.requests import Place
 from broker.protocol.server_side import ServerSide
+from broker.protocol.versions import BATCH_VERSION, negotiated
 
 
 class Conversation:
@@ -79,6 +80,14 @@ class Conversation:
     def era(self) -> Era | None:
         """The protocol era the client opened in; None before."""
         return self._link.era
+
+    def batches(self, _side: Side) -> bool:
+        """Whether this side speaks the one revision that has batches, as then both do."""
+        link = self._link
+        if link.era != "legacy" or link.opening is None or link.agreed is None or link.agreed.opening is None:
+            return False
+        told = negotiated(link.opening.params.get("protocolVersion"), link.agreed.opening["protocolVersion"])
+        return told == BATCH_VERSION
 
     @property
     def starting(self) -> bool:

@@ -24,6 +24,14 @@ class Forward:
 
 
 @dataclass(frozen=True, slots=True)
+class ForwardBatch:
+    """Send these answers as one batch.  Each was recorded when it came."""
+
+    to: Side
+    messages: tuple[JsonObject, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Ask:
     """Put the question to a person.  `question` numbers are the conversation's own; the call is parked."""
 
@@ -71,4 +79,4 @@ class End:
     blame: str = ""
 
 
-Effect: TypeAlias = Record | Forward | Ask | Withdraw | Launch | Read | Drift | End
+Effect: TypeAlias = Record | Forward | ForwardBatch | Ask | Withdraw | Launch | Read | Drift | End

@@ -22,6 +22,15 @@ class FromServer:
 
 
 @dataclass(frozen=True, slots=True)
+class Batch:
+    """One line with several messages.  Taken apart before a conversation hears of it."""
+
+    who: Side
+    messages: tuple[JsonObject, ...]
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Garbled:
     """A line that is no message.  `what` is what `FrameDecoder` says about it, `reply` the JSON-RPC error it deserves.
 

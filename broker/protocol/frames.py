@@ -21,6 +21,7 @@ from broker.protocol.replies import INVALID_REQUEST, PARSE_ERROR
 from broker.protocol.replies import error as error_reply
 
 MAX_FRAME: Final = 4 * 1024 * 1024  # the MCP SDK's own bound for one HTTP body
+MAX_BATCH: Final = 64  # messages in one; as many as may wait for a person
 MAX_DEPTH: Final = 128  # the deepest published tool schema seen nests 20; the SDK's parser stops near 200
 
 _STRING: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)  # the last quote is optional: no backtracking
@@ -41,11 +42,12 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One line of the wire.  Either `message` is set or `fault` is; `size` counts its bytes without the line end."""
+    """One line of the wire: a message, a fault, or a batch; `size` counts its bytes without the line end."""
 
     size: int
     message: JsonObject | None = None
     fault: Fault | None = None
+    batch: tuple[JsonObject, ...] = ()
 
 
 class FrameDecoder:
@@ -53,10 +55,14 @@ class FrameDecoder:
 
     Work is linear in the bytes fed.  At most `max_frame` bytes are kept: of a longer line the fault is reported at
     once and the rest is skipped as it comes; a flood that never ends its line is a new fault every `max_frame` bytes.
+    With `batches`, a list of messages is a batch; whether there may be any is for others to say.
     """
 
-    def __init__(self, who: Side, max_frame: int = MAX_FRAME, max_depth: int = MAX_DEPTH) -> None:
+    def __init__(
+        self, who: Side, max_frame: int = MAX_FRAME, max_depth: int = MAX_DEPTH, *, batches: bool = False
+    ) -> None:
         self._who = who
+        self._batches = batches
         self._max_frame = max_frame
         self._max_depth = max_depth
         self._line = (
@@ -103,21 +109,30 @@ class FrameDecoder:
         except ValueError as cause:
             why = str(cause) if isinstance(cause, NotStrict) else "it is not JSON in UTF-8"
             return self._fault(size, PARSE_ERROR, f"sent a line that is no message: {why}")
+        if isinstance(value, list) and self._batches:
+            return self._batch(value, size)
         if isinstance(value, list):
             return self._fault(size, INVALID_REQUEST, "sent a batch, and only one message a line is taken")
         if not isinstance(value, dict):
             return self._fault(size, INVALID_REQUEST, "sent JSON that is not an object")
-        if "id" in value and not is_request_id(value["id"]) and not _is_error_without_id(value):
+        if _has_odd_id(value):
             return self._fault(size, INVALID_REQUEST, "sent an id that is neither text nor a whole number")
         return Frame(size, message=value)
+
+    def _batch(self, found: list[Any], size: int) -> Frame:
+        if not 0 < len(found) <= MAX_BATCH:
+            return self._fault(size, INVALID_REQUEST, f"sent a batch of no messages, or of more than {MAX_BATCH}")
+        if not all(isinstance(each, dict) and not _has_odd_id(each) for each in found):
+            return self._fault(size, INVALID_REQUEST, "sent a batch with something in it that is no message")
+        return Frame(size, batch=tuple(found))
 
     def _fault(self, size: int, code: int, what: str, *, overlong: bool = False) -> Frame:
         error = ProtocolError(self._who, what, hint="one JSON-RPC 2.0 object a line, in UTF-8, no key twice")
         return Frame(size, fault=Fault(error, error_reply(None, code, str(error)), overlong))
 
 
-def encode(message: JsonObject) -> bytes:
-    """One line.
+def encode(message: JsonObject | tuple[JsonObject, ...]) -> bytes:
+    """One line: a message, or a batch.
 
     Raises:
         ValueError: it holds NaN, an infinity, or half a surrogate pair; no decoder of ours lets these in.
@@ -166,6 +181,10 @@ def _finite(text: str) -> float:
     if not isfinite(number):
         raise NotStrict("it has a number JSON cannot carry")
     return number
+
+
+def _has_odd_id(message: JsonObject) -> bool:
+    return "id" in message and not is_request_id(message["id"]) and not _is_error_without_id(message)
 
 
 def _is_error_without_id(message: JsonObject) -> bool:

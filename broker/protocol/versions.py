@@ -11,6 +11,9 @@ LEGACY_VERSIONS: Final = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"
 
 MODERN_VERSIONS: Final = ("2026-07-28",)
 
+BATCH_VERSION: Final = "2025-03-26"
+"""The one revision in which several messages may come as one."""
+
 VERSION_KEY: Final = "io.modelcontextprotocol/protocolVersion"
 CLIENT_INFO_KEY: Final = "io.modelcontextprotocol/clientInfo"
 CLIENT_CAPABILITIES_KEY: Final = "io.modelcontextprotocol/clientCapabilities"

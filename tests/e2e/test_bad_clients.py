@@ -38,7 +38,7 @@ BAD: Final[dict[str, tuple[bytes, int, str]]] = {
     "float id": (call(GOOD, b"7.0"), INVALID_REQUEST, "an id that is neither text nor a whole number"),
     "bool id": (call(GOOD, b"true"), INVALID_REQUEST, "an id that is neither text nor a whole number"),
     "list id": (call(GOOD, b"[1]"), INVALID_REQUEST, "an id that is neither text nor a whole number"),
-    "a batch": (b"[" + call(GOOD) + b"]", INVALID_REQUEST, "a batch, and only one message a line is taken"),
+    "a batch": (b"[" + call(GOOD) + b"]", INVALID_REQUEST, "a batch, which only revision 2025-03-26"),
     "a scalar": (b"42", INVALID_REQUEST, "JSON that is not an object"),
 }
 
