@@ -66,9 +66,9 @@ class Batches:
         side = event.who
         what = ""
         if not self._conversation.batches(side):
-            what = f"the {side} sent a batch, which only revision 2025-03-26 of the protocol has"
+            what = f"{side} sent a batch, which only revision 2025-03-26 of the protocol has"
         elif len(self._open[side]) >= MAX_OPEN:
-            what = f"the {side} sent a batch while {MAX_OPEN} of its batches were not answered"
+            what = f"{side} sent a batch while {MAX_OPEN} of its batches were not answered"
         if what:
             reply = replies.error(None, replies.INVALID_REQUEST, what)
             return self._conversation.receive(Garbled(side, what, reply, event.size))
