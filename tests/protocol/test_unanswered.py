@@ -1,7 +1,7 @@
 """Whoever waits is answered: when a server's line is too long to be read, and when the link is over."""
 
 from broker.inbox import Inbox
-from broker.protocol.events import Closing
+from broker.protocol.events import Batch, Closing
 from broker.protocol.frames import FrameDecoder, encode
 from tests.protocol.stage import INITIALIZE, MAYBE, Stage, call, request, result, shape, text
 
@@ -14,7 +14,9 @@ def say_long(stage: Stage, line: bytes) -> list[str]:
     inbox.arrived("server", FrameDecoder("server", LIMIT).feed(line))
     words = []
     while inbox:
-        words += shape(stage.feed(inbox.take()))
+        event = inbox.take()
+        assert not isinstance(event, Batch)
+        words += shape(stage.feed(event))
     return words
 
 
