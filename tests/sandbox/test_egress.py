@@ -169,6 +169,11 @@ NODE_GET = (
     "require(process.argv[1].split(':')[0]).get(process.argv[1],r=>r.on('data',d=>console.log(''+d)))"
     ".on('error',e=>{console.error(e);process.exit(3)})"
 )
+UNDICI = (
+    "const {EnvHttpProxyAgent, request} = require('/srv/node24/lib/node_modules/npm/node_modules/undici');"
+    "request(process.argv[1], {dispatcher: new EnvHttpProxyAgent()}).then(r=>r.body.text()).then(console.log)"
+    ".catch(e=>{console.error(e);process.exit(3)})"
+)
 HTTPX = (
     "import os, ssl, sys, httpx2\n"
     "trust = ssl.create_default_context(cafile=os.environ['SSL_CERT_FILE'])\n"
@@ -210,6 +215,7 @@ def clients() -> Iterator[Any]:
         yield pytest.param([node or "node", "-e", code, "URL"], id=name,
                            marks=[] if node else pytest.mark.skip(reason="no node under /usr"))  # fmt: skip
         yield pytest.param(["/srv/node24/bin/node", "-e", code, "URL"], id=f"{name}, version 24")
+    yield pytest.param(["/srv/node24/bin/node", "-e", UNDICI, "URL"], id="undici")
     yield pytest.param([PYTHON_INSIDE, "-c", REQUESTS, "URL"], id="requests")
     yield pytest.param([PYTHON_INSIDE, "-c", AIOHTTP, "URL"], id="aiohttp")
     yield pytest.param([PYTHON_INSIDE, "-c", HTTPX, "URL", "env"], id="httpx2")
