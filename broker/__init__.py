@@ -9,6 +9,7 @@ The rooms, from the street inwards:
     daemon      builds every object once, starts and stops them in order
     api         the front desk: two sockets with two powers, what can be asked, who may ask it
     upkeep      looks at every pin again, each day; flaws  asks about what became known
+    root_book   the root of trust in force, and how a newer one is fetched
     sessions    who is calling, which session, and whether a link may be opened
     links       one link: the rooms it joins
     judge       may this call of a link happen: policy, ledger, grants, and a person

@@ -40,6 +40,7 @@ from broker.pinning import Pinner
 from broker.policy.store import DEFAULT, STRICTEST, GrantBook, PolicyStore
 from broker.registry import Registry
 from broker.rollback import HeadFile
+from broker.root_book import RootBook
 from broker.sandbox.egress.outside import real_outside
 from broker.sandbox.launcher import Launcher
 from broker.sandbox.process import Instance
@@ -131,7 +132,8 @@ async def keep_house(
     await asyncio.to_thread(house.ledgers.prune, time.time() - LEDGER_SECONDS)
     sessions = Sessions(house, Applications(paths.state / "applications"))
     http = HttpDoor(guests, house, sessions)
-    upkeep = Upkeep(house, Sources(agreed), lambda name: list(sessions.links(name)))
+    roots = RootBook(agreed, paths.data / "roots")
+    upkeep = Upkeep(house, Sources(agreed), lambda name: list(sessions.links(name)), roots)
     registry.clients.put(LOCAL_CLIENT, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
     redactor.add(f"client/{LOCAL_CLIENT}", registry.secrets()[f"client/{LOCAL_CLIENT}"])
     handlers = Handlers(
@@ -139,7 +141,12 @@ async def keep_house(
             house=house,
             sessions=sessions,
             pinner=Pinner(
-                registry, store, advisories, spawn_to_pin, tools=lambda server: Box(server, launcher, audit.append)
+                registry,
+                store,
+                advisories,
+                spawn_to_pin,
+                tools=lambda server: Box(server, launcher, audit.append),
+                roots=roots.current,
             ),
             upkeep=upkeep,
             drifts=drifts,

@@ -34,7 +34,7 @@ from broker.trust.launchers.remote import CARRIER, filled
 from broker.trust.resolve import build_artifact, resolve
 from broker.trust.run import Run, run_command
 from broker.trust.store import Store
-from broker.trust.trust_root import Roots
+from broker.trust.trust_root import Roots, packaged
 
 MAX_PROPOSALS: Final = 64  # an import of many servers prepares one at a time
 PROPOSAL_SECONDS: Final = 3600.0  # somebody may read long; tomorrow it is prepared anew
@@ -80,7 +80,7 @@ class Pinner:
         advisories: Advisories,
         spawn: Spawn,
         *,
-        roots: Roots | None = None,
+        roots: Callable[[], Roots] = packaged,
         tools: Callable[[ServerName], Tools] | None = None,
     ) -> None:
         """`tools` makes the box in which npm, uv, pip and git work for one server; without it there is none."""
@@ -130,7 +130,7 @@ class Pinner:
             env |= given
         else:
             artifact = await resolve(
-                launch, store=self._store, environment=environment, progress=progress, run=run, roots=self._roots
+                launch, store=self._store, environment=environment, progress=progress, run=run, roots=self._roots()
             )
         if tools and tools.tier:
             artifact = replace(artifact, findings=(*artifact.findings, f"resolved in a box: tier {tools.tier}"))

@@ -10,6 +10,7 @@ import os
 import time
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Final, Protocol
 
 import tomli_w
@@ -20,6 +21,7 @@ from broker.flaws import keep_running, unaccepted
 from broker.house import House
 from broker.model import Fact, Origin, ServerName
 from broker.pin import Pin
+from broker.root_book import RootBook
 from broker.trust.advisories import Hit
 from broker.trust.advisory_refresh import Refreshed, refresh
 
@@ -65,10 +67,11 @@ class Ended(Protocol):
 
 
 class Upkeep:
-    """The daily look at advisories."""
+    """The daily look at advisories, and at the root of trust where a person fetched it once."""
 
-    def __init__(self, house: House, sources: Sources, links: Callable[[str], list[Ended]]) -> None:
+    def __init__(self, house: House, sources: Sources, links: Callable[[str], list[Ended]], roots: RootBook) -> None:
         self.sources = sources
+        self.roots = roots
         self._house = house
         self._links = links
         self._asking: dict[ServerName, tuple[tuple[Hit, ...], asyncio.Task[None]]] = {}
@@ -83,6 +86,7 @@ class Upkeep:
             if not 0 <= now - self._looked < DAY:
                 self._looked = now
                 await self._refresh_all()
+                await self._refresh_roots()
                 await self.check_all()
             await asyncio.sleep(LOOK_SECONDS)
 
@@ -161,6 +165,15 @@ class Upkeep:
         if fresh:
             body = {"advisories": [str(hit) for hit in fresh], "malware": fresh[0].malware}
             self._house.audit.append(Origin(server=server), Fact("violation", "broker", "advisory", server, body=body))
+
+    async def _refresh_roots(self) -> None:
+        """Once a day, from where a person fetched it first."""
+        try:
+            known = self.roots.fetched()
+            if known is not None and known.taken != datetime.now(UTC).date():
+                await self.roots.refresh(known.source, os.environ)
+        except BulkheadError as problem:
+            _log.warning("the root of trust was not refreshed: %s", problem)
 
     async def _refresh_all(self) -> None:
         try:

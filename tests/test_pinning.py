@@ -48,7 +48,7 @@ class House:
         self.registry = Registry(Agreed(config, folder / "agreed", b"k" * 32), config)
         self.store = Store(folder / "store")
         self.pinner = Pinner(
-            self.registry, self.store, Advisories(folder / "advisories"), never_spawned, roots=SIGSTORE.roots()
+            self.registry, self.store, Advisories(folder / "advisories"), never_spawned, roots=SIGSTORE.roots
         )
         self.environment: dict[str, str] = {}
 

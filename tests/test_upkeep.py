@@ -14,6 +14,7 @@ from broker.model import Question, ServerName
 from broker.pin import Interpreter, LaunchRequest, Pin, PinnedArtifact
 from broker.protocol.catalog import Catalog
 from broker.registry import Registry, Server
+from broker.root_book import RootBook
 from broker.trust.advisories import Advisories, Intake
 from broker.trust.osv import read_record
 from broker.upkeep import Sources, Upkeep
@@ -46,8 +47,9 @@ class House:
         self.registry: Registry = rooms.registry
         self.advisories: Advisories = rooms.house.advisories
         self.links = {"mail": FakeLink(), "pads": FakeLink()}
+        self.roots = RootBook(rooms.agreed, rooms.paths.data / "roots")
         ended = self.links.__getitem__
-        self.upkeep = Upkeep(rooms.house, Sources(rooms.agreed), lambda name: [ended(name)])
+        self.upkeep = Upkeep(rooms.house, Sources(rooms.agreed), lambda name: [ended(name)], self.roots)
         self.pin("mail", closure(("postmark-mcp", "1.0.16")))
         self.pin("pads", closure(("left-pad", "1.3.0")))
 

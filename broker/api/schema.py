@@ -303,7 +303,8 @@ class Verify(Words):
 class Check(Words):
     """One server checked.  `problem` is empty when every byte is as pinned; `newer` is announced, never taken.
 
-    `evidence` says who made it, as far as that was verified when it was pinned, for the whole closure.
+    `evidence` says who made it, as far as that was verified when it was pinned, for the whole closure; `roots_days` how
+    old the roots of trust are that it would be judged by now.
     """
 
     name: str
@@ -313,6 +314,7 @@ class Check(Words):
     newer: str = ""
     note: str = ""
     evidence: list[str] = []
+    roots_days: int = 0
 
 
 class Checks(Words):
@@ -325,6 +327,18 @@ class Checks(Words):
     advisories: str = ""
     roots: str = ""
     sbom: str = ""
+
+
+class RootsRefresh(Words):
+    """Fetch the newest root of trust from `source`; empty means where the installed sigstore gets its own."""
+
+    source: str = Field(default="", max_length=2048)
+    environment: dict[str, str] = {}
+
+
+class RootsRefreshed(Words):
+    sentence: str
+    sha256: str
 
 
 class AdvisoryStatus(Words):
@@ -619,6 +633,7 @@ REMOVE: Final = Route("server.remove", Name, Nothing, "tighten")
 ENABLE: Final = Route("server.enable", Name, Nothing, "loosen")
 DISABLE: Final = Route("server.disable", Name, Nothing, "tighten")
 VERIFY: Final = Route("server.verify", Verify, Checks, "read")
+ROOTS_REFRESH: Final = Route("roots.refresh", RootsRefresh, RootsRefreshed, "loosen")
 ADVISORIES: Final = Route("advisories", Nothing, AdvisoryStatus, "read")
 ADVISORIES_REFRESH: Final = Route("advisories.refresh", AdvisoryRefresh, AdvisoryRefreshed, "loosen")
 ADVISORIES_USE: Final = Route("advisories.use", AdvisoryUse, Nothing, "loosen")
@@ -655,6 +670,6 @@ ROUTES: Final[dict[str, Route]] = {
         INSPECT, FORBID,
         GRANT_PATHS, SANDBOX, SANDBOX_SET, LEARN, LEARNT, STATES, STATE_CLEAR,
         REVIEW, ACCEPT, SESSIONS, SESSION_END, SESSION_NEW, CLIENTS, CLIENT_ADD, CLIENT_REMOVE, CONNECT, GRANTS,
-        REVOKE, POLICY_USE, AUDIT, ADVISORIES, ADVISORIES_REFRESH, ADVISORIES_USE, STORE_GC, ENDPOINT,
+        REVOKE, POLICY_USE, AUDIT, ADVISORIES, ADVISORIES_REFRESH, ADVISORIES_USE, ROOTS_REFRESH, STORE_GC, ENDPOINT,
     )
 }  # fmt: skip

@@ -138,6 +138,9 @@ def parser() -> argparse.ArgumentParser:
     check = command("verify", verify.verify, "check the store against the pins now", json=True)
     check.add_argument("names", nargs="*", metavar="NAME")
     check.add_argument("--offline", action="store_true", help="do not ask registries about newer versions")
+    check.add_argument(
+        "--roots", nargs="?", const="", metavar="URL", help="fetch the newest root of trust first, and then each day"
+    )
     check.add_argument("--sbom", metavar="FILE", help="write what the servers consist of, as CycloneDX; - prints it")
     pin = command("pin", servers.pin, "show a pin, or move it with --update", json=True)
     pin.add_argument("name")

@@ -20,6 +20,9 @@ async def verify(args: Namespace, context: Context) -> int:
             environment={} if args.offline else caller_environment(context.environment),
             sbom=args.sbom is not None,
         )
+        if args.roots is not None:
+            wanted = schema.RootsRefresh(source=args.roots, environment=caller_environment(context.environment))
+            await desk.ask(schema.ROOTS_REFRESH, wanted, schema.RootsRefreshed, progress=output.progress)
         found = await desk.ask(schema.VERIFY, request, schema.Checks, progress=output.progress)
     if args.sbom == "-":
         output.show_text(found.sbom)

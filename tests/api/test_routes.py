@@ -28,6 +28,7 @@ from broker.pinning import Pinner
 from broker.policy.store import shipped
 from broker.processes import process
 from broker.protocol.catalog import Catalog, Change
+from broker.root_book import RootBook
 from broker.sandbox.tiers import Tier
 from broker.upkeep import Sources, Upkeep
 from tests.house import ME, Rooms, housed, pin_server
@@ -95,7 +96,12 @@ async def office(folder: Path, presence: Presence = "unsafe-no-presence", **opti
             house=rooms.house,
             sessions=rooms.sessions,
             pinner=cast(Pinner, None),
-            upkeep=Upkeep(rooms.house, Sources(rooms.agreed), lambda name: list(rooms.sessions.links(name))),
+            upkeep=Upkeep(
+                rooms.house,
+                Sources(rooms.agreed),
+                lambda name: list(rooms.sessions.links(name)),
+                RootBook(rooms.agreed, folder / "roots"),
+            ),
             drifts=rooms.drifts,
             agreed=rooms.agreed,
             index=index,

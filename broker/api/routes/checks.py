@@ -13,6 +13,7 @@ from broker.api import schema
 from broker.api.premises import Premises
 from broker.api.wire import Caller, Handler
 from broker.errors import BulkheadError, DeskError
+from broker.files import sha256_hex
 from broker.model import Origin
 from broker.pin import Pin
 from broker.trust.advisories import OLD_DAYS
@@ -21,7 +22,6 @@ from broker.trust.newer import newer_version
 from broker.trust.proofs import proof
 from broker.trust.sbom import cyclonedx
 from broker.trust.spoken import about_evidence, age_sentence
-from broker.trust.trust_root import packaged
 
 _DAY: Final = 86400.0
 
@@ -35,6 +35,7 @@ class Checks:
     def table(self) -> Mapping[str, Handler]:
         return {
             schema.VERIFY.method: self._verify,
+            schema.ROOTS_REFRESH.method: self._roots,
             schema.ADVISORIES.method: self._advisories,
             schema.ADVISORIES_REFRESH.method: self._refresh,
             schema.ADVISORIES_USE.method: self._use,
@@ -55,7 +56,7 @@ class Checks:
             pins.append(pin)
             checks.append(await self._check(caller, pin, params))
         holdings = await self._holdings()
-        roots = age_sentence(packaged().basis(time.time()).age_days)
+        roots = age_sentence(self._roots_days())
         return schema.Checks(checks=checks, advisories=holdings, roots=roots, sbom=_sbom(pins) if params.sbom else "")
 
     async def _check(self, caller: Caller, pin: Pin, params: schema.Verify) -> schema.Check:
@@ -76,6 +77,7 @@ class Checks:
             newer=newer,
             note=note,
             evidence=about_evidence(pin.artifact),
+            roots_days=self._roots_days(),
         )
 
     async def _newer(self, caller: Caller, pin: Pin, environment: Mapping[str, str]) -> tuple[str, str]:
@@ -89,6 +91,16 @@ class Checks:
             return await newer_version(pin.launch, pin.artifact, store=store, environment=environment, run=run), ""
         except BulkheadError as problem:
             return "", f"whether there is a newer version could not be asked: {problem}"
+
+    def _roots_days(self) -> int:
+        return self._at.upkeep.roots.current().basis(time.time()).age_days
+
+    async def _roots(self, caller: Caller, params: schema.RootsRefresh) -> schema.RootsRefreshed:
+        caller.progress("fetching the root of trust")
+        await self._at.did("policy", "roots.refresh", params.source, Origin(), {})
+        found = await self._at.upkeep.roots.refresh(params.source, params.environment)
+        sentence = age_sentence(self._roots_days())
+        return schema.RootsRefreshed(sentence=sentence, sha256=sha256_hex(found.root.encode()))
 
     # --- advisories ---
 
