@@ -14,6 +14,8 @@ from broker.model import Call, Decision, Verdict
 
 RULE: Final = "R4"
 MAX_SNIPPET: Final = 80  # letters that a person reads
+FOLLOWS: Final = frozenset({"resources/read", "resources/subscribe", "completion/complete"})
+"""Asks a server for what it pointed at itself.  Its own pointer steers nobody to anything it does not hold already."""
 
 
 def carried(
@@ -30,6 +32,8 @@ def carried(
     leaves_here = "E" in labels.flags
     words = leaves_here or labels.level == "H"  # running text in a note on the user's own disk steers nobody yet
     matches = provenance.trace(texts, here, leaves=leaves_here, words=words, ignore=ignore)
+    if call.method in FOLLOWS:
+        matches = tuple(match for match in matches if match.private or not _is_own(match, call))
     if not matches:
         return None
     first = max(matches, key=lambda match: (match.private, len(match.snippet)))
@@ -42,6 +46,10 @@ def carried(
         why = "where too much was read to be compared"
     reason = f"a value in this call to {call.server} came from {first.origin.server}, call {first.origin.number}, {why}"
     return Decision(Verdict.ASK, RULE, reason, _evidence(matches)), matches
+
+
+def _is_own(match: Match, call: Call) -> bool:
+    return match.origin.server == call.server and not match.origin.blind
 
 
 def snippets(matches: tuple[Match, ...]) -> tuple[str, ...]:

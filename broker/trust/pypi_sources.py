@@ -19,11 +19,9 @@ from pip._vendor.packaging.version import Version
 
 from broker.errors import TrustError
 from broker.pin import Build, PackageRef
-from broker.trust.fetch import download, reader, segment
 from broker.trust.launchers.uvx import normal
 from broker.trust.npm_settings import origin
 from broker.trust.pypi_client import NoWheel, PypiClient, Release
-from broker.trust.pypi_hosts import SIMPLE, access_to, own_default
 from broker.trust.pypi_package import WheelFile
 from broker.trust.pypi_settings import Index, PypiSettings
 from broker.trust.sdist import Sdist, stand_in, unpack_sdist
@@ -113,6 +111,9 @@ class Sources:
         )
 
     async def _fetch(self, wanted: NoWheel, requirements: list[str]) -> tuple[Sdist, WheelFile] | None:
+        from broker.trust.fetch import download, reader, segment  # a client for HTTP is loaded only to fetch a source
+        from broker.trust.pypi_hosts import SIMPLE, access_to, own_default
+
         for index in self.settings.indexes or (Index(own_default(), default=True),):
             if urlsplit(index.url).scheme not in {"http", "https"}:
                 continue

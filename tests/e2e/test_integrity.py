@@ -280,8 +280,8 @@ def test_the_value_of_a_variable_is_in_the_servers_environment_and_nowhere_else(
     client = running.newcomer("honest")
     with running.connect("honest", client) as link:
         link.open()
-        assert json.loads(link.call_text("environ"))["API_TOKEN"] == value
         assert link.call_text("echo", {"text": f"is it {value}?"}) == f"is it {value}?"
+        assert json.loads(link.call_text("environ"))["API_TOKEN"] == value
         tree = set(descendants(running.desk.link("honest", client).pid))
         servers = {pid for pid in tree if command_line(pid)[-1].endswith("honest.py")}
         assert holders(value, "environ") == servers
