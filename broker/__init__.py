@@ -21,6 +21,7 @@ The rooms, from the street inwards:
     lessons     which servers are watched, and the grants that would give them what they asked for in vain
     hosted      the server side of a relay: starting it, its streams, its end; inbox  what waits its turn there
     endpoints   lines on descriptors, clients that come in by HTTP, servers that are reached by it
+    auth        signing in at servers that run elsewhere, and a token for one client at one server
     guest_book  the bearers of clients by HTTP and the port they know; tcp  who is behind a connection
     remotes     servers that run elsewhere, started as if they ran here
     consent     asks a person; no answer is no
