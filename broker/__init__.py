@@ -32,7 +32,7 @@ The rooms, from the street inwards:
     trust       is it what we agreed to: launch lines, npm, PyPI, the content-addressed store
     sandbox     run it with its hands tied
     audit       what happened: the chain of receipts and its index
-    vault       keys and secrets
+    vault       tokens, API keys and keys of our own, sealed under one key that lies in the system's keychain
     policy      may it happen (pure, but for its store)
     flow        where did it come from (pure, but for its store)
     protocol    what is being said (pure): frames, methods, catalog, Conversation.receive(event) -> effects

@@ -23,6 +23,7 @@ from broker.registry import Registry
 from broker.sandbox.process import Instance
 from broker.trust.advisories import Advisories
 from broker.trust.store import Store
+from broker.vault.vault import Vault
 
 Spawn: TypeAlias = Callable[
     [VerifiedArtifact, Grants, Mapping[str, str], Callable[[Fact], None], str], Awaitable[Instance]
@@ -49,6 +50,7 @@ class House:
     changed: Callable[[], None]
     owner: int
     lessons: Lessons
+    vault: Vault
     key: bytes = field(repr=False)
     joined: set[str] = field(default_factory=set)
     """Ways between servers that a person agreed to since the daemon started."""

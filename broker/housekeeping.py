@@ -53,6 +53,7 @@ from broker.trust.advisories import Advisories
 from broker.trust.store import Store
 from broker.upkeep import Sources, Upkeep
 from broker.vault.keychain import IntegrityKey, integrity_key, remember, remembered
+from broker.vault.vault import Vault, passphrase_given
 
 LOCAL_CLIENT = "local"  # what `bulkhead connect NAME` is without `--client`
 LEDGER_SECONDS = 30 * 86400.0  # a run of a client that said nothing for so long is over
@@ -72,6 +73,8 @@ async def keep_house(
     started = time.monotonic()
     key = await asyncio.to_thread(integrity_key, paths.state, paths.home)
     floor = await asyncio.to_thread(remembered, key, paths.home)
+    vault = Vault(paths.state / "vault", paths.home)
+    await asyncio.to_thread(vault.open, passphrase_given(os.environ))
     agreed = Agreed(paths.config, paths.state / "agreed", key.key, HeadFile(paths.state / HEAD, key.key, floor))
     registry = Registry(agreed, paths.config)
     redactor = Redactor()
@@ -127,6 +130,7 @@ async def keep_house(
         changed=news.tell,
         owner=os.getuid(),
         lessons=lessons,
+        vault=vault,
         key=key.key,
     )
     await asyncio.to_thread(house.ledgers.prune, time.time() - LEDGER_SECONDS)
@@ -164,6 +168,8 @@ async def keep_house(
         )
     )
     door, desk = Door(sessions.open_link), FrontDesk(handlers.table(), handlers.gate)
+    if not vault.standing.is_open:
+        _log.warning("the vault stays closed: %s", vault.standing.problem)
     if agreed.problem:
         _log.warning("nothing counts as agreed: %s", agreed.problem)
         audit.append(Origin(), Fact("violation", "broker", "agreed", body={"problem": agreed.problem}))
@@ -199,6 +205,7 @@ async def keep_house(
             audit.append(Origin(), Fact("daemon", "broker", "stop"))
         audit.close()
         index.close()
+        vault.close()
         _log.info("stopped")
 
 

@@ -30,6 +30,8 @@ from broker.sandbox.process import Instance
 from broker.sessions import Hello, Sessions, Visit
 from broker.trust.advisories import Advisories
 from broker.trust.store import Store
+from broker.vault.backends import Keychain, NoKeychain
+from broker.vault.vault import Vault
 from tests.peers import FarEnd, ToyServer, echo, wire
 from tests.protocol.stage import CATALOG
 from tests.waiting import WITHIN, until
@@ -46,6 +48,11 @@ effect = "allow"
 reason = "fine"
 """
 ME: Final = Peer(os.getpid(), os.getuid(), os.getgid(), "/opt/shim", os.getppid(), "/opt/desk", 1, "/home/me")
+
+
+def no_keychain() -> Keychain:
+    """The tests of a house leave nothing in anybody's keychain."""
+    raise NoKeychain("no keychain can be reached")
 
 
 @dataclass
@@ -128,6 +135,8 @@ async def housed(
     numbers = iter(range(1, 10_000))
     drifts = DriftBook(registry)
     audit = AuditLog.open(paths.audit, KEY, lambda: clock[0], Redactor())
+    vault = Vault(paths.state / "vault", paths.home, find=no_keychain)
+    vault.open()
     rooms: Rooms
 
     async def spawn(
@@ -156,6 +165,7 @@ async def housed(
         changed=changed,
         owner=os.getuid(),
         lessons=Lessons(folder, list),
+        vault=vault,
         key=KEY,
         bounds=bounds,
     )
@@ -170,3 +180,4 @@ async def housed(
             await rooms.sessions.close()
         await until(lambda: all(server.stopped.is_set() for server in rooms.servers))
         audit.close()
+        vault.close()

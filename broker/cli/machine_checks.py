@@ -17,7 +17,8 @@ from broker.errors import MachineError
 from broker.sandbox import landlock, seccomp
 from broker.sandbox.seatbelt import UNVERIFIED
 from broker.sandbox.tiers import find_bwrap, probe
-from broker.vault.keychain import KEYCHAIN_SECONDS, look
+from broker.vault.backends import KEYCHAIN_SECONDS
+from broker.vault.keychain import look
 
 TRIAL_SECONDS: Final = 40.0  # two sandboxes with bounds of their own; 60 ms on a quiet machine
 QUICK: Final = 25.0  # for what takes milliseconds on a quiet machine
@@ -54,7 +55,7 @@ def machine_checks(paths: Paths, environment: Mapping[str, str]) -> list[Named]:
         Named("Landlock", landlock_version, QUICK),
         Named("limits", limits, QUICK),
         Named("seatbelt", seatbelt, QUICK),
-        Named("keychain", lambda: keychain(paths), 2 * KEYCHAIN_SECONDS + 2),
+        Named("keychain", lambda: keychain(paths), 3 * KEYCHAIN_SECONDS + 2),
         Named("programs", lambda: programs(environment), QUICK),
         Named("disk", lambda: disk(paths), QUICK),
     ]
@@ -145,7 +146,8 @@ def keychain(paths: Paths) -> list[Finding]:
     if seen.used not in ("", "file"):
         if seen.gives:
             return [Finding("keychain", "ok", f"{seen.used} holds the key of this home and gives it out")]
-        said = f"{seen.used} holds the key of this home and did not give it out in time"
+        said = f"{seen.used} holds the key of this home and did not give it out"
+        said += f": {seen.problem}" if seen.problem else ""
         return [Finding("keychain", "bad", said, "unlock the keychain: log in to your desktop, then: bulkhead up")]
     if seen.used == "file":
         said = "the key of this home lies in a file that only you can read"

@@ -4,22 +4,15 @@ The OS keychain where there is one; else an owner-only file, and `status` says w
 keychain never falls back silently: with the keychain locked, the daemon refuses to start.
 """
 
-import contextlib
 import secrets
-import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 from broker.errors import ConfigError
 from broker.files import read_bounded, sha256_hex, write_private
+from broker.vault.backends import SERVICE, KeychainProblem, find_keychain
 
 KEY_BYTES = 32
-KEYCHAIN_SECONDS = 8.0  # an unlock prompt nobody answers must not hang the start for ever
-SERVICE = "bulkhead"
-FILE_ONLY = ("fail.Keyring", "null.Keyring", "file.", "chainer.ChainerBackend")
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,56 +38,59 @@ def integrity_key(state: Path, home: Path) -> IntegrityKey:
     """
     account = _account(home)
     mark = state / "integrity.where"
-    file = state / "integrity.key"
     used = _read_mark(mark)
     if used == "file":
-        return IntegrityKey(_file_key(file), "file")
-    name = _bounded(_backend_name)
-    if name is None:
-        if used is not None:
-            raise KeychainLocked(
-                f"the key of this home is in the keychain ({used}), which cannot be reached",
-                hint="unlock the keychain (log in to your desktop), then run: bulkhead up",
-            )
-        write_private(mark, b"file\n")
-        return IntegrityKey(_file_key(file), "file")
-    found = _bounded(lambda: _get(account))
-    if found is None:
-        if used is not None:
-            raise KeychainLocked(
-                f"the keychain ({used}) did not give out this home's key",
-                hint="unlock the keychain, then run: bulkhead up",
-            )
-        key = secrets.token_bytes(KEY_BYTES)
-        stored = _bounded(lambda: _set(account, key.hex()))
-        if stored is None or _bounded(lambda: _get(account)) != key.hex():
+        return _from_file(state)
+    try:
+        keychain = find_keychain()
+        found = keychain.get(account)
+        if found is None and used is None:
+            keychain.put(account, secrets.token_hex(KEY_BYTES))
+            found = keychain.get(account)
+    except KeychainProblem as problem:
+        if used is None:
             write_private(mark, b"file\n")
-            return IntegrityKey(_file_key(file), "file")
-        found = key.hex()
+            return _from_file(state)
+        raise KeychainLocked(
+            f"the key of this home is in the keychain ({used}): {problem}", hint=f"{problem.hint}, then: bulkhead up"
+        ) from problem
+    if found is None:
+        raise KeychainLocked(
+            f"the keychain ({used}) did not give out this home's key", hint="unlock the keychain, then run: bulkhead up"
+        )
     try:
         key = bytes.fromhex(found)
     except ValueError:
         key = b""
     if len(key) != KEY_BYTES:  # an empty one would let anybody sign in our name
         raise ConfigError(
-            f"the keychain ({name}) holds no key of {KEY_BYTES} bytes for this home",
+            f"the keychain ({keychain.name}) holds no key of {KEY_BYTES} bytes for this home",
             hint=f"look at the entry {account} of {SERVICE} in your keychain",
         )
-    write_private(mark, f"{name}\n".encode())
-    return IntegrityKey(key, name)
+    write_private(mark, f"{keychain.name}\n".encode())
+    return IntegrityKey(key, keychain.name)
 
 
 def remembered(key: IntegrityKey, home: Path) -> int:
     """The number this home's keychain remembers; 0 without a keychain, or if it never was told one."""
     if key.where == "file":
         return 0
-    text = _bounded(lambda: _get(_counter_account(home))) or ""
+    try:
+        text = find_keychain().get(_counter_account(home)) or ""
+    except KeychainProblem:
+        return 0
     return int(text) if text.isdecimal() and len(text) < 16 else 0
 
 
 def remember(key: IntegrityKey, home: Path, number: int) -> bool:
     """Have the keychain remember a number.  False if there is none, or if it does not answer."""
-    return key.where != "file" and bool(_bounded(lambda: _set(_counter_account(home), str(number))))
+    if key.where == "file":
+        return False
+    try:
+        find_keychain().put(_counter_account(home), str(number))
+    except KeychainProblem:
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,18 +98,28 @@ class Look:
     """What can be told of a home's key without touching it.
 
     `used` is where it lies (empty: nowhere yet), `found` the keychain that can be reached now; `gives`: the key is had.
+    `problem` says why not.
     """
 
     used: str
     found: str
     gives: bool
+    problem: str = ""
 
 
 def look(state: Path, home: Path) -> Look:
-    """Ask without making anything, in at most twice `KEYCHAIN_SECONDS`."""
+    """Ask without making anything, in at most a few times `KEYCHAIN_SECONDS`."""
     used = _read_mark(state / "integrity.where") or ""
-    found = _bounded(_backend_name) or ""
-    return Look(used, found, bool(found and used not in ("", "file") and _bounded(lambda: _get(_account(home)))))
+    try:
+        keychain = find_keychain()
+    except KeychainProblem as problem:
+        return Look(used, "", False, str(problem))
+    if used in ("", "file"):
+        return Look(used, keychain.name, False)
+    try:
+        return Look(used, keychain.name, keychain.get(_account(home)) is not None)
+    except KeychainProblem as problem:
+        return Look(used, keychain.name, False, str(problem))
 
 
 def _account(home: Path) -> str:
@@ -131,7 +137,8 @@ def _read_mark(path: Path) -> str | None:
         return None
 
 
-def _file_key(path: Path) -> bytes:
+def _from_file(state: Path) -> IntegrityKey:
+    path = state / "integrity.key"
     try:
         key = bytes.fromhex(read_bounded(path, 256).decode().strip())
     except FileNotFoundError:
@@ -141,40 +148,4 @@ def _file_key(path: Path) -> bytes:
         key = b""
     if len(key) != KEY_BYTES:
         raise ConfigError(f"{path} holds no key of {KEY_BYTES} bytes", hint="restore it from a backup")
-    return key
-
-
-def _backend_name() -> str | None:
-    import keyring  # slow, and only needed once a start
-
-    backend = keyring.get_keyring()
-    name = f"{type(backend).__module__.removeprefix('keyring.backends.')}.{type(backend).__qualname__}"
-    return None if any(word in name for word in FILE_ONLY) else name
-
-
-def _get(account: str) -> str | None:
-    import keyring
-
-    return keyring.get_password(SERVICE, account)
-
-
-def _set(account: str, value: str) -> bool:
-    import keyring
-
-    keyring.set_password(SERVICE, account, value)
-    return True
-
-
-def _bounded(call: Callable[[], T | None]) -> T | None:
-    """Call a keychain in a thread of its own and give up after a while; any failure counts as no keychain."""
-    answer: list[T | None] = []
-
-    def run() -> None:
-        # Back ends raise whatever their platform's binding raises; every one of them means "no".
-        with contextlib.suppress(Exception):
-            answer.append(call())
-
-    thread = threading.Thread(target=run, name="keychain", daemon=True)
-    thread.start()
-    thread.join(KEYCHAIN_SECONDS)
-    return answer[0] if answer else None
+    return IntegrityKey(key, "file")
