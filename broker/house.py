@@ -16,6 +16,7 @@ from broker.flow.store import LabelBook, LedgerStore
 from broker.lessons import Lessons
 from broker.model import Fact, Grants, ServerName, VerifiedArtifact
 from broker.policy.store import GrantBook, PolicyStore
+from broker.policy.wall_book import WallBook
 from broker.protocol.catalog import Catalog, Change
 from broker.protocol.methods import METHODS
 from broker.refusals import Refusals
@@ -40,6 +41,7 @@ class House:
     consent: ConsentDesk
     policy: PolicyStore
     grants: GrantBook
+    walls: WallBook
     ledgers: LedgerStore
     labels: LabelBook
     store: Store

@@ -38,6 +38,7 @@ from broker.lessons import Lessons
 from broker.model import Fact, Grants, Origin, VerifiedArtifact
 from broker.pinning import Pinner
 from broker.policy.store import DEFAULT, STRICTEST, GrantBook, PolicyStore
+from broker.policy.wall_book import WallBook
 from broker.registry import Registry
 from broker.rollback import HeadFile
 from broker.root_book import RootBook
@@ -120,6 +121,7 @@ async def keep_house(
         consent=consent,
         policy=policy,
         grants=grants,
+        walls=WallBook(agreed, lambda: secrets.token_hex(3)),
         ledgers=LedgerStore(paths.state / "ledgers", key.key, time.time),
         labels=LabelBook(shipped_labels()),
         store=store,

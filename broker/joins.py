@@ -28,7 +28,12 @@ async def agree_to_joins(
         SandboxError: nobody agreed to one of them.
     """
     others = [Seat(other.name, other.grants) for other in house.registry.servers() if other.enabled]
-    ways = tuple(str(way) for way in joinings(Seat(server.name, server.grants), others))
+    found = joinings(Seat(server.name, server.grants), others)
+    for way in found:
+        if wall := house.walls.current.apart(way.channels[0].source, way.channels[-1].sink):
+            hint = f"give {server.name} a folder or service of its own, or: bulkhead wall remove {wall}"
+            raise SandboxError(f"{server.name} was not started (R2): the wall {wall} stands, and {way}", hint=hint)
+    ways = tuple(str(way) for way in found)
     new = tuple(way for way in ways if way not in house.joined)
     if not new or not house.policy.current.holds:
         return ways

@@ -9,7 +9,7 @@ from typing import Final
 
 from broker.flow.carried import RULE as CARRIED
 from broker.flow.carried import carried, snippets
-from broker.flow.compartments import of_arguments, scope_of
+from broker.flow.compartments import of_arguments, scope_of, spelled
 from broker.flow.fingerprint import leaves
 from broker.flow.labels import UNLABELLED, Labels
 from broker.flow.ledger import hold
@@ -18,6 +18,7 @@ from broker.house import House
 from broker.model import Call, ClientName, Decision, Fact, JsonObject, Lifetime, SessionId, Verdict
 from broker.pin import Pin
 from broker.policy.evaluate import evaluate, strictest
+from broker.policy.walls import permitted
 from broker.registry import Server
 from broker.sentences import sentence
 from broker.trust import pins
@@ -70,10 +71,14 @@ class Judge:
         """Policy and ledger, each answered by its own grants, and the stricter of both."""
         if call.method == "tools/call" and call.target in self.server.disabled_tools:
             return Decision(Verdict.DENY, "disabled", "you switched this tool off")
+        scope = self.scope(call.method, call.target, call.arguments) if call.origin == "client" else ""
+        kept_apart = permitted(self._house.walls.current, call) or self.crossing(scope)
+        if kept_apart is not None:
+            return kept_apart
         grants, policy = self._house.grants, self._house.policy.current
         decision = grants.settle(call, evaluate(policy, call))
         if policy.holds:
-            for held in self._held(call):
+            for held in self._held(call, scope):
                 decision = _both(decision, grants.settle(call, held))
         return decision
 
@@ -125,10 +130,29 @@ class Judge:
         """Which part of the server a call with these arguments is about."""
         return scope_of(self.labels.of(method, target), arguments)
 
-    def _held(self, call: Call) -> list[Decision]:
+    def crossing(self, scope: str) -> Decision | None:
+        """R2: why nothing of this part of the server may reach the session."""
+        walls, ledgers = self._house.walls.current, self._house.ledgers
+        if not walls.walls:
+            return None
+        reads = ((read.server, read.scope) for read in ledgers.view(self.session).reads)
+        return walls.crossing(
+            self.server.name, ledgers.scope_mark(scope), reads, lambda part: ledgers.scope_mark(spelled(part))
+        )
+
+    def bars(self, method: str, target: str, arguments: JsonObject) -> Decision | None:
+        """Why what such a request brings may not reach the session any more."""
+        return self.crossing(self.scope(method, target, arguments)) if self._house.walls.current.walls else None
+
+    def offers(self, method: str, target: str) -> bool:
+        """Whether a list shows this to the client, or says nothing of it: what it is limited to."""
+        walls = self._house.walls.current
+        return walls.beyond(self.client, self.session, self.server.name, method, target) is None
+
+    def _held(self, call: Call, scope: str) -> list[Decision]:
         """What the ledger has to say: an effect here after a read elsewhere, and what it carries of a read."""
         ledgers, labels = self._house.ledgers, self.labels_of(call)
-        scope = ledgers.scope_mark(self.scope(call.method, call.target, call.arguments))
+        scope = ledgers.scope_mark(scope)
         provenance = ledgers.provenance(self.session)
         self._learn_answers(call)
         answered = self._answered.get((call.method, call.target), ())

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Final, Literal, TypeAlias
 
 from broker.edges import Edges, Ending, Running
-from broker.errors import ConfigError
+from broker.errors import ConfigError, PolicyError
 from broker.house import House
 from broker.judge import Judge
 from broker.launch import Launch
@@ -21,7 +21,7 @@ from broker.protocol.bridge import Bridge
 from broker.protocol.catalog import Catalog, Change
 from broker.protocol.conversation import Conversation
 from broker.protocol.effects import Read
-from broker.protocol.events import AdmissionDelayed, Admitted, DriftAccepted
+from broker.protocol.events import AdmissionDelayed, Admitted, DriftAccepted, OffersChanged
 from broker.registry import Registry, Server
 from broker.relay import Relay
 from broker.trust import pins
@@ -60,7 +60,7 @@ class Link:
         self.judge = Judge(house, client, session, server, pin, self._record_durably)
         self._launching = Launch(house, pin, self._record, self._record_durably, self.end, client, session)
         self._drift = self._refused = False
-        conversation = Conversation(client, server.name, session, catalog, self.judge.judge, admitted)
+        conversation = Conversation(client, server.name, session, catalog, self.judge.judge, admitted, self.judge)
         self._conversation = Bridge(conversation, server.name, catalog, partial(secrets.token_urlsafe, STATE_BYTES))
         edges = Edges(
             record=self._record,
@@ -111,6 +111,14 @@ class Link:
         self.judge.server_changed(server)
         self._launching.server_changed(server)
 
+    def walls_changed(self) -> None:
+        """What this client or session is limited to is not what it was."""
+        beyond = self._house.walls.current.beyond(self.client, self.session, self.server.name)
+        if beyond is not None:
+            self.end(beyond.reason)
+        else:
+            self._relay.feed(OffersChanged())
+
     def record_opening(self, fact: Fact) -> None:
         self._record(fact)
 
@@ -157,6 +165,8 @@ class Link:
     def _read(self, read: Read) -> None:
         labels = self.judge.labels.of(read.method, read.target)
         scope = self.judge.scope(read.method, read.target, read.arguments)
+        if (crossed := self.judge.crossing(scope)) is not None:  # nobody asked for it, or it was asked for before
+            raise PolicyError(f"refused by Bulkhead ({crossed.rule}): {crossed.reason}")
         self._house.ledgers.note(self.session, self.server.name, read.method, read.target, labels, read.text, scope)
         self._house.changed()
 

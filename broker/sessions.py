@@ -118,21 +118,10 @@ class Sessions:
             raise ConfigError(
                 f"the policy lets {client} not use {server.name}: {decision.reason}", hint="bulkhead policy show"
             )
-        link = Link(
-            self._house,
-            LinkId(secrets.token_hex(8)),
-            client,
-            session.id,
-            server,
-            pin,
-            catalog,
-            descriptors,
-            admitted=decision.verdict is Verdict.ALLOW,
-        )
-        facts = {
-            "pid": peer.pid, "uid": peer.uid, "executable": peer.executable, "cwd": peer.cwd,
-            "root_pid": peer.root_pid, "root_executable": peer.root_executable,
-        }  # fmt: skip
+        link = Link(self._house, LinkId(secrets.token_hex(8)), client, session.id, server, pin, catalog, descriptors,
+                    admitted=decision.verdict is Verdict.ALLOW)  # fmt: skip
+        facts = {"pid": peer.pid, "uid": peer.uid, "executable": peer.executable, "cwd": peer.cwd,
+                 "root_pid": peer.root_pid, "root_executable": peer.root_executable}  # fmt: skip
         link.record_opening(Fact("link-opened", "broker", decision=decision, body=facts))
         session.links[link.id] = link
         self._start(self._carry(session, link))
@@ -164,6 +153,8 @@ class Sessions:
     def _admission(self, session: Session, server: ServerName, executable: str) -> Decision:
         """Whether this client, run by this program, may use this server."""
         grants, policy = self._house.grants, self._house.policy.current
+        if (beyond := self._house.walls.current.beyond(session.client, session.id, server)) is not None:
+            return beyond
         decision = grants.connected(session.client, server, session.id, policy)
         if decision.verdict is not Verdict.ALLOW:
             return decision
@@ -272,14 +263,16 @@ class Sessions:
                 self._house.audit.append(origin, fact)
 
     def _is_over(self, session: Session) -> bool:
-        if time.time() - session.idle_since > IDLE_SECONDS:
-            return True
-        if session.by_bearer:
-            return False
+        return time.time() - session.idle_since > IDLE_SECONDS or self._ended(session)
+
+    def _ended(self, session: Session) -> bool:
         application = process(session.peer.root_pid)
-        return application is None or application.started != session.peer.root_started
+        same = application is not None and application.started == session.peer.root_started
+        return not session.by_bearer and not same
 
     def _forget(self, session: Session) -> None:
+        if self._ended(session):  # one that only slept comes again, and is limited then as before
+            self._house.walls.forget(session=session.id)
         self._sessions.pop(session.id, None)
         self._house.grants.end_session(session.id)
         self._house.changed()
@@ -290,13 +283,12 @@ class Sessions:
         Raises:
             DeskError: there is none of this id, or several begin with it.
         """
-        matching = [session for session in self._sessions.values() if session.id.startswith(id)]
-        if not id or len(matching) != 1:
-            raise DeskError(f"there is no one session {id!r:.80}", hint="bulkhead sessions", code="unknown")
-        for link in tuple(matching[0].links.values()):
+        session = self.find(id)
+        for link in tuple(session.links.values()):
             link.end("you ended this session")
-        self._house.ledgers.end_session(matching[0].id)
-        self._forget(matching[0])
+        self._house.ledgers.end_session(session.id)
+        self._house.walls.forget(session=session.id)
+        self._forget(session)
 
     def new_session(self, client: str) -> None:
         """End every session of a client; its next one begins with nothing read and nothing allowed.
@@ -323,6 +315,17 @@ class Sessions:
         self._tell_counts(everything=True)
 
     # --- looking ---
+
+    def find(self, id: str) -> Session:
+        """The one session whose id begins so.
+
+        Raises:
+            DeskError: there is none, or several are.
+        """
+        matching = [session for session in self._sessions.values() if session.id.startswith(id)]
+        if not id or len(matching) != 1:
+            raise DeskError(f"there is no one session {id!r:.80}", hint="bulkhead sessions", code="unknown")
+        return matching[0]
 
     def all(self) -> tuple[Session, ...]:
         return tuple(self._sessions.values())

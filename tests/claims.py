@@ -44,6 +44,8 @@ CLAIMS: Final[dict[str, str]] = {
     "C37": "A launch that joins a reader of your files with a server that can send them out waits for your yes.",
     "C38": "A call that carries what only strangers wrote, or another server's private text, is a question.",
     "C39": "A restarted client is held by what it read before, until `bulkhead session new` or eight quiet hours.",
+    "C86": "A session reads on one side of a wall that you put up (`bulkhead wall`), never on both.",
+    "C87": "A client, or one session, can be limited to named tools of named servers (`bulkhead limit`).",
     # what is recorded
     "C40": "Every call is recorded before it is forwarded.",
     "C41": "`bulkhead audit verify` finds a receipt that was changed, removed or moved, and names the first one.",

@@ -24,6 +24,7 @@ from broker.lessons import Lessons
 from broker.model import Fact, Grants, Peer, ServerName, VerifiedArtifact
 from broker.pin import LaunchRequest, Pin, PinnedArtifact
 from broker.policy.store import GrantBook, PolicyStore
+from broker.policy.wall_book import WallBook
 from broker.protocol.catalog import Catalog
 from broker.registry import Registry, Server
 from broker.sandbox.process import Instance
@@ -155,6 +156,7 @@ async def housed(
         consent=ConsentDesk(lambda: clock[0], lambda: f"q{next(numbers)}"),
         policy=PolicyStore(agreed),
         grants=GrantBook(agreed, lambda: clock[0], lambda: f"g{next(numbers)}"),
+        walls=WallBook(agreed, lambda: f"l{next(numbers)}"),
         ledgers=LedgerStore(paths.state / "ledgers", KEY, lambda: clock[0]),
         labels=LabelBook({}),
         store=Store(paths.store),

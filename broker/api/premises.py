@@ -57,6 +57,12 @@ class Premises:
                 if not server.enabled:
                     link.end(f"{name} was switched off")
 
+    def walls_changed(self, client: str = "") -> None:
+        """Links follow what their client is limited to at once."""
+        for link in self.sessions.links():
+            if client in ("", link.client):
+                link.walls_changed()
+
     async def did(
         self, kind: FactKind, method: str, target: str, origin: Origin, body: dict[str, Any] | None = None
     ) -> None:

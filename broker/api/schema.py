@@ -171,6 +171,27 @@ class GrantView(Words):
     created: str = ""
 
 
+class WallView(Words):
+    """Classes of servers of which a session reads from one only."""
+
+    name: str
+    classes: dict[str, list[str]]
+
+
+class LimitView(Words):
+    """All that a client, or one session of it, may use; the session is empty, or the beginning of its id."""
+
+    id: str
+    client: str
+    session: str = ""
+    tools: list[str]
+
+
+class Walls(Words):
+    walls: list[WallView]
+    limits: list[LimitView]
+
+
 class Proposal(Words):
     """A prepared server, verified but not agreed to: nothing of it has run.
 
@@ -497,6 +518,14 @@ class PolicyUse(Words):
     text: str
 
 
+class LimitChoice(Words):
+    """`session`: the beginning of its id, where it is one session of the client alone."""
+
+    client: str
+    tools: list[str]
+    session: str = ""
+
+
 class Statuses(Words):
     status: Status
 
@@ -659,6 +688,11 @@ CONNECT: Final = Route("grant.connect", Connect, Nothing, "loosen")
 ENDPOINT: Final = Route("endpoint", Endpoint, EndpointView, "loosen")
 GRANTS: Final = Route("grants", Nothing, GrantList, "read")
 REVOKE: Final = Route("grant.revoke", Name, Nothing, "tighten")
+WALLS: Final = Route("walls", Nothing, Walls, "read")
+WALL_ADD: Final = Route("wall.add", WallView, Nothing, "tighten")
+WALL_REMOVE: Final = Route("wall.remove", Name, Nothing, "loosen")
+LIMIT_ADD: Final = Route("limit.add", LimitChoice, LimitView, "tighten")  # beside what there is: it only takes away
+LIMIT_REMOVE: Final = Route("limit.remove", Name, Nothing, "loosen")
 POLICY_USE: Final = Route("policy.use", PolicyUse, Nothing, "loosen")
 AUDIT: Final = Route("audit", Search, Receipts, "read")
 
@@ -670,6 +704,7 @@ ROUTES: Final[dict[str, Route]] = {
         INSPECT, FORBID,
         GRANT_PATHS, SANDBOX, SANDBOX_SET, LEARN, LEARNT, STATES, STATE_CLEAR,
         REVIEW, ACCEPT, SESSIONS, SESSION_END, SESSION_NEW, CLIENTS, CLIENT_ADD, CLIENT_REMOVE, CONNECT, GRANTS,
-        REVOKE, POLICY_USE, AUDIT, ADVISORIES, ADVISORIES_REFRESH, ADVISORIES_USE, ROOTS_REFRESH, STORE_GC, ENDPOINT,
+        REVOKE, WALLS, WALL_ADD, WALL_REMOVE, LIMIT_ADD, LIMIT_REMOVE, POLICY_USE, AUDIT,
+        ADVISORIES, ADVISORIES_REFRESH, ADVISORIES_USE, ROOTS_REFRESH, STORE_GC, ENDPOINT,
     )
 }  # fmt: skip

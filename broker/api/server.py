@@ -12,6 +12,7 @@ from broker.api.routes.overview import Overview
 from broker.api.routes.people import People
 from broker.api.routes.review import Reviews
 from broker.api.routes.servers import Servers
+from broker.api.routes.walls import WallRoutes
 from broker.api.wire import Handler
 from broker.errors import DeskError
 from broker.model import Fact, Origin, Peer
@@ -30,7 +31,7 @@ class Handlers:
         servers = Servers(self._at, people)
         overview = Overview(self._at, people, servers)
         rooms = (people, servers, overview, Checks(self._at), Reviews(self._at), Endpoints(self._at), Boxes(self._at),
-                 LessonRoutes(self._at))  # fmt: skip
+                 LessonRoutes(self._at), WallRoutes(self._at))  # fmt: skip
         return {method: handler for room in rooms for method, handler in room.table().items()}
 
     def gate(self, peer: Peer, route: schema.Route) -> None:

@@ -23,6 +23,7 @@ from broker.cli import (
     scan,
     servers,
     verify,
+    walls,
 )
 from broker.cli.context import Context
 from broker.sandbox.limits import KINDS
@@ -173,6 +174,16 @@ def parser() -> argparse.ArgumentParser:
     session = command("session", answers.session, "end a session, or let a client begin anew")
     session.add_argument("action", choices=["end", "new"])
     session.add_argument("end", metavar="ID|CLIENT", nargs="?", default="local")
+
+    wall = command("wall", walls.wall, "classes of servers that never meet in one session", json=True)
+    wall.add_argument("action", choices=["list", "add", "remove"], nargs="?", default="list")
+    wall.add_argument("name", nargs="?", default="")
+    wall.add_argument("classes", nargs="*", metavar="CLASS=SERVER,...", help="SERVER, or one part of it: SERVER:SCOPE")
+    limit = command("limit", walls.limit, "the only tools that a client, or one session of it, may use", json=True)
+    limit.add_argument("action", choices=["list", "add", "remove"], nargs="?", default="list")
+    limit.add_argument("name", nargs="?", metavar="CLIENT|ID", default="")
+    limit.add_argument("tools", nargs="*", metavar="SERVER[/TOOL]")
+    limit.add_argument("--session", metavar="ID", default="", help="this session of the client alone")
 
     rules = command("policy", policy.policy, "use or check a policy", json=True)
     rules.add_argument("action", choices=["use", "check", "show", "explain", "test"])

@@ -24,8 +24,12 @@ _SENSITIVE = re.compile(
 def scope_of(labels: Labels, arguments: JsonObject) -> str:
     """The scope of a call: the values of its scope arguments; empty where none is given."""
     values = [arguments.get(name) for name in labels.scope]
-    spelled = [plain(str(value)).strip(" /") for value in values if isinstance(value, str | int) and value != ""]
-    return "/".join(spelled)[:MAX_SCOPE] if spelled else ""
+    return "/".join(spelled(str(value)) for value in values if isinstance(value, str | int) and value != "")[:MAX_SCOPE]
+
+
+def spelled(scope: str) -> str:
+    """One spelling for all ways to write a scope."""
+    return plain(scope).strip(" /")
 
 
 def of_arguments(labels: Labels, arguments: JsonObject) -> Labels:

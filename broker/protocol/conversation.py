@@ -27,6 +27,7 @@ from broker.protocol.events import (
     FromServer,
     Garbled,
     NotStarted,
+    OffersChanged,
     ServerGone,
     Started,
 )
@@ -37,6 +38,7 @@ from broker.protocol.link import Link
 from broker.protocol.replies import RequestId
 from broker.protocol.requests import Place
 from broker.protocol.server_side import ServerSide
+from broker.protocol.sight import CLEAR, Sight
 from broker.protocol.versions import BATCH_VERSION, negotiated
 
 
@@ -51,8 +53,9 @@ class Conversation:
         catalog: Catalog,
         judge: Callable[[Call], Decision],
         admitted: bool,
+        sight: Sight = CLEAR,
     ) -> None:
-        self._link = Link(Names(client, server, session), catalog, judge, admitted)
+        self._link = Link(Names(client, server, session), catalog, judge, admitted, sight)
         self._dispatcher = Dispatcher(self._link)
         self._instance = Instance(self._link, self._dispatcher)
         self._client = ClientSide(self._link, self._dispatcher, self._instance)
@@ -131,6 +134,9 @@ class Conversation:
                 self._close(reason)
             case DriftAccepted(live):
                 self._instance.accepted(live)
+            case OffersChanged():
+                if self._link.admission is Admission.ADMITTED and self._link.era is not None:
+                    self._instance.announce(["tools", "prompts", "resources"])
             case _:
                 assert_never(event)
 

@@ -103,6 +103,11 @@ class DriftAccepted:
     live: Catalog | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class OffersChanged:
+    """What of the lists is this client's to see is not what it was: it is told to ask again."""
+
+
 Event: TypeAlias = (
     FromClient
     | FromServer
@@ -115,4 +120,5 @@ Event: TypeAlias = (
     | ServerGone
     | Closing
     | DriftAccepted
+    | OffersChanged
 )

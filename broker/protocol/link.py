@@ -16,6 +16,7 @@ from broker.protocol.envelope import Request
 from broker.protocol.lifecycle import MOVES, Admission, Phase
 from broker.protocol.replies import RequestId
 from broker.protocol.requests import OpenRequest, OpenRequests, Place
+from broker.protocol.sight import CLEAR, Sight
 from broker.protocol.states import RequestStates
 from broker.protocol.subscriptions import Subscriptions
 
@@ -33,10 +34,18 @@ CHATTER: Final = 64 * 1024  # bytes; a longer line is no greeting
 class Link:
     """The state of one conversation and the effects of the event at hand."""
 
-    def __init__(self, names: Names, catalog: Catalog, judge: Callable[[Call], Decision], admitted: bool) -> None:
+    def __init__(
+        self,
+        names: Names,
+        catalog: Catalog,
+        judge: Callable[[Call], Decision],
+        admitted: bool,
+        sight: Sight = CLEAR,
+    ) -> None:
         self.names = names
         self.catalog = catalog
         self.judge = judge
+        self.sight = sight
         self.admission = Admission.ADMITTED if admitted else Admission.UNDECIDED
         self.phase = Phase.ABSENT
         self.effects: list[Effect] = []

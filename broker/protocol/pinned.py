@@ -22,6 +22,13 @@ from broker.protocol.requests import OpenRequest, Place
 from broker.protocol.subscriptions import URIS, Listener, filter_of
 
 LEVELS: Final = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
+USES: Final = {
+    "tools": ("tools/call", "name"),
+    "prompts": ("prompts/get", "name"),
+    "resources": ("resources/read", "uri"),
+    "templates": ("resources/read", "uriTemplate"),
+}
+"""The method that uses an item of each list, and the field that names it."""
 LISTS: Final = {method: (name, field) for name, (_, method, field) in WIRE.items()}
 
 
@@ -46,13 +53,21 @@ class Pinned:
             self._link.reject(request, size, INVALID_PARAMS, "the client sent a cursor, and lists here are one page")
             return
         name, field = LISTS[request.method]
-        found = items(link.shown, name) if link.admission is Admission.ADMITTED else ()
+        use, key = USES[name]
+        shown = items(link.shown, name) if link.admission is Admission.ADMITTED else ()
+        found = tuple(item for item in shown if link.sight.offers(use, item[key]))
         link.heard("client", request, request.method, size)
         body = list_result(link.shown, field, found)
         kept: JsonObject = {"pinned": field, "count": len(found)}
         fact = Fact("result", "broker", request.method, request.method, request.id, body=kept)
         # A list of resources follows the user's data, so it counts as read; definitions were agreed to.
         counted = Read(request.method, request.method, body) if name == "resources" and found else None
+        if counted is not None and (barred := link.sight.bars(request.method, request.method, {})) is not None:
+            link.record(Fact("decision", "broker", request.method, request.method, request.id, barred))
+            assert link.era is not None
+            text = replies.denied(barred, "begin a new session")
+            link.reply(request, replies.refusal(link.era, request.method, request.id, text))
+            return
         link.send("client", replies.result(request.id, body), fact, counted)
 
     def set_level(self, request: Request, size: int) -> None:

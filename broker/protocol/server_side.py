@@ -137,6 +137,12 @@ class ServerSide:
         if result is None or result.keys() - {"resultType"}:  # `_meta` may say as much as any other field
             asked = request.call.arguments if request.call is not None else {}
             counted = Read(request.method, request.target, text, asked)
+            barred = link.sight.bars(request.method, request.target, asked)
+            if barred is not None:  # something was read since it was asked for
+                digest = request.call.digest if request.call else ""
+                link.record(Fact("decision", "server", request.method, request.target, request.id, barred, 0, digest))
+                self._replace(request, replies.denied(barred, "begin a new session"))
+                return
         if result is not None:
             self._remember(request, result)
         link.from_client.close(request)
@@ -296,6 +302,9 @@ class ServerSide:
     def _tell(self, found: Notification, size: int) -> None:
         """What it says unasked may be read by the client's model like any answer; a bare number says nothing."""
         wordless = found.method == "notifications/progress" and not found.params.get("message")
+        if not wordless and (barred := self._link.sight.bars(found.method, found.method, {})) is not None:
+            self._drop(found, size, f"{barred.rule}: {barred.reason}")
+            return
         counted = None if wordless else Read(found.method, found.method, found.params)
         self._link.send("client", found.message, self._fact(found, size, found.params), counted)
 

@@ -613,3 +613,49 @@ async def test_a_watcher_gets_everything_once_and_then_only_what_differs(
         at.bell.rung.set()
         await until(lambda: any(isinstance(words, schema.ServersChanged) for words in ear.heard))
         watching.cancel()
+
+
+# --- walls and limits -----------------------------------------------------------------------------------------------
+
+
+async def test_walls_and_limits_are_shown_as_they_stand_and_each_is_on_record(tmp_path: Path) -> None:
+    async with office(tmp_path) as at:
+        await at.ask(schema.WALL_ADD, name="money", classes={"bank": ["bank"], "web": ["notes", "mail:inbox"]})
+        limit = await at.ask(schema.LIMIT_ADD, client="desk", tools=["notes/read"])
+        shown = await at.ask(schema.WALLS)
+        assert [wall.classes for wall in shown.walls] == [{"bank": ["bank"], "web": ["notes", "mail:inbox"]}]
+        assert shown.limits == [limit] and (limit.client, limit.session, limit.tools) == ("desk", "", ["notes/read"])
+        await at.ask(schema.WALL_REMOVE, name="money")
+        await at.ask(schema.LIMIT_REMOVE, name=limit.id)
+        assert await at.ask(schema.WALLS) == schema.Walls(walls=[], limits=[])
+        names = ["wall.add", "limit.add", "wall.remove", "limit.remove"]
+        assert [method for method, _ in at.receipts("policy")] == names
+
+
+async def test_a_limit_is_for_a_client_there_is_and_a_session_of_that_client(tmp_path: Path) -> None:
+    async with office(tmp_path) as at:
+        with pytest.raises(ConfigError, match="there is no client nobody"):
+            await at.ask(schema.LIMIT_ADD, client="nobody", tools=[])
+        _, far = at.rooms.enter()
+        at.rooms.registry.clients.put("other", "2026-01-01T00:00:00Z")
+        (session,) = at.rooms.sessions.all()
+        with pytest.raises(DeskError, match="none of other"):
+            await at.ask(schema.LIMIT_ADD, client="other", tools=[], session=session.id[:12])
+        made = await at.ask(schema.LIMIT_ADD, client="desk", tools=["notes"], session=session.id[:12])
+        assert made.session == session.id[:12]
+        far.close()
+
+
+async def test_an_edited_document_of_walls_counts_once_it_was_looked_at(tmp_path: Path) -> None:
+    async with office(tmp_path) as at:
+        await at.ask(schema.WALL_ADD, name="money", classes={"bank": ["bank"], "web": ["notes"]})
+        edit(at, "walls.toml", "notes", "mail")
+        assert at.rooms.house.walls.current.apart("bank", "notes") == "money"
+        (item,) = await review(at)
+        await at.ask(schema.ACCEPT, name=item.name, digest=item.digest)
+        assert at.rooms.house.walls.current.apart("bank", "mail") == "money"
+        assert at.rooms.house.walls.current.apart("bank", "notes") == ""
+        edit(at, "walls.toml", "classes", "clases")
+        (item,) = await review(at)
+        with pytest.raises(PolicyError, match=r"wall\.0\.classes"):
+            await at.ask(schema.ACCEPT, name=item.name, digest=item.digest)

@@ -105,6 +105,7 @@ class People:
         self._at.house.registry.clients.remove(params.name)
         self._at.http.forget(params.name)
         self._at.house.grants.forget(client=params.name)
+        self._at.house.walls.forget(client=params.name)
         for link in self._at.sessions.links():
             if link.client == params.name:
                 link.end(f"the client {params.name} was removed")

@@ -12,6 +12,8 @@ from broker.model import Origin, Verdict
 from broker.policy.document import parse_policy
 from broker.policy.grants import parse_grants
 from broker.policy.store import GRANTS, POLICY
+from broker.policy.wall_book import WALLS
+from broker.policy.walls import parse_walls
 
 
 class Reviews:
@@ -75,6 +77,8 @@ class Reviews:
             parse_policy(data, POLICY)
         elif params.name == GRANTS:
             parse_grants(data, GRANTS)
+        elif params.name == WALLS:
+            parse_walls(data, WALLS)
         else:
             self._at.house.registry.check(params.name, data)
 
@@ -87,6 +91,9 @@ class Reviews:
             house.policy.reload()
         elif document == GRANTS:
             self._follow_grants()
+        elif document == WALLS:
+            house.walls.reload()
+            self._at.walls_changed()
         elif folder == "servers":
             self._at.server_changed(name)
         elif folder == "pins":
