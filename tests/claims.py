@@ -56,7 +56,7 @@ CLAIMS: Final[dict[str, str]] = {
     "C52": "A server's words reach the screen without markup, control characters or invisible text.",
     "C53": "`bulkhead scan` rejects tool definitions with invisible text and points out those that speak to the model.",
     # your applications
-    "C60": "`bulkhead undo` gives a client's file back byte for byte.",
+    "C60": "`import` changes the launch lines of a client's file and nothing else; `undo` gives it back byte for byte.",
     "C61": "A client's file that is not what it should be is left untouched.",
     "C62": "When no daemon can be reached, a client is told on standard error, soon, and never on standard output.",
     "C63": "Clients that speak HTTP come in too, in every revision, each folder with a bearer of its own.",

@@ -82,7 +82,7 @@ def parser() -> argparse.ArgumentParser:
     )
     bring = command("import", clients.bring, "move a client's servers into Bulkhead")
     bring.add_argument(
-        "clients", nargs="*", metavar="CLIENT", help="claude-desktop, claude-code, cursor, vscode; default: all found"
+        "clients", nargs="*", metavar="CLIENT", help="names as `bulkhead clients` shows them; default: all found"
     )
     bring.add_argument("--dry-run", action="store_true", help="show the difference and change nothing")
     bring.add_argument("--yes", action="store_true", help="answer this command's own questions with yes")

@@ -14,7 +14,7 @@ from broker.cli.context import DONE, NO, USAGE, Context
 from broker.cli.servers import add_server
 from broker.clients import apply as changes
 from broker.clients.configs import ClientConfig
-from broker.clients.families import family_of
+from broker.clients.families import FAMILIES, family_of
 from broker.clients.found import found_clients
 from broker.clients.plan import ImportPlan, ServerLine, plan_import
 from broker.clients.rewrite import fast_form
@@ -44,7 +44,8 @@ async def found(args: Namespace, context: Context) -> int:
         )
         return DONE
     if not configs:
-        output.show("no client's configuration was found (known: claude-desktop, claude-code, cursor, vscode)")
+        known = ", ".join(family.client for family in FAMILIES)
+        output.show(f"no client's configuration was found (known: {known})")
     words = {"import": "can be imported", "bulkhead": "goes through Bulkhead"}
     for config in configs:
         output.show(f"{config.client}  {config.path}")

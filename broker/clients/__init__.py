@@ -3,7 +3,8 @@
 A client's file belongs to its user: it is edited at exact places, never written anew, and every edit can be undone
 without the daemon.
 
-    jsonc      text -> tree that knows where every value stands         pure
+    tree       a text's values and where every one of them stands       pure
+    jsonc, toml_text, yaml_text   text -> tree; notation chooses        pure
     families   one row a client: files, server maps, dialect            pure
     entries    what one server entry means, and whether it can move     pure
     configs    one file of one client, as it was when read              pure

@@ -16,9 +16,10 @@ from broker.clients.backups import Backup, all_backups, copy_of, forget, keep, o
 from broker.clients.entries import read_entries
 from broker.clients.families import family_of
 from broker.clients.found import read_through_links
-from broker.clients.jsonc import NotJson, node_at, parse, printable
 from broker.clients.merge import Moved, put_back, value_digest
+from broker.clients.notation import name_of, read
 from broker.clients.plan import ImportPlan
+from broker.clients.tree import Malformed, node_at, printable
 from broker.errors import ConfigError
 from broker.files import sha256_hex
 from broker.model import ClientName
@@ -137,7 +138,7 @@ def _undo_file(path: Path, backups: Sequence[Backup], folder: Path) -> Undone:
         how = "restored"
     for backup in backups:
         forget(folder, backup)
-    return Undone(path, how, servers, (*notes, *_still_ours(data, backups[-1].client)))
+    return Undone(path, how, servers, (*notes, *_still_ours(data, path, backups[-1].client)))
 
 
 def _taken_back(data: bytes, backup: Backup, original: bytes) -> tuple[bytes, Sequence[str]]:
@@ -145,21 +146,21 @@ def _taken_back(data: bytes, backup: Backup, original: bytes) -> tuple[bytes, Se
     if digest == backup.after or digest == backup.before:
         return original, ()
     try:
-        comments = family_of(backup.client).comments
-        text, notes = put_back(data.decode(), original.decode(), backup.moved, comments=comments)
-    except (NotJson, UnicodeDecodeError) as cause:
+        family = family_of(backup.client)
+        text, notes = put_back(data.decode(), original.decode(), backup.moved, backup.path, family)
+    except (Malformed, UnicodeDecodeError) as cause:
         raise ConfigError(
-            f"{backup.path} is no longer JSON its client can read, {cause}", hint="mend it first"
+            f"{backup.path} is no longer {name_of(backup.path)} its client can read, {cause}", hint="mend it first"
         ) from cause
     return text.encode(), notes
 
 
-def _still_ours(data: bytes, client: ClientName) -> list[str]:
+def _still_ours(data: bytes, path: Path, client: ClientName) -> list[str]:
     """Entries that go through Bulkhead although no import put them there."""
     family = family_of(client)
     try:
-        entries = read_entries(parse(data.decode(), comments=family.comments), family, "")
-    except (NotJson, UnicodeDecodeError):  # restored byte for byte to what it was: not ours to judge
+        entries = read_entries(read(data.decode(), path, comments=family.comments), family, "")
+    except (Malformed, UnicodeDecodeError):  # restored byte for byte to what it was: not ours to judge
         return []
     return [
         f"{printable(one.name)} still goes through Bulkhead: no import put it there"
@@ -169,7 +170,7 @@ def _still_ours(data: bytes, client: ClientName) -> list[str]:
 
 
 def _moved(plan: ImportPlan) -> tuple[Moved, ...]:
-    document = parse(plan.after, comments=plan.found.family.comments)
+    document = read(plan.after, plan.found.path, comments=plan.found.family.comments)
     return tuple(
         Moved(one.entry.where, one.server, value_digest(node))
         for one in plan.replacements

@@ -10,18 +10,19 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Final
 
-from broker.clients.jsonc import Array, Document, Edit, Node, Object, Scalar, edited, printable
+from broker.clients.configs import ClientConfig
+from broker.clients.families import Keys
+from broker.clients.tree import Array, Document, Edit, Node, Object, Scalar, edited, item_name, printable
 
 CONTEXT: Final = 3  # lines around a change, as diff itself shows
-_SHOWN_KEYS: Final = ("command", "args", "type")
 _HIDDEN: Final = '"[hidden]"'
 
 
 def masked_diff(
-    path: str, before: Document, after: Document, edits: Iterable[Edit], moved: Iterable[tuple[str, ...]]
+    found: ClientConfig, before: Document, after: Document, edits: Iterable[Edit], moved: Iterable[tuple[str, ...]]
 ) -> str:
     """A unified diff of `before` and what `edits` made of it; `moved` are the paths of the entries replaced."""
-    shown = set(moved)
+    shown, path = _Shown(frozenset(moved), found.family.keys), found.path
     hunks = list(_hunks(_changes(before.text, sorted(edits, key=lambda edit: edit.start))))
     if not hunks:
         return ""
@@ -32,6 +33,20 @@ def masked_diff(
     for hunk in hunks:
         rows += _hunk(hunk, old, new)
     return "\n".join(printable(row.replace("\t", "    ")) for row in rows) + "\n"
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """The entries that move, and what their parts are called: the only values a person sees."""
+
+    entries: frozenset[tuple[str, ...]]
+    keys: Keys
+
+    def seen(self, where: tuple[str, ...], key: str) -> bool:
+        return where in self.entries and key in (self.keys.command, self.keys.args, "type")
+
+    def counted(self, where: tuple[str, ...], key: str) -> bool:
+        return where in self.entries and key == self.keys.env
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +127,7 @@ def _replaced(gone: list[str], come: list[str]) -> list[str]:
     ]
 
 
-def _lines(document: Document, shown: set[tuple[str, ...]], seen: list[range]) -> list[str]:
+def _lines(document: Document, shown: _Shown, seen: list[range]) -> list[str]:
     """The document's lines; in those that will be seen, everything is masked that may not be."""
     starts = [0, *accumulate(len(line) + 1 for line in document.text.split("\n"))]
     spans = [(starts[lines.start], starts[lines.stop]) for lines in seen]
@@ -120,12 +135,12 @@ def _lines(document: Document, shown: set[tuple[str, ...]], seen: list[range]) -
         Edit(start, end, "\n".join("[comment]" for _ in document.text[start:end].split("\n")))
         for start, end in document.comments
     ]
-    text = edited(document.text, [*_masks(document.root, (), shown, spans), *comments])
+    text = edited(document.text, [*_masks(document.text, document.root, (), shown, spans), *comments])
     return [line.removesuffix("\r") for line in text.removeprefix("\ufeff").split("\n")]
 
 
 def _masks(
-    node: Node, where: tuple[str, ...], shown: set[tuple[str, ...]], spans: list[tuple[int, int]]
+    text: str, node: Node, where: tuple[str, ...], shown: _Shown, spans: list[tuple[int, int]]
 ) -> Iterator[Edit]:
     """An edit for each text in one of the spans that is not to be seen."""
     if not any(start < node.end and node.start < end for start, end in spans):
@@ -133,23 +148,25 @@ def _masks(
     match node:
         case Scalar():
             if isinstance(node.value, str):
-                yield Edit(node.start, node.end, _HIDDEN)
+                yield Edit(node.start, node.end, _HIDDEN + "\n" * text.count("\n", node.start, node.end))
         case Array():
             for item in node.items:
-                yield from _masks(item, (*where, ""), shown, spans)
+                name = item_name(item) if isinstance(item, Object) else None
+                yield from _masks(text, item, (*where, name or ""), shown, spans)
         case Object():
             for member in node.members:
-                if where in shown and member.key in _SHOWN_KEYS:
+                if shown.seen(where, member.key):
                     continue
-                if where in shown and member.key == "env":
-                    yield from _moved_values(member.value)
+                if shown.counted(where, member.key):
+                    yield from _moved_values(text, member.value)
                 else:
-                    yield from _masks(member.value, (*where, member.key), shown, spans)
+                    yield from _masks(text, member.value, (*where, member.key), shown, spans)
 
 
-def _moved_values(node: Node) -> Iterator[Edit]:
+def _moved_values(text: str, node: Node) -> Iterator[Edit]:
     if isinstance(node, Object):
         for member in node.members:
             value = member.value
             if isinstance(value, Scalar):
-                yield Edit(value.start, value.end, f'"[moved, {len(str(value.value))} characters]"')
+                lines = "\n" * text.count("\n", value.start, value.end)
+                yield Edit(value.start, value.end, f'"[moved, {len(str(value.value))} characters]"{lines}')

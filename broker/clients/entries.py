@@ -5,32 +5,46 @@ with the reason.
 """
 
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
 from types import MappingProxyType
 from typing import Final, Literal, TypeAlias
 
-from broker.clients.families import EACH, Family
-from broker.clients.jsonc import Array, Document, Node, NotJson, Object, Scalar, place, printable
+from broker.clients.families import EACH, Family, Keys
+from broker.clients.tree import (
+    Array,
+    Document,
+    Malformed,
+    Node,
+    Object,
+    Scalar,
+    item_name,
+    named_item,
+    place,
+    printable,
+)
 
 Fate: TypeAlias = Literal["import", "bulkhead", "remote", "stays"]
 """`import`: can be moved in.  `bulkhead`: goes through Bulkhead already.  The others are left alone, with a reason."""
 
 REMOTE: Final = "remote servers come later"
-_REMOTE_KEYS: Final = ("url", "serverUrl", "httpUrl")
-_REMOTE_TYPES: Final = frozenset({"http", "sse", "streamable-http", "streamableHttp", "streamable_http", "ws"})
+_REMOTE_KEYS: Final = ("url", "serverUrl", "httpUrl", "uri")
+_REMOTE_TYPES: Final = frozenset(
+    {"http", "sse", "streamable-http", "streamableHttp", "streamable_http", "ws", "remote"}
+)
 
 _TIED: Final = MappingProxyType({
     "cwd": "sets a working folder (`cwd`), which a sandboxed server is not given yet",
+    "working_directory": "sets a working folder (`working_directory`), which a sandboxed server is not given yet",
+    "env_keys": "takes variables from the client's own keyring (`env_keys`), which Bulkhead does not read",
+    "env_vars": "hands on the client's own variables (`env_vars`), which a sandboxed server is not given",
     "envFile": "loads variables from a file (`envFile`), which Bulkhead does not read",
     "dev": "is in development mode (`dev`): the editor watches and debugs the very process it starts",
     "sandboxEnabled": "asks for the client's own sandbox (`sandboxEnabled`), which would shut Bulkhead out",
 })  # fmt: skip
 """Keys that make the client treat the command in a way our stand-in cannot follow."""
 
-_VARIABLE: Final = re.compile(r"\$\{[^}]*\}?")
 _FAST_FLAGS: Final = ("-I", "-S", "-E")
 
 
@@ -59,13 +73,14 @@ def read_entries(document: Document, family: Family, home: str) -> tuple[Entry, 
     """Every server entry of a client's file, in the file's order within each map.
 
     Raises:
-        NotJson: a place that should hold an object does not.
+        Malformed: a place that should hold an object does not.
     """
     return tuple(
-        _read_entry((*where, member.key), member.value, family, home)
+        _read_entry((*where, name), node, family, home)
         for pattern in family.maps
-        for where, servers in _maps(document, pattern)
-        for member in servers.members
+        for where, servers in _maps(document, pattern, lists=family.lists)
+        for name, node in _named(servers)
+        if (*where, name) not in family.maps
     )
 
 
@@ -82,23 +97,54 @@ def goes_through_bulkhead(command: object, args: object) -> bool:
             return False
 
 
-def _maps(document: Document, pattern: Sequence[str]) -> Iterator[tuple[tuple[str, ...], Object]]:
-    """The objects at `pattern`, with their paths.  A missing or null one is no objection, any other value is."""
-    found: list[tuple[tuple[str, ...], Object]] = [((), _object(document, document.root, "the file"))]
-    for step in pattern:
-        below: list[tuple[tuple[str, ...], Object]] = []
+def is_ours(entry: Object, keys: Keys) -> bool:
+    """Whether an entry goes through Bulkhead."""
+    command, args = launch_line(entry, keys)
+    return goes_through_bulkhead(command, args)
+
+
+def launch_line(entry: Object, keys: Keys) -> tuple[str | None, list[str] | None]:
+    """The command and its arguments; None for what is not a text, or not a list of texts."""
+    if keys.args:
+        return _text(entry.get(keys.command)), _texts(entry.get(keys.args))
+    words = _texts(entry.get(keys.command))
+    return (words[0], words[1:]) if words else (None, words)
+
+
+def _maps(
+    document: Document, pattern: Sequence[str], *, lists: bool
+) -> Iterator[tuple[tuple[str, ...], Object | Array]]:
+    """The objects or lists at `pattern`, with their paths.  A missing or null one is no objection, another value is."""
+    found: list[tuple[tuple[str, ...], Object | Array]] = [((), _object(document, document.root, "the file"))]
+    for depth, step in enumerate(pattern):
+        below: list[tuple[tuple[str, ...], Object | Array]] = []
         for where, node in found:
+            if not isinstance(node, Object):
+                continue
             for key in [member.key for member in node.members] if step == EACH else [step]:
                 value = node.get(key)
-                if value is not None and not _is_null(value):
+                if lists and isinstance(value, Array) and depth == len(pattern) - 1:
+                    below.append(((*where, key), value))
+                elif value is not None and not _is_null(value):
                     below.append(((*where, key), _object(document, value, json.dumps(key))))
         found = below
     yield from found
 
 
+def _named(servers: Object | Array) -> Iterator[tuple[str, Node]]:
+    """Each entry with its name.  An item without one, or with a name given twice, cannot be told from the others."""
+    if isinstance(servers, Object):
+        yield from ((member.key, member.value) for member in servers.members)
+        return
+    for item in servers.items:
+        name = item_name(item) if isinstance(item, Object) else None
+        if name is not None and named_item(servers, name) is item:
+            yield name, item
+
+
 def _object(document: Document, node: Node, what: str) -> Object:
     if not isinstance(node, Object):
-        raise NotJson(f"{place(document.text, node.start)}: {what} should hold an object")
+        raise Malformed(f"{place(document.text, node.start)}: {what} should hold an object")
     return node
 
 
@@ -108,28 +154,33 @@ def _read_entry(where: tuple[str, ...], node: Node, family: Family, home: str) -
 
     if not isinstance(node, Object):
         return stays("is not an object")
-    command, args = _text(node.get("command")), _texts(node.get("args"))
+    keys = family.keys
+    command, args = launch_line(node, keys)
     kind = _text(node.get("type"))
     if goes_through_bulkhead(command, args):
         return Entry(where, "bulkhead")
-    if node.get("command") is None:
+    if kind in family.own:
+        return stays("is a part of the client itself")
+    if node.get(keys.command) is None:
         if kind in _REMOTE_TYPES or any(node.get(key) is not None for key in _REMOTE_KEYS):
             return Entry(where, "remote", REMOTE)
         return stays("names no command")
     if any(node.get(key) is not None for key in _REMOTE_KEYS):
         return stays("names both a command and a URL")
-    if node.get("type") is not None and kind != "stdio":
-        return stays("has a type that is not stdio")
-    if not command:
-        return stays("has a command that is not a text")
+    if node.get("type") is not None and kind not in family.kinds:
+        return stays(f"has a type that is not {' or '.join(sorted(family.kinds))}")
     if args is None:
-        return stays("has args that are not a list of texts")
+        return stays(f"has {keys.args or keys.command} that are not a list of texts")
+    if not command:
+        return stays(f"has a {keys.command} that is not a text")
     for key, reason in _TIED.items():
         if _is_set(node.get(key)):
             return stays(reason)
-    env = _environment(node.get("env"))
+    if any(isinstance(below, Object) and below.style == "fixed" for below in _objects(node)):
+        return stays("is spread over the file (dotted keys, or tables apart), a form Bulkhead does not edit")
+    env = _environment(node.get(keys.env))
     if env is None:
-        return stays("has an env that is not names with texts or whole numbers")
+        return stays(f"has an {keys.env} that is not names with texts or whole numbers")
     return _filled_in(where, (command, *args), env, family, home)
 
 
@@ -145,12 +196,25 @@ def _filled_in(where: tuple[str, ...], argv: tuple[str, ...], env: dict[str, str
     env = {name: fill(value) for name, value in env.items()}
     texts = (*argv, *env, *env.values())
     for text in texts:
-        unknown = _VARIABLE.search(text)
+        unknown = family.variable.search(text)
         if unknown is not None:
             return Entry(where, "stays", f"uses {printable(unknown.group()[:60])}, which Bulkhead cannot fill in yet")
     if any("\0" in text or not _encodes(text) for text in texts) or any("=" in name or not name for name in env):
         return Entry(where, "stays", "holds characters that no command line or environment can carry")
     return Entry(where, "import", argv=argv, env=env)
+
+
+def _objects(node: Node) -> Iterator[Node]:
+    yield node
+    match node:
+        case Object():
+            for member in node.members:
+                yield from _objects(member.value)
+        case Array():
+            for item in node.items:
+                yield from _objects(item)
+        case Scalar():
+            pass
 
 
 def _text(node: Node | None) -> str | None:

@@ -12,7 +12,8 @@ from typing import Final
 from broker.clients.configs import ClientConfig
 from broker.clients.entries import read_entries
 from broker.clients.families import FAMILIES, ConfigFile, Family, base_folders
-from broker.clients.jsonc import Document, NotJson, Object, node_at, parse
+from broker.clients.notation import name_of, read
+from broker.clients.tree import Document, Malformed, Object, node_at
 from broker.errors import ConfigError
 from broker.files import read_bounded
 
@@ -46,14 +47,14 @@ def read_client(family: Family, label: str, path: Path, home: Path) -> ClientCon
         text = data.decode()
         if not text.strip("\ufeff \t\r\n"):  # an editor's new file: nothing in it, and nothing wrong with it
             return ClientConfig(family, label, path, target, text)
-        document = parse(text, comments=family.comments)
+        document = read(text, path, comments=family.comments)
         entries = read_entries(document, family, str(home))
     except FileNotFoundError:
         return None
     except UnicodeDecodeError as cause:
         return _untouched(family, label, path, f"is not UTF-8 text at byte {cause.start + 1}")
-    except NotJson as cause:
-        return _untouched(family, label, path, f"is not JSON its client can read, {cause}")
+    except Malformed as cause:
+        return _untouched(family, label, path, f"is not {name_of(path)} its client can read, {cause}")
     except ConfigError as cause:
         problem = str(cause).removeprefix(f"{path} ").removeprefix(f"{os.path.realpath(path)} ")
         return _untouched(family, label, path, problem)
@@ -89,12 +90,7 @@ def _project_files(family: Family, document: Document) -> tuple[Path, ...]:
 
 
 def _paths(base: Path, file: ConfigFile) -> Iterator[Path]:
-    before, star, after = file.path.partition("/*/")
-    if not star:
+    if "*" in file.path:
+        yield from sorted(base.glob(file.path))[:MAX_PROFILES]
+    else:
         yield base / file.path
-        return
-    try:
-        folders = sorted((base / before).iterdir())[:MAX_PROFILES]
-    except OSError:  # no profiles, or none of ours to see
-        return
-    yield from (folder / after for folder in folders)

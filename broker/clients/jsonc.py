@@ -1,4 +1,4 @@
-"""JSON text as a tree that knows where every value stands, so that one value can be replaced and nothing else moves.
+"""JSON text as a tree.
 
 The grammar is JSON's own; comments and trailing commas only where the client reads them too.  A name given twice is
 refused: we would edit one of them and the client might read the other.
@@ -6,13 +6,9 @@ refused: we would edit one of them and the client might read the other.
 
 import json
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Final
 
-from broker.errors import ConfigError
-
-MAX_DEPTH: Final = 200  # Python's own stack ends near 1000 frames; no client nests deeper than about 10
+from broker.clients.tree import MAX_DEPTH, Array, Document, Malformed, Member, Node, Object, Scalar, place
 
 _BLANK: Final = re.compile(r"[ \t\r\n]*+")
 _COMMENT: Final = re.compile(r"//[^\r\n]*+|/\*.*?\*/", re.DOTALL)
@@ -23,118 +19,13 @@ _WORDS: Final = {"true": True, "false": False, "null": None}
 _SMALL_INTEGER: Final = re.compile(r"-?[0-9]{1,15}")  # exact in every client: JavaScript's own limit is 2**53
 
 
-class NotJson(ConfigError):
-    """The text is not what the client itself could read.  `str()` begins with the line and column."""
-
-
-@dataclass(frozen=True, slots=True)
-class Scalar:
-    """A string, number, true, false or null, with its span in the text."""
-
-    start: int
-    end: int
-    value: str | int | float | bool | None
-
-
-@dataclass(frozen=True, slots=True)
-class Array:
-    start: int
-    end: int
-    items: tuple["Node", ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """`"key": value`.  `start` and `end` are the key's own span, quotes included."""
-
-    key: str
-    start: int
-    end: int
-    value: "Node"
-
-
-@dataclass(frozen=True, slots=True)
-class Object:
-    start: int
-    end: int
-    members: tuple[Member, ...]
-
-    def get(self, key: str) -> "Node | None":
-        return next((member.value for member in self.members if member.key == key), None)
-
-
-Node: TypeAlias = Scalar | Array | Object
-
-
-@dataclass(frozen=True, slots=True)
-class Document:
-    """A parsed text.  `comments` are the spans of its comments."""
-
-    text: str
-    root: Node
-    comments: tuple[tuple[int, int], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Edit:
-    """Put `text` in the place of `start` to `end`."""
-
-    start: int
-    end: int
-    text: str
-
-
 def parse(text: str, *, comments: bool) -> Document:
     """Read the whole text; `comments` allows comments and trailing commas.
 
     Raises:
-        NotJson: with line, column and what was expected there.
+        Malformed: with line, column and what was expected there.
     """
     return _Reader(text, comments).document()
-
-
-def edited(text: str, edits: Iterable[Edit]) -> str:
-    """Apply edits whose spans do not overlap; every other character stays where it is."""
-    pieces: list[str] = []
-    done = 0
-    for edit in sorted(edits, key=lambda edit: edit.start):
-        if edit.start < done:
-            raise ValueError("edits overlap")
-        pieces += (text[done : edit.start], edit.text)
-        done = edit.end
-    pieces.append(text[done:])
-    return "".join(pieces)
-
-
-def node_at(root: Node, where: Sequence[str]) -> Node | None:
-    """The value at a path of object keys; None where there is none."""
-    node: Node | None = root
-    for key in where:
-        node = node.get(key) if isinstance(node, Object) else None
-    return node
-
-
-def plain(node: Node) -> Any:
-    """The value as ordinary Python data."""
-    match node:
-        case Scalar():
-            return node.value
-        case Array():
-            return [plain(item) for item in node.items]
-        case Object():
-            return {member.key: plain(member.value) for member in node.members}
-
-
-def place(text: str, at: int) -> str:
-    """Where a person finds the character at `at`."""
-    line = text.count("\n", 0, at) + 1
-    column = at - (text.rfind("\n", 0, at) + 1) + 1
-    return f"line {line}, column {column}"
-
-
-def printable(text: str) -> str:
-    """Text of a file for one line of a screen: what would move the eye or the cursor is escaped as JSON would."""
-    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
 
 
 class _Reader:
@@ -235,5 +126,5 @@ class _Reader:
             raise self._error(at, "expected a value")
         return Scalar(at, word.end(), _WORDS[word.group()])
 
-    def _error(self, at: int, what: str) -> NotJson:
-        return NotJson(f"{place(self._text, at)}: {what}")
+    def _error(self, at: int, what: str) -> Malformed:
+        return Malformed(f"{place(self._text, at)}: {what}")

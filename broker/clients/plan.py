@@ -12,8 +12,9 @@ from typing import Final
 from broker.clients.configs import ClientConfig
 from broker.clients.diff import masked_diff
 from broker.clients.entries import Entry, read_entries
-from broker.clients.jsonc import Document, Edit, Object, edited, node_at, parse, printable
+from broker.clients.notation import read
 from broker.clients.rewrite import ShimEntry, moved_entry
+from broker.clients.tree import Document, Edit, Object, edited, node_at, printable
 from broker.errors import ConfigError
 from broker.model import ServerName
 
@@ -99,7 +100,7 @@ def plan_import(
         line = ServerLine(entry.argv, dict(entry.env))
         name, known = _name_for(entry, line, found.client, taken)
         taken[name.casefold()] = (name, line)
-        text = moved_entry(found.text, _node_of(document, entry), shim(name))
+        text = moved_entry(found.text, _node_of(document, entry), shim(name), found.family.keys)
         replacements.append(Replacement(entry, name, line, text, known, _note(entry, name)))
     return _planned(document, found, tuple(replacements))
 
@@ -117,14 +118,14 @@ def _planned(document: Document, found: ClientConfig, replacements: tuple[Replac
     edits = [Edit(node.start, node.end, one.text) for one, node in nodes]
     moved = {one.entry.where for one in replacements}
     after = _read_back(found, edited(found.text, edits), moved)
-    return ImportPlan(found, replacements, after.text, masked_diff(str(found.path), document, after, edits, moved))
+    return ImportPlan(found, replacements, after.text, masked_diff(found, document, after, edits, moved))
 
 
 def _read_back(found: ClientConfig, after: str, moved: set[tuple[str, ...]]) -> Document:
     """Read the new text as the client would: the moved entries go through Bulkhead, and nothing else changed."""
     try:
         after.encode()
-        document = parse(after, comments=found.family.comments)
+        document = read(after, found.path, comments=found.family.comments)
         entries = read_entries(document, found.family, "")
     except (UnicodeEncodeError, ConfigError) as cause:
         raise ConfigError(
@@ -137,7 +138,7 @@ def _read_back(found: ClientConfig, after: str, moved: set[tuple[str, ...]]) -> 
 
 
 def _document(found: ClientConfig) -> Document:
-    return parse(found.text, comments=found.family.comments)
+    return read(found.text, found.path, comments=found.family.comments)
 
 
 def _node_of(document: Document, entry: Entry) -> Object:

@@ -121,12 +121,28 @@ PATHS = {
     "claude-code": ".claude.json",
     "cursor": ".cursor/mcp.json",
     "vscode": ".config/Code/User/mcp.json",
+    "windsurf": ".codeium/windsurf/mcp_config.json",
+    "zed": ".config/zed/settings.json",
+    "codex": ".codex/config.toml",
+    "gemini-cli": ".gemini/settings.json",
+    "cline": ".config/Code/User/globalStorage/saoudrizwan.claude-dev/settings/cline_mcp_settings.json",
+    "roo-code": ".config/VSCodium/User/globalStorage/rooveterinaryinc.roo-cline/settings/mcp_settings.json",
+    "goose": ".config/goose/config.yaml",
+    "opencode": ".config/opencode/opencode.json",
+    "continue": ".continue/config.yaml",
+    "jetbrains": ".junie/mcp/mcp.json",
+    "lm-studio": ".lmstudio/mcp.json",
+    "warp": ".warp/.mcp.json",
+    "copilot-cli": ".copilot/mcp-config.json",
 }
+FILES = Path(__file__).parent / "files"
 
 
 def text_of(client: str, home: Path) -> str:
     fixed = {"claude-desktop": CLAUDE_DESKTOP, "cursor": CURSOR, "vscode": VSCODE}
-    return fixed[client] if client in fixed else claude_code(home)
+    if client == "claude-code":
+        return claude_code(home)
+    return fixed[client] if client in fixed else (FILES / f"{client}{Path(PATHS[client]).suffix}").read_text()
 
 
 def put(home: Path, client: str, text: str | None = None) -> Path:

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from broker.clients.apply import Undone, apply, imported_clients, swap, undo
 from broker.clients.backups import all_backups
 from broker.clients.found import found_clients
-from broker.clients.jsonc import parse, plain
+from broker.clients.jsonc import parse
 from broker.clients.plan import ImportPlan, plan_import
+from broker.clients.tree import plain
 from broker.errors import ConfigError
 from broker.model import ClientName
 from tests.clients.examples import CURSOR, PATHS, SECRET, only, put, shim

@@ -47,9 +47,9 @@ def test_every_client_is_found_where_it_keeps_its_file_on_macos(tmp_path: Path) 
 def test_variables_move_the_folders_and_a_relative_one_counts_as_unset(tmp_path: Path) -> None:
     moved = {"XDG_CONFIG_HOME": str(tmp_path / "xdg"), "CLAUDE_CONFIG_DIR": str(tmp_path / "claude")}
     bases = base_folders(tmp_path, "linux", moved)
-    assert bases == {"home": tmp_path, "config": tmp_path / "xdg", "claude": tmp_path / "claude"}
-    unset = base_folders(tmp_path, "linux", {"XDG_CONFIG_HOME": "xdg", "CLAUDE_CONFIG_DIR": ""})
-    assert unset == {"home": tmp_path, "config": tmp_path / ".config", "claude": tmp_path}
+    assert (bases["home"], bases["config"], bases["claude"]) == (tmp_path, tmp_path / "xdg", tmp_path / "claude")
+    unset = base_folders(tmp_path, "linux", {"XDG_CONFIG_HOME": "xdg", "CLAUDE_CONFIG_DIR": "", "CODEX_HOME": "x"})
+    assert (unset["config"], unset["claude"], unset["codex"]) == (tmp_path / ".config", tmp_path, tmp_path / ".codex")
 
 
 def test_a_machine_without_clients_has_none(tmp_path: Path) -> None:
@@ -226,7 +226,7 @@ def test_a_link_that_leads_nowhere_counts_as_no_file(tmp_path: Path) -> None:
 def test_a_client_outside_the_table_is_refused_with_the_names_it_knows() -> None:
     with pytest.raises(ConfigError) as caught:
         family_of("emacs")
-    assert caught.value.hint == "choose from claude-desktop, claude-code, cursor, vscode"
+    assert caught.value.hint.startswith("choose from claude-desktop, claude-code, cursor, vscode, windsurf, ")
 
 
 def test_a_large_file_is_read(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.clients.jsonc import MAX_DEPTH, Edit, Node, NotJson, Object, edited, node_at, parse, plain
+from broker.clients.jsonc import parse
+from broker.clients.tree import MAX_DEPTH, Edit, Malformed, Node, Object, edited, node_at, plain
 
 keys = st.text(max_size=8)
 scalars = st.none() | st.booleans() | st.integers(-(10**14), 10**14) | st.floats(allow_nan=False, allow_infinity=False)
@@ -81,7 +82,7 @@ def test_comments_and_trailing_commas_are_skipped_where_the_client_reads_them() 
     ],
 )
 def test_what_is_not_json_is_named_by_line_and_column(text: str, comments: bool, said: str) -> None:
-    with pytest.raises(NotJson) as caught:
+    with pytest.raises(Malformed) as caught:
         parse(text, comments=comments)
     assert str(caught.value) == said
 
@@ -90,7 +91,7 @@ def test_what_is_not_json_is_named_by_line_and_column(text: str, comments: bool,
 def test_no_text_makes_the_reader_fail_in_another_way_than_not_json(text: str, comments: bool) -> None:
     try:
         value = plain(parse(text, comments=comments).root)
-    except NotJson:
+    except Malformed:
         return
     if not comments:
         assert value == json.loads(text.removeprefix("\ufeff"))

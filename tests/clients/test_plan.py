@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from broker.clients.configs import ClientConfig
 from broker.clients.entries import read_entries
 from broker.clients.families import family_of
-from broker.clients.jsonc import parse, plain
+from broker.clients.jsonc import parse
 from broker.clients.plan import ServerLine, plan_import, server_name
 from broker.clients.rewrite import ShimEntry
+from broker.clients.tree import plain
 from broker.errors import ConfigError
 from broker.model import ServerName
 from tests.clients.examples import CLAUDE_DESKTOP, CURSOR, PATHS, SECRET, VSCODE, only, put, shim
