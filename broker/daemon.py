@@ -20,6 +20,7 @@ from broker.api.presence import Presence
 from broker.config import Paths, make_folders
 from broker.errors import BulkheadError, ConfigError
 from broker.home import read_conf
+from broker.sandbox.kernel import hide_memory
 from broker.sandbox.supervisor import Supervisor
 
 LOG_BYTES = 1 << 20
@@ -45,6 +46,7 @@ def main(argv: list[str] | None = None) -> int:
         make_folders(paths)
         presence = _presence(paths, args.unsafe_no_presence)
         supervisor = Supervisor.start()
+        _hide()
         _open_log(paths, args.foreground)
         _raise_descriptor_limit()
         asyncio.run(_run(paths, presence, supervisor, ready))
@@ -136,6 +138,13 @@ def _open_log(paths: Paths, foreground: bool) -> None:
         handler = RotatingFileHandler(paths.log, maxBytes=LOG_BYTES, backupCount=1)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+
+
+def _hide() -> None:
+    """From here on there are keys in this process; the supervisor, forked before, never has one."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if sys.platform == "linux":
+        hide_memory()
 
 
 def _raise_descriptor_limit() -> None:

@@ -346,3 +346,30 @@ async def test_the_word_to_stop_ends_the_wait_and_a_failed_background_task_ends_
             await _until_stopped(asyncio.Event(), [asyncio.ensure_future(fail()), background[1]])
     for task in background:
         task.cancel()
+
+
+HIDDEN: Final = """
+import os, sys
+from broker.sandbox import kernel
+if os.getuid() == 0:
+    os.setgroups([]), os.setgid(65534), os.setuid(65534)
+kernel._prctl(kernel.PR_SET_DUMPABLE, 1)  # a change of user takes it away
+def another_process_reads():
+    child = os.fork()
+    if child == 0:
+        try:
+            open(f"/proc/{os.getppid()}/mem", "rb").close(), open(f"/proc/{os.getppid()}/environ", "rb").read()
+        except PermissionError:
+            os._exit(1)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+before = another_process_reads()
+kernel.hide_memory()
+print(before, another_process_reads(), os.listdir("/proc/self/fd") != [], os.stat("/proc/self/fd/1").st_mode > 0)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no /proc")
+def test_a_process_that_holds_keys_is_closed_to_others_of_its_user_and_sees_itself_still() -> None:
+    done = subprocess.run([sys.executable, "-c", HIDDEN], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "True False True True\n", done.stderr

@@ -10,6 +10,7 @@ RESOLVE_NO_SYMLINKS = 0x04
 RESOLVE_IN_ROOT = 0x10
 
 PR_SET_PDEATHSIG = 1
+PR_SET_DUMPABLE = 4
 PR_SET_CHILD_SUBREAPER = 36
 
 CLONE_NEWUSER = 0x10000000
@@ -52,6 +53,14 @@ def arm_parent_death(signal_number: int) -> None:
 def adopt_orphans() -> None:
     """Become the parent of every descendant whose own parent dies."""
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
+def hide_memory() -> None:
+    """Keep other processes of this user from reading our memory and environment, and a crash from writing it down.
+
+    Programs we start are not hidden by it: the kernel takes it back at `exec`.
+    """
+    _prctl(PR_SET_DUMPABLE, 0)
 
 
 def enter_namespace(descriptor: int, kind: int) -> None:
