@@ -42,6 +42,7 @@ from broker.policy.wall_book import WallBook
 from broker.registry import Registry
 from broker.rollback import HeadFile
 from broker.root_book import RootBook
+from broker.sandbox.delegation import find_groups
 from broker.sandbox.egress.outside import real_outside
 from broker.sandbox.launcher import Launcher
 from broker.sandbox.process import Instance
@@ -93,7 +94,8 @@ async def keep_house(
     advisories = Advisories(paths.advisories)
     waits = Waits()
     guests = GuestBook(paths.config)
-    launcher = Launcher(supervisor, await asyncio.to_thread(probe), waits, real_outside(guests.ports))
+    groups = await asyncio.to_thread(find_groups, (os.getpid(), supervisor.pid))
+    launcher = Launcher(supervisor, await asyncio.to_thread(probe), waits, real_outside(guests.ports), groups)
     tier = await launcher.settle()
     lessons = Lessons(Path.home(), lambda: _protected(paths))
     starter = Starter(launcher, StateRooms(paths.server_state), Path.home(), lambda: _protected(paths), lessons)
@@ -160,6 +162,7 @@ async def keep_house(
             index=index,
             paths=paths,
             tier=tier,
+            limits=groups.note,
             keychain=key.where,
             presence=presence,
             supervisor=supervisor.pid,
@@ -177,7 +180,7 @@ async def keep_house(
         audit.append(Origin(), Fact("violation", "broker", "agreed", body={"problem": agreed.problem}))
     audit.append(Origin(tier=tier.name), Fact("daemon", "broker", "start", body={
         "version": __version__, "python": sys.version.split()[0], "keychain": key.where, "presence": presence,
-        "tier": tier.reason, "policy": policy.current.name,
+        "tier": tier.reason, "limits": groups.note, "policy": policy.current.name,
     }))  # fmt: skip
     works = (audit.run_sync(), sessions.tick(), _watch(consent, news), upkeep.run(),
              _remember(agreed, key, paths.home))  # fmt: skip
@@ -198,6 +201,7 @@ async def keep_house(
         await sessions.close()
         await http.close()
         await starter.close()
+        await asyncio.to_thread(groups.close)
         await door.close()
         await desk.close()
         for task in background:

@@ -74,7 +74,7 @@ class Launch:
         )
         await self._record_durably(fact)
         self.instance = instance = await self._house.spawn(artifact, grants, env, self._record, self._session)
-        started = {"pid": instance.pid, "warnings": list(instance.warnings)}
+        started = {"pid": instance.pid, "limits": instance.kept_by, "warnings": list(instance.warnings)}
         try:
             self._record(Fact("launch", "broker", method="started", target=server.name, body=started))
         except BulkheadError:

@@ -148,6 +148,11 @@ class Link:
         return self._launching.instance.tier if self._launching.instance is not None else ""
 
     @property
+    def limits(self) -> str:
+        """Who keeps the limits of its server."""
+        return self._launching.instance.kept_by if self._launching.instance is not None else ""
+
+    @property
     def pid(self) -> int:
         instance = self._launching.instance
         return instance.pid if instance is not None and instance.alive else 0

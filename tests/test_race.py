@@ -63,7 +63,7 @@ class Raced(Launch):
 
         async def spawn(artifact: VerifiedArtifact, *_more: object) -> Instance:
             act(store.object(artifact.tree))
-            return cast(Instance, SimpleNamespace(pid=1, warnings=()))
+            return cast(Instance, SimpleNamespace(pid=1, kept_by="", warnings=()))
 
         rooms = SimpleNamespace(
             store=store,

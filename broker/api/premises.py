@@ -37,6 +37,7 @@ class Premises:
     index: Index
     paths: Paths
     tier: Tier
+    limits: str
     keychain: str
     presence: Presence
     supervisor: int

@@ -32,6 +32,7 @@ class Status(Words):
     home: str
     tier: str
     tier_note: str = ""
+    limits: str = ""
     keychain: str
     presence: Literal["required", "unsafe-no-presence", "throw-away home"]
     sessions: int
@@ -68,6 +69,7 @@ class LinkView(Words):
     server: str
     state: Literal["waiting for a yes", "refused", "ready", "starting", "running", "drift", "ended"]
     tier: str = ""
+    limits: str = ""
     pid: int = 0
     calls: int = 0
     opened: float

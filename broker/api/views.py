@@ -54,6 +54,7 @@ def link_view(link: Link) -> schema.LinkView:
         server=link.server.name,
         state=link.state,
         tier=link.tier,
+        limits=link.limits,
         pid=link.pid,
         calls=link.calls,
         opened=link.opened,

@@ -90,7 +90,8 @@ async def sessions(args: Namespace, context: Context) -> int:
     for session in found:
         output.show(f"{session.id}  {session.client}  {session.root_executable} (pid {session.root_pid})")
         for link in session.links:
-            output.show(f"    {link.server}: {link.state}, {link.calls} calls, tier {link.tier or '-'}")
+            kept = f", limits by {link.limits}" if link.limits else ""
+            output.show(f"    {link.server}: {link.state}, {link.calls} calls, tier {link.tier or '-'}{kept}")
         for read in session.reads:
             output.show(f"    read {output.line(read)}")
     return DONE

@@ -70,6 +70,7 @@ async def status(args: Namespace, context: Context) -> int:
         ("up for", f"{found.uptime:.0f} s"),
         ("home", found.home),
         ("sandbox tier", f"{found.tier}  {found.tier_note}".rstrip()),
+        ("limits", found.limits),
         ("keychain", found.keychain),
         ("presence", found.presence),
         ("policy", found.policy),

@@ -53,7 +53,6 @@ def machine_checks(paths: Paths, environment: Mapping[str, str]) -> list[Named]:
         Named("bubblewrap", bubblewrap, QUICK),
         Named("system-call filter", system_call_filter, QUICK),
         Named("Landlock", landlock_version, QUICK),
-        Named("limits", limits, QUICK),
         Named("seatbelt", seatbelt, QUICK),
         Named("keychain", lambda: keychain(paths), 3 * KEYCHAIN_SECONDS + 2),
         Named("programs", lambda: programs(environment), QUICK),
@@ -75,7 +74,12 @@ def sandbox() -> list[Finding]:
     except (subprocess.TimeoutExpired, ValueError):
         said = "the trial of a sandbox came to no end that says anything"
         return [Finding("sandbox", "bad", said, "python -I -m broker.cli.trial", unenforced=True)]
-    return judged(tier, _setting)
+    return [*judged(tier, _setting), limits(tier["limits"])]
+
+
+def limits(said: str) -> Finding:
+    """Who keeps memory, processes and processor time."""
+    return Finding("limits", "ok", said)
 
 
 def judged(tier: Mapping[str, str], setting: Any) -> list[Finding]:
@@ -126,12 +130,6 @@ def landlock_version() -> list[Finding]:
         said = f"version {version}: it could not stand in where no namespaces can be made (tier B)"
         return [Finding("Landlock", "warn", said, "nothing, while the sandbox is of tier A; else Linux 6.12 or newer")]
     return [Finding("Landlock", "ok", f"version {version}")]
-
-
-def limits() -> list[Finding]:
-    return [
-        Finding("limits", "ok", "memory, processes and processor time are kept by Bulkhead's own watch, not a cgroup")
-    ]
 
 
 def seatbelt() -> list[Finding]:

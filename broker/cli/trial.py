@@ -7,29 +7,34 @@ A process of its own: the supervisor has to be forked before any thread, and a t
 
 import asyncio
 import json
+import os
 import sys
 
 from broker.errors import BulkheadError
+from broker.sandbox.delegation import find_groups
 from broker.sandbox.launcher import Launcher
 from broker.sandbox.supervisor import Supervisor
 from broker.sandbox.tiers import Tier, probe
 
 
-async def _settled(supervisor: Supervisor) -> Tier:
-    launcher = Launcher(supervisor, probe())
+async def _settled(supervisor: Supervisor) -> tuple[Tier, str]:
+    groups = find_groups((os.getpid(), supervisor.pid))
+    launcher = Launcher(supervisor, probe(), groups=groups)
     try:
-        return await launcher.settle()
+        return await launcher.settle(), groups.note
     finally:
         await supervisor.stop()
+        groups.close()
 
 
 def main() -> int:
     """Try it."""
     try:
-        tier = asyncio.run(_settled(Supervisor.start()))
+        tier, limits = asyncio.run(_settled(Supervisor.start()))
     except BulkheadError as problem:
-        tier = Tier("none", str(problem), problem.hint)
-    sys.stdout.write(json.dumps({"name": tier.name, "reason": tier.reason, "fix": tier.fix}) + "\n")
+        tier, limits = Tier("none", str(problem), problem.hint), ""
+    told = {"name": tier.name, "reason": tier.reason, "fix": tier.fix, "limits": limits}
+    sys.stdout.write(json.dumps(told) + "\n")
     return 0
 
 

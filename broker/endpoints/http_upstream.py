@@ -45,6 +45,7 @@ class RemoteInstance:
 
     tier = "remote"
     pid = 0
+    kept_by = ""
     warnings: tuple[str, ...] = ()
 
     def __init__(self, reach: Reach, url: str, headers: Mapping[str, str]) -> None:

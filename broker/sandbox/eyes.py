@@ -18,7 +18,7 @@ from typing import Final, Literal, TypeAlias
 
 from broker.errors import SandboxError
 from broker.model import ServerName
-from broker.sandbox.bubblewrap import Command
+from broker.sandbox.commands import Command
 from broker.sandbox.kernel import open_in_root
 from broker.sandbox.notices import Notice, Told, go_on, is_waiting, of_machine, receive
 from broker.sandbox.supervisor import readable

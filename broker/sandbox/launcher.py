@@ -17,7 +17,9 @@ from broker.config import Waits
 from broker.errors import SandboxError
 from broker.model import Fact, SandboxSpec
 from broker.sandbox import bubblewrap
-from broker.sandbox.bubblewrap import Command, Ends, Identity
+from broker.sandbox.cgroups import Group
+from broker.sandbox.commands import Command, Ends, Identity
+from broker.sandbox.delegation import Groups, no_groups
 from broker.sandbox.egress.making import make_egress
 from broker.sandbox.egress.outside import real_outside
 from broker.sandbox.egress.service import Egress
@@ -47,9 +49,15 @@ class Launcher:
     """Starts servers in the sandboxes this machine can build."""
 
     def __init__(
-        self, supervisor: Supervisor, tier: Tier, waits: Waits | None = None, outside: Outside | None = None
+        self,
+        supervisor: Supervisor,
+        tier: Tier,
+        waits: Waits | None = None,
+        outside: Outside | None = None,
+        groups: Groups | None = None,
     ) -> None:
-        """`outside` is the network that servers with hosts get a part of."""
+        """`outside` is the network that servers with hosts get a part of; `groups` are where limits are kept."""
+        self._groups = groups or no_groups()
         self._outside = outside or real_outside()
         self._supervisor = supervisor
         self._tier = tier
@@ -59,6 +67,11 @@ class Launcher:
     @property
     def tier(self) -> Tier:
         return self._tier
+
+    @property
+    def limits(self) -> str:
+        """Who keeps the limits, for a person."""
+        return self._groups.note
 
     async def settle(self) -> Tier:
         """Try how a sandbox gets its network, which decides the tier that is in force from now on."""
@@ -129,12 +142,14 @@ class Launcher:
         tier = self._tier
         walled = spec.boxed and tier.name != "B"
         box = None if spec.boxed == walled else Box.make()
+        group: Group | None = None
         try:
+            group = await or_discard(asyncio.to_thread(self._group, spec), _end)
             # In a thread: a granted folder may lie on a network that hangs.
             trust = egress.trust if egress is not None else b""
             folder = box.folder if box is not None else None
             composing = asyncio.to_thread(_command, spec, tier, identity, wires.hand_over(), trust, folder)
-            command = await or_discard(composing, Command.close)
+            command = _held(await or_discard(composing, Command.close), group)
             told = None
             if seen is not None:
                 command, told = watched(command)
@@ -151,6 +166,7 @@ class Launcher:
                     walled=walled,
                     kept=spec.state or folder,
                     eyes=eyes,
+                    group=group,
                 )
             except BaseException:
                 started.discard()
@@ -160,10 +176,13 @@ class Launcher:
                 egress.close()
             if box is not None:
                 box.remove()
+            if group is not None:
+                await or_discard(asyncio.to_thread(group.end), lambda _: None)
             raise
         streams, name = wires.take_streams(), tier.name if spec.boxed else "off"
         instance = Instance(
-            spec.server, name, tree, streams, self._waits, command.warnings, egress, spec.limits, watch, record
+            *(spec.server, name, tree, streams, self._waits, command.warnings, egress, spec.limits, watch, record),
+            *(group, self._groups.name),
         )
         if box is not None:
             instance.at_end(box.remove)
@@ -182,6 +201,7 @@ class Launcher:
         walled: bool,
         kept: Path | None,
         eyes: Eyes | None,
+        group: Group | None,
     ) -> tuple[Tree, Watch]:
         first_pid = await wires.first_process(spec.server) if walled else 0
         made_inside = egress is not None and self._tier.listener is not None
@@ -203,7 +223,7 @@ class Launcher:
                 await egress.open(listeners)
             elif egress is not None:
                 await self._open_ways_out(spec, first_pid, egress)
-            watch = Watch(spec.server, first_pid, spec.limits, kept, walled=walled)
+            watch = Watch(spec.server, first_pid, spec.limits, kept, walled=walled, group=group)
             if eyes is not None:
                 eyes.collecting = True
             wires.let_go()  # fails if the gate is gone; so both were alive when their descriptors were opened
@@ -217,6 +237,14 @@ class Launcher:
                 raise wires.failure(spec.server) from cause
             raise
         return Tree(started, first, server, server_pid), watch
+
+    def _group(self, spec: SandboxSpec) -> Group | None:
+        try:
+            return self._groups.new(spec.limits)
+        except OSError as cause:
+            raise SandboxError(
+                f"the limits of {spec.server} cannot be set ({self._groups.name}): {cause.strerror}", hint=RESTART
+            ) from cause
 
     async def _open_ways_out(self, spec: SandboxSpec, first_pid: int, egress: Egress) -> None:
         """Serve the sandbox's network before its server runs.  Without the filter there is no server."""
@@ -238,6 +266,15 @@ def _command(spec: SandboxSpec, tier: Tier, identity: Identity, ends: Ends, trus
     if box is not None:
         return behind_landlock(spec, ends, box)
     return bubblewrap.command(spec, tier.bwrap, identity, ends, trust, tier.listener)
+
+
+def _held(command: Command, group: Group | None) -> Command:
+    return command if group is None else replace(command, groups=group.entries, thawing=group.thawing)
+
+
+def _end(group: Group | None) -> None:
+    if group is not None:
+        group.end()
 
 
 async def _sweep_up() -> None:

@@ -58,6 +58,8 @@ class Use:
     processes: int = 0
     processor: float = 0.0
     state: int = 0
+    out_of_memory: bool = False
+    """The kernel had to end one of its processes for want of memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,7 @@ class Meter:
         self._level = max(0.0, self._level - passed * self._limits.processor / HOUR) + spent
         self._processor, self._at = max(use.processor, self._processor), now
         limits = self._limits
-        if use.memory > limits.memory:
+        if use.memory > limits.memory or use.out_of_memory:
             return overrun(self._server, limits, "memory")
         # The kernel refuses the next one already; a server that stands at this wall does not work any more.
         if use.processes >= limits.processes:

@@ -15,6 +15,7 @@ from typing import Final, TypeVar
 from broker.config import Waits
 from broker.errors import SandboxError
 from broker.model import Fact, Limits, ServerName
+from broker.sandbox.cgroups import Group
 from broker.sandbox.egress.service import Egress
 from broker.sandbox.limits import Overrun, overrun
 from broker.sandbox.reaper import STATUS
@@ -65,8 +66,11 @@ class Instance:
         limits: Limits = Limits(),  # noqa: B008 - a frozen value
         watch: Watch | None = None,
         record: Callable[[Fact], None] | None = None,
+        group: Group | None = None,
+        kept_by: str = "watch",
     ) -> None:
-        """`egress` serves its network, if it has one, and is closed with it; so is the `watch` of its `limits`."""
+        """`egress` serves its network, if it has one, and is closed with it; so is the `watch` of its `limits`.
+        `group` is the control group it is in, which ends with it; `kept_by` says who keeps the limits."""
         self.server = server
         self.tier = tier
         self.pid = tree.outer.pid
@@ -79,6 +83,8 @@ class Instance:
         self._limits = limits
         self._at_end: list[Callable[[], Awaitable[None]]] = []
         self._watch = watch
+        self._group = group
+        self.kept_by = kept_by
         self._record: Callable[[Fact], None] = record or (lambda _: None)
         self.ending = ""
         """Why we ended it, in words for a person; empty while it runs, or when it ended by itself."""
@@ -112,6 +118,27 @@ class Instance:
         """Let it reach these hosts from now on; a sandbox that has no network keeps none."""
         if self._egress is not None:
             self._egress.regrant(hosts)
+
+    @property
+    def freezes(self) -> bool:
+        """Whether it can be held still."""
+        return self._group is not None and self._group.freezes
+
+    async def freeze(self) -> None:
+        """Hold every process of it still, so that it uses no processor time, until `thaw`.  Idempotent.
+
+        Raises:
+            SandboxError: it cannot be here, and goes on.
+        """
+        if self._group is None:
+            hint = "bulkhead doctor says how limits are kept"
+            raise SandboxError(f"{self.server} has no control group and cannot be held still", hint=hint)
+        await asyncio.to_thread(self._group.freeze)
+
+    def thaw(self) -> None:
+        """Let it go on.  Idempotent."""
+        if self._group is not None:
+            self._group.thaw()
 
     def at_end(self, work: Callable[[], T], then: Callable[[T], None] | None = None) -> None:
         """Have `stop` do `work`, in a thread, once the tree is gone, and `then` take what it found."""
@@ -147,10 +174,13 @@ class Instance:
 
     def kill(self) -> None:
         """Kill the sandbox now; `wait` tells when it is gone."""
+        self.thaw()  # what is held still by version 1 cannot be killed
         for pidfd in (self._tree.outer.pidfd, self._tree.first):
             self._signal(pidfd, signal.SIGKILL)
 
     def _end_over(self, found: Overrun) -> None:
+        if self.ending:  # its end was seen by both of those who look
+            return
         self.ending = found.text
         body = {"limit": found.flag, "reason": found.text}
         try:
@@ -159,9 +189,12 @@ class Instance:
             self.kill()
 
     async def _stop(self) -> None:
+        self.thaw()
         try:
             await self._end()
         finally:
+            if self._group is not None:
+                await asyncio.to_thread(self._group.end)
             if self._egress is not None:
                 self._egress.close()
                 await self._egress.wait_closed()
@@ -199,9 +232,15 @@ class Instance:
         else:  # the supervisor died and could not say; the kernel kills what it started, and so do we
             self._code = -signal.SIGKILL
         self.kill()
-        if self._code == TOO_LARGE and not self.ending:
-            self._end_over(overrun(self.server, self._limits, "file-size"))
+        if not self.ending and (found := self._ended_by_the_kernel()) is not None:
+            self._end_over(found)
         self._settle()
+
+    def _ended_by_the_kernel(self) -> Overrun | None:
+        """The limit that the kernel itself ended it for."""
+        if self._code == TOO_LARGE:
+            return overrun(self.server, self._limits, "file-size")
+        return self._watch.last_look() if self._watch is not None else None
 
     def _first_died(self) -> None:
         self._loop.remove_reader(self._tree.first)

@@ -18,6 +18,7 @@ import sys
 import time
 import traceback
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
 from broker.sandbox import notices
@@ -40,9 +41,18 @@ KILL_PAUSE: Final = 0.005
 CANNOT_START: Final = 127
 
 
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A process we started: the pipe that takes its status, and the file that must be written before it can be killed
+    while it is held still (empty: none)."""
+
+    told: int
+    thawing: str = ""
+
+
 def supervise(channel: int, daemon: int) -> NoReturn:
     """Serve requests from `channel` until it ends or `daemon` dies; then kill everything and exit."""
-    started: dict[int, int] = {}
+    started: dict[int, Begun] = {}
     try:
         wakeups = _settle(channel)
         if os.getppid() == daemon:
@@ -75,8 +85,7 @@ def _settle(channel: int) -> int:
     return wakeups
 
 
-def _serve(channel: socket.socket, wakeups: int, daemon: int, started: dict[int, int]) -> None:
-    """`started` maps each process to the pipe that takes its status."""
+def _serve(channel: socket.socket, wakeups: int, daemon: int, started: dict[int, Begun]) -> None:
     poll = select.poll()
     poll.register(channel, select.POLLIN)
     poll.register(wakeups, select.POLLIN)
@@ -90,7 +99,7 @@ def _serve(channel: socket.socket, wakeups: int, daemon: int, started: dict[int,
             return
 
 
-def _answer_one(channel: socket.socket, started: dict[int, int]) -> bool:
+def _answer_one(channel: socket.socket, started: dict[int, Begun]) -> bool:
     """Take one request and answer it; False when the daemon is gone."""
     message, passed, _, _ = socket.recv_fds(channel, 64, MAX_PASSED, socket.MSG_CMSG_CLOEXEC)
     if not message:
@@ -154,7 +163,7 @@ def _listen(channel: socket.socket, passed: Sequence[int]) -> None:
         os.close(said)
 
 
-def _start(passed: Sequence[int], started: dict[int, int]) -> tuple[int, int]:
+def _start(passed: Sequence[int], started: dict[int, Begun]) -> tuple[int, int]:
     """Fork and execute; the new process and the pipe its status will come through."""
     body, *descriptors = passed
     request = _request(body)
@@ -168,7 +177,7 @@ def _start(passed: Sequence[int], started: dict[int, int]) -> tuple[int, int]:
         raise
     if pid == 0:
         _become(request, descriptors, supervisor)
-    started[pid] = told
+    started[pid] = Begun(told, request.get("thawing", ""))
     return pid, status
 
 
@@ -179,6 +188,9 @@ def _become(request: dict[str, Any], descriptors: Sequence[int], supervisor: int
         if os.getppid() != supervisor:
             os._exit(CANNOT_START)
         signal.set_wakeup_fd(-1)
+        for entry in request.get("groups", ()):
+            with open(entry, "wb", buffering=0) as group:
+                group.write(b"0")  # whoever writes; all that it starts is in there with it
         for sort in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
             signal.signal(sort, signal.SIG_DFL)  # Python ignores SIGPIPE, and exec would keep that
         above = [fcntl.fcntl(descriptor, fcntl.F_DUPFD, MAX_PASSED) for descriptor in descriptors]
@@ -234,7 +246,7 @@ def _shut_in(rules: Sequence[int]) -> None:
         os.close(descriptor)
 
 
-def _reap(started: dict[int, int]) -> None:
+def _reap(started: dict[int, Begun]) -> None:
     """Collect the dead and pass their status on; kill whatever a dead sandbox left to us."""
     while True:
         try:
@@ -243,18 +255,21 @@ def _reap(started: dict[int, int]) -> None:
             return
         if pid == 0:
             return
-        if (told := started.pop(pid, None)) is None:
+        if (begun := started.pop(pid, None)) is None:
             continue
         with contextlib.suppress(OSError):  # nobody waits for it any more
-            os.write(told, STATUS.pack(status))
-        os.close(told)
+            os.write(begun.told, STATUS.pack(status))
+        os.close(begun.told)
         # A child we did not start was adopted: the rest of a sandbox whose outer process died.
         for orphan in _children() - set(started):
             _kill(orphan)
 
 
-def _end_everything(started: dict[int, int]) -> None:
+def _end_everything(started: dict[int, Begun]) -> None:
     while True:
+        for begun in started.values():
+            with contextlib.suppress(OSError), open(begun.thawing or os.devnull, "wb", buffering=0) as file:
+                file.write(b"THAWED")
         for pid in _children() | set(started):
             _kill(pid)
         try:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from broker.errors import SandboxError
-from broker.sandbox.bubblewrap import Command
+from broker.sandbox.commands import Command
 from broker.sandbox.kernel import memory_file
 from broker.sandbox.reaper import LISTEN, MAX_ANSWER, MAX_PASSED, SPAWN, supervise
 from broker.sandbox.sweep import sweep, sweep_boxes
@@ -170,6 +170,8 @@ class Supervisor:
             "rlimits": command.rlimits,
             "cwd": command.cwd,
             "watched": command.watched,
+            "groups": command.groups,
+            "thawing": command.thawing,
         }
         if command.landlock is not None:
             request["landlock"] = command.landlock

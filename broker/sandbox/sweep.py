@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from broker.sandbox.bubblewrap import GATE_SCRIPT
+from broker.sandbox.commands import GATE_SCRIPT
 
 MAX_READ: Final = 64 * 1024
 BOX: Final = "bulkhead-box-"

@@ -21,7 +21,8 @@ from typing import Final, Literal, TypeAlias
 
 from broker.errors import MachineError, SandboxError
 from broker.sandbox import landlock, seccomp
-from broker.sandbox.bubblewrap import Command, Ends, Identity, command
+from broker.sandbox.bubblewrap import command
+from broker.sandbox.commands import Command, Ends, Identity
 from broker.sandbox.kernel import memory_file
 from broker.sandbox.plan import plan_probe
 from broker.sandbox.seatbelt import UNVERIFIED

@@ -14,7 +14,7 @@ from typing import Final
 
 from broker.errors import SandboxError
 from broker.model import Fact, SandboxSpec
-from broker.sandbox.bubblewrap import Identity
+from broker.sandbox.commands import Identity
 from broker.sandbox.launcher import Launcher
 from broker.sandbox.process import Instance, Streams
 

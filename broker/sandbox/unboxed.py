@@ -16,7 +16,8 @@ from typing import Final
 from broker.errors import SandboxError
 from broker.model import Mount, SandboxSpec
 from broker.sandbox import seccomp
-from broker.sandbox.bubblewrap import ETC, GATE_SCRIPT, Command, Ends, rlimits_of
+from broker.sandbox.bubblewrap import ETC
+from broker.sandbox.commands import GATE_SCRIPT, Command, Ends, rlimits_of
 from broker.sandbox.kernel import memory_file, open_without_links
 from broker.sandbox.landlock import DEVICE, READING, WRITING
 from broker.sandbox.plan import HOME, OF_THE_NETWORK

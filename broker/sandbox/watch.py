@@ -1,18 +1,21 @@
 """Looks at what a sandbox uses, again and again, and says when it is too much.
 
-The kernel limits single processes; this counts all of one sandbox together, with the memory that processes share and
-that its file systems in memory take.  Every look is bounded, and a server that does nothing is looked at less often.
+Where a sandbox has a control group, the kernel has counted already.  Else the kernel limits single processes only, and
+this counts all of one sandbox together, with the memory that processes share and that its file systems in memory take.
+Every look is bounded, and a server that does nothing is looked at less often.
 """
 
 import asyncio
 import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from broker.model import Limits, ServerName
-from broker.sandbox.limits import Meter, Overrun, Use
+from broker.sandbox.cgroups import Group
+from broker.sandbox.limits import Meter, Overrun, Use, overrun
 
 SHORTEST: Final = 0.1  # seconds between two looks at a server that works
 LONGEST: Final = 0.4  # and at one that used no processor time, and so could not have grown
@@ -31,15 +34,24 @@ class Watch:
     """The look at one sandbox.  `first` is process 1 in it; `state` the folder it keeps, if it has one."""
 
     def __init__(
-        self, server: ServerName, first: int, limits: Limits, state: Path | None = None, *, walled: bool = True
+        self,
+        server: ServerName,
+        first: int,
+        limits: Limits,
+        state: Path | None = None,
+        *,
+        walled: bool = True,
+        group: Group | None = None,
     ) -> None:
-        """`walled`: it has file systems of its own."""
+        """`walled`: it has file systems of its own.  `group` counts for us, if there is one."""
         self._first = first
         self._state = state
+        self._group = group
         self._meter = Meter(server, limits)
+        self._out_of_memory = overrun(server, limits, "memory")
         self._memory = limits.memory
         own = IN_MEMORY if state is None else IN_MEMORY[:-1]
-        self._filled = tuple(_opened(first, own if walled else ()))
+        self._filled = tuple(_opened(first, own if walled and group is None else ()))
         self._nameless = self._kept = self._looks = 0
         self._task: asyncio.Task[None] | None = None
 
@@ -55,6 +67,10 @@ class Watch:
         filled, self._filled = self._filled, ()
         for descriptor in filled:
             os.close(descriptor)
+
+    def last_look(self) -> Overrun | None:
+        """What the kernel ended by itself, faster than we look."""
+        return self._out_of_memory if self._group is not None and self._group.use().out_of_memory else None
 
     async def _watch(self, over: Callable[[Overrun], None]) -> None:
         loop = asyncio.get_running_loop()
@@ -73,6 +89,9 @@ class Watch:
 
     def look(self) -> Use:
         """What is used now."""
+        if self._group is not None:
+            self._looks += 1
+            return replace(self._group.use(), state=self._kept)
         processes = list(_tree(self._first))
         if self._looks % EACH == 0:
             self._nameless = _nameless(processes)

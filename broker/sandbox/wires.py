@@ -13,7 +13,7 @@ from typing import Final
 
 from broker.errors import SandboxError
 from broker.model import ServerName
-from broker.sandbox.bubblewrap import Ends
+from broker.sandbox.commands import Ends
 from broker.sandbox.process import Streams
 from broker.sandbox.supervisor import readable
 

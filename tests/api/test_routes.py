@@ -107,6 +107,7 @@ async def office(folder: Path, presence: Presence = "unsafe-no-presence", **opti
             index=index,
             paths=rooms.paths,
             tier=Tier("none", "no sandbox was looked for", "run a real daemon"),
+            limits="nobody keeps any",
             keychain="file",
             presence=presence,
             supervisor=0,

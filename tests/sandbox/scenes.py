@@ -16,7 +16,7 @@ from broker.model import Limits, SandboxSpec
 from broker.sandbox.launcher import Launcher
 from broker.sandbox.plan import plan_probe
 from broker.sandbox.process import Instance
-from broker.sandbox.supervisor import Supervisor
+from broker.sandbox.supervisor import Supervisor, readable
 
 SLEEPER = """
 import signal, time
@@ -55,6 +55,30 @@ async def stop_asks_before_it_kills(launcher: Launcher, supervisor: Supervisor) 
         await instance.stop()
         codes.append(await instance.wait())
     return codes
+
+
+ECHO = """
+import sys
+print("READY", flush=True)
+for line in sys.stdin: print("heard", flush=True)
+"""
+
+
+async def held_still_it_says_nothing_and_then_goes_on(launcher: Launcher, supervisor: Supervisor) -> Any:
+    instance = await start(launcher, ECHO)
+    if not instance.freezes:
+        try:
+            await instance.freeze()
+        except SandboxError as refused:
+            return [instance.kept_by, str(refused)]
+    await instance.freeze()
+    os.write(instance.stdin, b"word\n")
+    silent = not await readable(instance.stdout, 0.3)
+    instance.thaw()
+    answered = await readable(instance.stdout, 60)
+    await instance.freeze()
+    await instance.stop()
+    return [instance.kept_by, silent, answered, instance.alive]
 
 
 async def stop_is_idempotent(launcher: Launcher, supervisor: Supervisor) -> Any:
@@ -260,6 +284,7 @@ SCENES = {
     scene.__name__: scene
     for scene in (
         stop_asks_before_it_kills,
+        held_still_it_says_nothing_and_then_goes_on,
         stop_is_idempotent,
         stop_goes_on_without_its_caller,
         a_cancelled_launch_leaves_nothing,

@@ -20,6 +20,7 @@ from broker.config import Waits
 from broker.errors import BulkheadError
 from broker.model import Fact, Grants, ImageRoot, Injection, Inspection, Limits, Mount, ServerName, VerifiedArtifact
 from broker.sandbox import landlock, seccomp
+from broker.sandbox.delegation import find_groups
 from broker.sandbox.eyes import Seen
 from broker.sandbox.launcher import Launcher
 from broker.sandbox.plan import plan
@@ -114,6 +115,7 @@ async def run(launcher: Launcher, job: dict[str, Any], world: World | None = Non
         "err": errors.decode(errors="replace"),
         "tier": instance.tier,
         "reason": launcher.tier.reason,
+        "kept_by": instance.kept_by,
         "warnings": instance.warnings,
         "ending": instance.ending,
         "facts": job.get("facts", []),
@@ -157,6 +159,8 @@ async def hold(launcher: Launcher, supervisor: Supervisor, jobs: list[dict[str, 
         instance = await start(launcher, job)
         await drain(instance.stdout, until=b"READY")
         instances.append(instance)
+        if job.get("frozen") and instance.freezes:
+            await instance.freeze()
     say(
         {"supervisor": supervisor.pid, "outer": [i.pid for i in instances], "server": [i.server_pid for i in instances]}
     )
@@ -248,7 +252,14 @@ async def main(supervisor: Supervisor, wish: dict[str, Any]) -> None:
     if "real_network" in wish:
         await on_the_real_network(supervisor, tier, wish)
         return
-    launcher = Launcher(supervisor, tier, waits)
+    groups = await asyncio.to_thread(find_groups, (os.getpid(), supervisor.pid))
+    try:
+        await as_wished(supervisor, Launcher(supervisor, tier, waits, groups=groups), wish)
+    finally:
+        groups.close()
+
+
+async def as_wished(supervisor: Supervisor, launcher: Launcher, wish: dict[str, Any]) -> None:
     if "scene" in wish:
         say({"scene": await SCENES[wish["scene"]](launcher, supervisor)})
     elif "beside" in wish:

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from broker.sandbox.bubblewrap import GATE_SCRIPT
+from broker.sandbox.commands import GATE_SCRIPT
 from tests.sandbox.conftest import PYTHON_INSIDE, Yard
 
 pytestmark = pytest.mark.sandbox

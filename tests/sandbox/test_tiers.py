@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from broker.errors import MachineError
-from broker.sandbox import bubblewrap, landlock, tiers
+from broker.sandbox import commands, landlock, tiers
 from broker.sandbox.tiers import LINK_UIDS, NEEDED_OPTIONS, Tier, find_bwrap, link_uids, probe
 
 
@@ -190,8 +190,8 @@ def test_the_gate_refuses_to_start_without_a_daemon(tmp_path: Path) -> None:
     ours, theirs = socket.socketpair()
     ran = tmp_path / "ran"
     with theirs:
-        place = f"import os, sys; os.dup2({theirs.fileno()}, {bubblewrap.GATE}); os.execv('/bin/sh', sys.argv[1:])"
-        gate_words = ["sh", "-c", bubblewrap.GATE_SCRIPT, "gate", "/usr/bin/touch", str(ran)]
+        place = f"import os, sys; os.dup2({theirs.fileno()}, {commands.GATE}); os.execv('/bin/sh', sys.argv[1:])"
+        gate_words = ["sh", "-c", commands.GATE_SCRIPT, "gate", "/usr/bin/touch", str(ran)]
         gate = subprocess.Popen([sys.executable, "-c", place, *gate_words], pass_fds=(theirs.fileno(),))
     assert ours.recv(16) == b"r\n"
     ours.close()

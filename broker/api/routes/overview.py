@@ -49,6 +49,7 @@ class Overview:
             home=str(at.paths.home),
             tier=at.tier.shown,
             tier_note=at.tier.reason if at.tier.name not in STARTS_NOTHING else f"{at.tier.reason}; {at.tier.fix}",
+            limits=at.limits,
             keychain=at.keychain,
             presence=at.presence,
             sessions=len(sessions),
