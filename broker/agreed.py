@@ -128,7 +128,7 @@ class Agreed:
     def _present(self) -> set[str]:
         names = {
             str(path.relative_to(self._root))
-            for pattern in ("servers/*.toml", "pins/*.toml", "pins/*.json", "clients/*.toml")
+            for pattern in ("servers/*.toml", "pins/*.toml", "pins/*.json", "clients/*.toml", "labels/*.toml")
             for path in self._root.glob(pattern)
         }
         single = ("policy.toml", "grants.toml", "advisories.toml", "trust_root.toml")

@@ -5,16 +5,18 @@ The stricter of two opinions counts, and a yes that lasts is on the disk before 
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Final
 
 from broker.flow.carried import RULE as CARRIED
 from broker.flow.carried import carried, snippets
 from broker.flow.compartments import of_arguments, scope_of, spelled
 from broker.flow.fingerprint import leaves
-from broker.flow.labels import UNLABELLED, Labels
+from broker.flow.labels import Labels
 from broker.flow.ledger import hold
 from broker.flow.provenance import Match
 from broker.house import House
+from broker.labelling import standing
 from broker.model import Call, ClientName, Decision, Fact, JsonObject, Lifetime, SessionId, Verdict
 from broker.pin import Pin
 from broker.policy.evaluate import evaluate, strictest
@@ -42,9 +44,7 @@ class Judge:
         self.client = client
         self.session = session
         self.server = server
-        labels = house.labels.of(pin.artifact.kind, pin.artifact.name)
-        # Whoever read its code knows what it does in a sandbox; out of one nothing holds it to that.
-        self.labels = labels.reaching(server.grants.hosts) if server.grants.boxed else UNLABELLED
+        self.labels = standing(house, server, pin).labels
         self._house = house
         self._pin = pin
         self._record_durably = record_durably
@@ -53,9 +53,12 @@ class Judge:
         self._just_answered: dict[str, tuple[Call, tuple[Match, ...]]] = {}
 
     def server_changed(self, server: Server) -> None:
-        """The server's document changed: what it allows from now on."""
+        """The server's document, its catalog or its labels changed: what holds from now on."""
         self.server = server
-        self.labels = self.labels.reaching(server.grants.hosts)
+        now = self._house.registry.pin(server.name)
+        if now is not None:  # the bytes this link runs stay; labels are for definitions
+            self._pin = replace(self._pin, catalog=now.catalog)
+        self.labels = standing(self._house, server, self._pin).labels
 
     @property
     def caveat(self) -> str:
@@ -91,7 +94,7 @@ class Judge:
             server=self.server.name,
             session=self.session,
             what=sentence(call),
-            why=f"{decision.rule}: {decision.reason}{self.caveat}",
+            why=f"{decision.rule}: {decision.reason}{self._way_out(call)}{self.caveat}",
             digest_of={"call": call.digest, "rule": decision.rule, "evidence": list(decision.evidence)},
             evidence=(*decision.evidence, *self._snippets(call)),
             detail=self._house.audit.redactor.json(shown),
@@ -116,6 +119,12 @@ class Judge:
         self._just_answered[call.digest] = call, matches
         reason = f"allowed by {answer.by}, {lifetime}"
         return Decision(Verdict.ALLOW, f"person:{decision.rule}", reason, decision.evidence)
+
+    def _way_out(self, call: Call) -> str:
+        """What a person can do about questions that come only because nobody vouches for a tool."""
+        if call.method != "tools/call" or self.labels.of_call(call).vouched:
+            return ""
+        return f"; nobody vouches for what this tool does (to look: bulkhead labels {self.server.name})"
 
     def _snippets(self, call: Call) -> tuple[str, ...]:
         """What of the call came from where, for the screen alone."""

@@ -18,6 +18,7 @@ from broker.client_book import ClientBook
 from broker.documents import check_name, parse, stem
 from broker.errors import ConfigError
 from broker.files import read_bounded, write_private
+from broker.flow.label_file import Accepted, format_accepted, parse_accepted
 from broker.model import Grants, ServerName
 from broker.network import EgressTable, SecretTable, check_network, inspection_of, tables
 from broker.pin import Pin
@@ -117,7 +118,7 @@ class Registry:
 
     def remove_server(self, name: str) -> None:
         self.server(name)  # says so if there is none
-        for file in (_server_file(name), _pin_file(name), _catalog_file(name)):
+        for file in (_server_file(name), _pin_file(name), _catalog_file(name), _labels_file(name)):
             self._agreed.remove(file)
         self._env_file(name).unlink(missing_ok=True)
 
@@ -186,13 +187,30 @@ class Registry:
         self._agreed.write(_pin_file(pin.server), pins.to_text(pin).encode())
         return pin
 
+    # --- labels ---
+
+    def accepted_labels(self, name: str) -> Accepted | None:
+        """What a person accepted about the tools of a server.  Raises PolicyError where it cannot be read."""
+        data = self._agreed.load(_labels_file(name))
+        return parse_accepted(data, _labels_file(name)) if data is not None else None
+
+    def put_labels(self, name: str, accepted: Accepted) -> None:
+        """Write what a person accepted.  Raises PolicyError for what could not be read again."""
+        check_name(name)
+        data = format_accepted(accepted)
+        parse_accepted(data, _labels_file(name))
+        self._agreed.write(_labels_file(name), data)
+
+    def drop_labels(self, name: str) -> None:
+        self._agreed.remove(_labels_file(name))
+
     # --- documents somebody edited ---
 
     def check(self, name: str, data: bytes) -> None:
         """Refuse the text of a document that could not be read back; a name that is none of ours is left to its owner.
 
         Raises:
-            ConfigError, SandboxError, TrustError: what is wrong with it.
+            ConfigError, PolicyError, SandboxError, TrustError: what is wrong with it.
         """
         folder, _, file = name.partition("/")
         if folder == "servers":
@@ -200,6 +218,8 @@ class Registry:
             check_network(ServerName(stem(name)), _grants(document), document.env)
         elif folder == "clients":
             self.clients.check(name, data)
+        elif folder == "labels":
+            parse_accepted(data, name)
         elif folder == "pins":
             text = data.decode("utf-8", "replace")
             if file.endswith(".json"):
@@ -240,3 +260,7 @@ def _pin_file(name: str) -> str:
 
 def _catalog_file(name: str) -> str:
     return f"pins/{name}.catalog.json"
+
+
+def _labels_file(name: str) -> str:
+    return f"labels/{name}.toml"

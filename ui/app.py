@@ -136,6 +136,8 @@ class BulkheadApp(App[int]):
         self.say(replied.said)
         if isinstance(replied.answer, schema.Review) and isinstance(self.screen, ServersScreen):
             self.screen.review(replied.answer.items)
+        if isinstance(replied.answer, schema.LabelsView) and isinstance(self.screen, ServersScreen):
+            self.screen.labels(replied.answer)
 
     @on(Refused)
     def _refused(self, refused: Refused) -> None:

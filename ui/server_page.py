@@ -51,6 +51,43 @@ def facts(server: schema.ServerView, tier: str, zone: tzinfo | None) -> Content:
     return Content("\n").join([Content.assemble(f"{name:10}", said) for name, said in pairs])
 
 
+BASES: Final = MappingProxyType({
+    "accepted": "you accepted these labels",
+    "shipped": "Bulkhead's own label of this package counts",
+    "worst": "nobody vouches for it: every call counts as the worst case and is asked about after a read elsewhere",
+})  # fmt: skip
+
+MEANS: Final = MappingProxyType({
+    "P": "answers what is private",
+    "U": "answers what strangers wrote",
+    "E": "tells others",
+    "M": "changes something",
+})  # fmt: skip
+
+
+def label_head(view: schema.LabelsView) -> Content:
+    """Whose word counts now, and what a yes would mean."""
+    words = [Content.assemble(untrusted(view.name).stylize("bold"), ": ", BASES[view.basis])]
+    if view.lapsed:
+        words.append(untrusted(view.lapsed))
+    if view.basis != "accepted":
+        words.append(Content("A yes is for these definitions of this publisher only, and can be taken back."))
+    return Content("\n").join(words)
+
+
+def label_lines(view: schema.LabelsView) -> Content:
+    """Each tool with what could be said of it, and what in its definition speaks for that."""
+    lines = []
+    for tool in view.tools:
+        shown = tool.now if view.basis == "accepted" else tool.proposed
+        does = ", ".join(MEANS[flag] for flag in shown.labels) or "keeps to itself"
+        held = "asked about after a read elsewhere" if shown.level == "H" else "not asked about for that alone"
+        why = "; ".join(f"{what}: {reason}" for what, reason in tool.because)
+        name = untrusted(shown.name).stylize("bold")
+        lines.append(Content.assemble(name, f": {does}; {held}  ", untrusted(why, BLOCK).stylize("dim")))
+    return Content("\n").join(lines)
+
+
 def words(server: schema.ServerView) -> Content:
     """What it advertises, in its own words."""
     parts: list[Content] = []

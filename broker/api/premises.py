@@ -64,6 +64,11 @@ class Premises:
             if client in ("", link.client):
                 link.walls_changed()
 
+    def labels_changed(self, name: str) -> None:
+        """What the tools of a server do with data is judged anew, in running links too."""
+        for link in self.sessions.links(name):
+            link.judge.server_changed(link.server)
+
     async def did(
         self, kind: FactKind, method: str, target: str, origin: Origin, body: dict[str, Any] | None = None
     ) -> None:

@@ -500,6 +500,44 @@ class States(Words):
     states: list[StateView]
 
 
+class ToolLabels(Words):
+    """What a call of one tool does with data; `level` is its class, `scope` the arguments that say which part."""
+
+    name: str
+    labels: list[Literal["P", "U", "E", "M"]] = Field(max_length=4)
+    level: Literal["H", "L"]
+    reason: str = Field(min_length=1, max_length=500)
+    scope: list[str] = Field(default=[], max_length=4)
+
+
+class ProposedLabels(Words):
+    """One tool: what counts now, what could be accepted, and what in its definition speaks for that."""
+
+    now: ToolLabels
+    proposed: ToolLabels
+    because: list[tuple[str, str]]
+
+
+class LabelsView(Words):
+    """The labels of a server.  `basis` says whose word counts now; `lapsed` why what was accepted does not."""
+
+    name: str
+    basis: Literal["accepted", "shipped", "worst"]
+    source: str
+    lapsed: str = ""
+    publisher: str
+    catalog: str
+    tools: list[ProposedLabels]
+
+
+class LabelsAccept(Words):
+    """A person's yes to labels, for the definitions with this digest.  A tool that is left out is the worst case."""
+
+    name: str
+    catalog: str
+    tools: list[ToolLabels] = Field(min_length=1, max_length=1000)
+
+
 class Search(Words):
     """Receipts, newest last.  Every field narrows."""
 
@@ -678,6 +716,9 @@ LEARN: Final = Route("server.learn", Learn, Nothing, "loosen")  # names of files
 LEARNT: Final = Route("server.learnt", Name, Learnt, "loosen")
 STATES: Final = Route("states", Nothing, States, "read")
 STATE_CLEAR: Final = Route("state.clear", Name, Nothing, "loosen")  # what it kept is gone for good
+LABELS: Final = Route("labels", Name, LabelsView, "read")
+LABELS_ACCEPT: Final = Route("labels.accept", LabelsAccept, LabelsView, "loosen")
+LABELS_TAKE_BACK: Final = Route("labels.take-back", Name, LabelsView, "loosen")  # they may be stricter than the shipped
 REVIEW: Final = Route("review", Nothing, Review, "read")
 ACCEPT: Final = Route("review.accept", Accept, Nothing, "loosen")
 SESSIONS: Final = Route("sessions", Nothing, Sessions, "read")
@@ -708,5 +749,6 @@ ROUTES: Final[dict[str, Route]] = {
         REVIEW, ACCEPT, SESSIONS, SESSION_END, SESSION_NEW, CLIENTS, CLIENT_ADD, CLIENT_REMOVE, CONNECT, GRANTS,
         REVOKE, WALLS, WALL_ADD, WALL_REMOVE, LIMIT_ADD, LIMIT_REMOVE, POLICY_USE, AUDIT,
         ADVISORIES, ADVISORIES_REFRESH, ADVISORIES_USE, ROOTS_REFRESH, STORE_GC, ENDPOINT,
+        LABELS, LABELS_ACCEPT, LABELS_TAKE_BACK,
     )
 }  # fmt: skip

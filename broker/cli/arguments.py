@@ -16,6 +16,7 @@ from broker.cli import (
     demo,
     doctor,
     endpoints,
+    labels,
     learn,
     network,
     policy,
@@ -152,6 +153,7 @@ def parser() -> argparse.ArgumentParser:
     review.add_argument("name", nargs="?", default="")
     review.add_argument("--yes", action="store_true")
 
+    _labels(command)
     connect = command("connect", clients.connect, "what a client runs: stdio here, the daemon there")
     connect.add_argument("name")
     connect.add_argument("--client", default="local")
@@ -203,6 +205,14 @@ def parser() -> argparse.ArgumentParser:
     _store(commands)
     _audit(commands)
     return top
+
+
+def _labels(command: Callable[..., argparse.ArgumentParser]) -> None:
+    said = command("labels", labels.labels, "what a server's tools do with data: look, accept, change", json=True)
+    said.add_argument("name")
+    said.add_argument("--accept", action="store_true", help="yes to what is proposed, for these definitions")
+    said.add_argument("--set", action="append", default=[], metavar="TOOL=LABELS/CLASS", help="as in search=PU/L")
+    said.add_argument("--take-back", action="store_true", help="what was accepted counts no more")
 
 
 def _limits(command: argparse.ArgumentParser) -> None:

@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from broker.api import schema
 from broker.api.client import DeskClient
-from broker.cli import output
+from broker.cli import labels, output
 from broker.cli.context import DONE, NO, USAGE, Context
 from broker.cli.environment import caller_environment
 from broker.errors import DeskError
@@ -53,12 +53,14 @@ async def add(args: Namespace, context: Context) -> int:
             build=args.build,
             show=output.aside if args.json else output.show,
         )
+        if agreed is not None and not args.json:
+            _show_agreed(agreed)
+            await labels.offer_after(desk, args.name)
     if agreed is None:
         return NO
     if args.json:
         output.show_json(agreed.model_dump(mode="json"))
     else:
-        _show_agreed(agreed)
         output.show(f"connect a client with: bulkhead connect {args.name}")
     return DONE
 
@@ -281,13 +283,15 @@ async def pin(args: Namespace, context: Context) -> int:
             build=args.build,
             show=output.aside if args.json else output.show,
         )
-    if agreed is None:
-        return NO
-    if args.json:
-        output.show_json(agreed.model_dump(mode="json"))
-        return DONE
-    output.show(f"{old.artifact} {old.version} {old.tree[:12]} -> {agreed.server.version} {agreed.server.tree[:12]}")
-    _show_agreed(agreed)
+        if agreed is None:
+            return NO
+        if args.json:
+            output.show_json(agreed.model_dump(mode="json"))
+            return DONE
+        moved = f"{old.tree[:12]} -> {agreed.server.version} {agreed.server.tree[:12]}"
+        output.show(f"{old.artifact} {old.version} {moved}")
+        _show_agreed(agreed)
+        await labels.offer_after(desk, args.name)
     return DONE
 
 

@@ -1,21 +1,17 @@
 """What a call does with data: does its result hold something private, or something strangers wrote; does it let data
 leave; does it change anything.
 
-Nothing is believed of a server that it says about itself.  What no label file covers is the worst case in everything,
-and a label file is bound to the published package whose code was read, not to a name the user typed.
+What a server says about itself only ever adds to its risk.  What neither a label file nor a person covers is the worst
+case in everything; a label file is bound to the published package whose code was read, not to a name the user typed.
 """
 
 import re
-import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Annotated, Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
-
-from broker.errors import PolicyError
-from broker.model import Call, State
+from broker.model import Call, JsonObject, State
 
 Flag: TypeAlias = Literal["P", "U", "E", "M"]
 """P: the result is private.  U: strangers may have written the result.  E: what is sent leaves to others.
@@ -37,17 +33,21 @@ class Labels:
     reason: str = ""
     scope: tuple[str, ...] = ()
     """The arguments whose values say which part of the server it is about; without them, all of it."""
+    vouched: bool = True
+    """False where nobody speaks for them: then they are the worst that could be."""
 
 
 EVERY_HOST: Final = "public:*"
 """As it stands among a server's hosts."""
 
-WORST: Final = Labels(frozenset({"P", "U", "E", "M"}), "H", "nobody vouched for it, so the worst is assumed")
+WORST: Final = Labels(
+    frozenset({"P", "U", "E", "M"}), "H", "nobody vouched for it, so the worst is assumed", vouched=False
+)
 
 
 @dataclass(frozen=True, slots=True)
 class ServerLabels:
-    """What is known of one package.  `source` says where that comes from.
+    """What is known of one package.  `source` says where that comes from, `publishers` whose package it is.
 
     `added` holds for every call, whatever a label file says: it comes from what the server was granted.  `needs` is
     what it cannot work without in its sandbox; a person sees it before the yes that gives it, and so with the `state`
@@ -57,6 +57,7 @@ class ServerLabels:
     ecosystem: str = ""
     package: str = ""
     source: str = ""
+    publishers: tuple[str, ...] = ()
     tools: Mapping[str, Labels] = field(default_factory=lambda: MappingProxyType({}))
     added: frozenset[Flag] = frozenset()
     needs: frozenset[Need] = frozenset()
@@ -68,16 +69,45 @@ class ServerLabels:
         labels = self.tools.get(target, WORST) if method == "tools/call" else WORST
         if self.added <= labels.flags:
             return labels
-        reason = f"{labels.reason}; and it was granted hosts to reach"
-        return Labels(labels.flags | self.added, "H", reason, labels.scope)
+        flags = labels.flags | self.added
+        # An address carries anything to anybody where every host is granted; to granted hosts R4 follows the values.
+        level: Level = "H" if "M" in flags or "U" in self.added else labels.level
+        return replace(labels, flags=flags, level=level, reason=f"{labels.reason}; and what it is told may leave")
 
     def of_call(self, call: Call) -> Labels:
         return self.of(call.method, call.target)
 
-    def reaching(self, hosts: Collection[str]) -> "ServerLabels":
-        """The same with these hosts: what it is told may leave, and on the whole network strangers wrote the rest."""
+    def reaching(self, hosts: Collection[str], *, elsewhere: bool = False, keeps: bool = False) -> "ServerLabels":
+        """The same for a server that reaches hosts, runs elsewhere, or keeps something from run to run.
+
+        What it is told may leave by that; and on the whole network strangers wrote the rest.
+        """
         more: frozenset[Flag] = frozenset({"E", "U"}) if EVERY_HOST in hosts else frozenset({"E"})
-        return replace(self, added=self.added | more) if hosts else self
+        return replace(self, added=self.added | more) if hosts or elsewhere or keeps else self
+
+    def hinted(self, tools: Iterable[JsonObject]) -> "ServerLabels":
+        """The same with what the definitions of its tools say against them."""
+        said = {str(tool.get("name", "")): tool for tool in tools}
+        known = {name: hinted(labels, said[name]) if name in said else labels for name, labels in self.tools.items()}
+        return replace(self, tools=MappingProxyType(known))
+
+
+def hinted(labels: Labels, tool: JsonObject) -> Labels:
+    """`labels` with what the annotations of the tool add: a server is believed only where it speaks against itself."""
+    notes = tool.get("annotations")
+    if not isinstance(notes, dict):
+        return labels
+    more: set[Flag] = set()
+    destroys = notes.get("destructiveHint") is True and notes.get("readOnlyHint") is not True
+    if destroys or notes.get("readOnlyHint") is False:
+        more.add("M")
+    if notes.get("openWorldHint") is True:
+        more.add("U")
+    flags = labels.flags | more
+    level: Level = "H" if destroys or {"E", "M"} <= flags else labels.level
+    if (flags, level) == (labels.flags, labels.level):
+        return labels
+    return replace(labels, flags=flags, level=level, reason=f"{labels.reason}; and its own annotations say more")
 
 
 UNLABELLED: Final = ServerLabels()
@@ -87,63 +117,3 @@ UNLABELLED: Final = ServerLabels()
 def package_key(ecosystem: str, package: str) -> tuple[str, str]:
     """What label files are found by.  PyPI treats `a_b`, `A.b` and `a-b` as one name; npm does not."""
     return ecosystem, re.sub(r"[-_.]+", "-", package).lower() if ecosystem == "pypi" else package
-
-
-_Sentence = Annotated[str, StringConstraints(min_length=1, max_length=500, strip_whitespace=True)]
-_Name = Annotated[str, StringConstraints(min_length=1, max_length=214)]
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class _ToolText(_Strict):
-    name: _Name
-    labels: Annotated[list[Flag], Field(max_length=4)]
-    level: Annotated[Level, Field(alias="class")]
-    reason: _Sentence
-    scope: Annotated[list[_Name], Field(max_length=4)] = []
-
-
-class _LabelsText(_Strict):
-    version: Annotated[int, Field(ge=1, le=1)]
-    ecosystem: Literal["npm", "pypi"]
-    package: _Name
-    source: _Sentence
-    needs: Annotated[list[Need], Field(max_length=1)] = []
-    state: State = "none"
-    keeps: _Sentence | None = None
-    tool: Annotated[list[_ToolText], Field(min_length=1, max_length=1000)]
-
-
-def parse_labels(data: bytes, source: str) -> ServerLabels:
-    """Read a label file.  `source` names it in errors.
-
-    Raises:
-        PolicyError: it is not TOML, has an unknown key or a wrong value, or lists a tool twice.
-    """
-    try:
-        document = _LabelsText.model_validate(tomllib.loads(data.decode("utf-8")))
-    except ValidationError as cause:
-        first = cause.errors(include_url=False, include_input=False)[0]
-        key = ".".join(str(part) for part in first["loc"])
-        why = first["msg"][:1].lower() + first["msg"][1:]
-        raise PolicyError(f"{source}: {key!r} is not acceptable: {why}") from None
-    except (ValueError, RecursionError) as cause:
-        raise PolicyError(f"{source} is not TOML: {cause}") from cause
-    tools = {
-        tool.name: Labels(frozenset(tool.labels), tool.level, tool.reason, tuple(tool.scope)) for tool in document.tool
-    }
-    if len(tools) < len(document.tool):
-        raise PolicyError(f"{source} lists a tool twice")
-    if (document.state == "none") != (document.keeps is None):
-        raise PolicyError(f"{source}: 'state' and 'keeps' go together: a person is told why a server keeps something")
-    return ServerLabels(
-        document.ecosystem,
-        document.package,
-        document.source,
-        MappingProxyType(tools),
-        needs=frozenset(document.needs),
-        state=document.state,
-        keeps=document.keeps or "",
-    )

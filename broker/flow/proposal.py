@@ -6,11 +6,11 @@ The words below are those of tools in general; no server and no tool is named.
 
 import re
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
-from broker.flow.labels import WORST, Flag, Labels, Level, ServerLabels
+from broker.flow.labels import WORST, Flag, Labels, Level, ServerLabels, hinted
 from broker.model import JsonObject
 
 MAX_DESCRIPTION: Final = 4096  # characters that are looked at
@@ -74,6 +74,9 @@ STRANGERS: Final = _set(
 )
 """Text of these was written by whoever."""
 
+RETURNS: Final = _set("download clone pull run execute input")
+"""Changes that answer with something, too."""
+
 SCOPES: Final = (
     ("owner", "repo"), ("repo_owner", "repo_name"), ("project_id",), ("project",), ("repository",), ("repo",),
     ("repo_name",), ("account_id",), ("account",), ("workspace",), ("workspace_id",), ("organization",), ("org",),
@@ -95,8 +98,40 @@ def words(text: str) -> tuple[str, ...]:
     return tuple(word.lower() for word in _WORD.findall(text))
 
 
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """Proposed labels, and for each of them (and for the class) what in the definition speaks for it."""
+
+    labels: Labels
+    because: tuple[tuple[str, str], ...] = ()
+
+    def hinted(self, tool: JsonObject) -> "Guess":
+        """With what the tool's own annotations add."""
+        more = hinted(self.labels, tool)
+        if more == self.labels:
+            return self
+        said = tuple((flag, "its own annotation says so") for flag in sorted(more.flags - self.labels.flags))
+        level = (("H", "its own annotation says so"),) if more.level != self.labels.level else ()
+        return Guess(more, (*self.because, *said, *level))
+
+    def joined(self, other: "Guess") -> "Guess":
+        """For a tool that is defined twice: the risks of both."""
+        one, two = self.labels, other.labels
+        level: Level = "H" if "H" in (one.level, two.level) else "L"
+        scope = one.scope if one.scope == two.scope else ()
+        labels = replace(
+            one, flags=one.flags | two.flags, level=level, scope=scope, vouched=one.vouched and two.vouched
+        )
+        return Guess(labels, tuple(dict.fromkeys((*self.because, *other.because))))
+
+
 def propose(tool: JsonObject) -> Labels:
-    """What this tool seems to do, by its name, its description and its parameters."""
+    """What this tool seems to do."""
+    return guess(tool).labels
+
+
+def guess(tool: JsonObject) -> Guess:
+    """What this tool seems to do, by its name, its description, its parameters, and what its annotations add."""
     name = words(str(tool.get("name", "")))
     description = str(tool.get("description") or "")[:MAX_DESCRIPTION]
     schema = tool.get("inputSchema")
@@ -106,39 +141,64 @@ def propose(tool: JsonObject) -> Labels:
     told = frozenset(words(description[:400]))
     sure = [word for word in name if word in READS or word in CHANGES or word in SENDS]
     if not description or not (sure or told & (READS | CHANGES | SENDS)):
-        return replace(WORST, reason="its definition does not say what it does")
-    flags: set[Flag] = set()
+        return Guess(replace(WORST, reason="its definition does not say what it does"),
+                     (("all", "its definition does not say what it does"),))  # fmt: skip
+    because: dict[Flag, str] = {}
     verb = sure[0] if sure else next(word for word in words(description[:400]) if word in READS | CHANGES | SENDS)
-    changes = verb not in READS or bool({"or", "and"} & set(name) and frozenset(name) & (CHANGES - READS))
-    sends = changes and (
-        bool(frozenset(name) & SENDS - READS)
-        or bool(parameters & ADDRESSEES)
-        or bool(parameters & {"url", "uri", "webhook"})
-        or _ALSO_SENDS.search(description) is not None
-    )
+    other = (frozenset(name) & (CHANGES - READS)) if {"or", "and"} & set(name) else frozenset()
+    changes = verb not in READS or bool(other)
     if changes:
-        flags.add("M")
-    if sends or parameters & {"url", "urls", "uri"} or (verb in READS and frozenset(name) & WEB):
-        flags.add("E")
+        because["M"] = f"its name or description says {_one(other) if verb in READS else verb!r}"
+    if leaving := _leaves(frozenset(name), parameters, description, verb, changes):
+        because["E"] = leaving
     subject = frozenset(name) | (told if verb in READS else frozenset())
-    if not changes or frozenset(name) & {"download", "clone", "pull", "run", "execute", "input"}:
-        flags |= _result(frozenset(name), subject, parameters)
-    grave = changes and bool(frozenset(name) & GRAVE)
-    high = {"E", "M"} <= flags or grave
+    if not changes or frozenset(name) & RETURNS:
+        because |= _result(frozenset(name), subject, parameters)
+    flags = frozenset(because)
+    grave = frozenset(name) & GRAVE if changes else frozenset()
+    high = {"E", "M"} <= flags or bool(grave)
+    why = [("H", f"it says {_one(grave)}" if grave else "it changes something that others get")] if high else []
+    scope = scope_arguments(names)
+    if scope:
+        why.append(("scope", f"its argument {' and '.join(scope)} says which part is meant"))
     said = "its name and parameters say so; nobody has read its code"
-    return Labels(frozenset(flags), "H" if high else "L", said, scope_arguments(names))
+    return Guess(Labels(flags, "H" if high else "L", said, scope), (*because.items(), *why)).hinted(tool)
 
 
-def _result(name: frozenset[str], subject: frozenset[str], parameters: frozenset[str]) -> set[Flag]:
-    """What its result may hold."""
+def _one(words: Iterable[str]) -> str:
+    return repr(min(words))
+
+
+def _leaves(name: frozenset[str], parameters: frozenset[str], description: str, verb: str, changes: bool) -> str:
+    """Why what it is told would leave; empty if nothing says so."""
+    address = parameters & {"url", "urls", "uri"}
+    if changes:
+        if name & SENDS - READS:
+            return f"its name says {_one(name & SENDS - READS)}"
+        if parameters & ADDRESSEES:
+            return f"it takes an addressee: {_one(parameters & ADDRESSEES)}"
+        if parameters & {"webhook"}:
+            return "it takes an address: 'webhook'"
+        if found := _ALSO_SENDS.search(description):
+            return f"its description says {found.group()[:40]!r}"
+    if address:
+        return f"it takes an address: {_one(address)}"
+    return f"it reads from {_one(name & WEB)}" if verb in READS and name & WEB else ""
+
+
+def _result(name: frozenset[str], subject: frozenset[str], parameters: frozenset[str]) -> dict[Flag, str]:
+    """What its result may hold, and why."""
     if name & CLOCK and not parameters:
-        return set()
-    flags: set[Flag] = set()
+        return {}
+    because: dict[Flag, str] = {}
     if subject & PRIVATE and not parameters & {"url", "urls"}:
-        flags.add("P")
+        because["P"] = f"it is about {_one(subject & PRIVATE)}"
     if not name & OWN or name & STRANGERS:
-        flags.add("U")
-    return flags
+        about = name & STRANGERS or subject & STRANGERS
+        because["U"] = (
+            f"others may write {_one(about)}" if about else "nothing says that only you write what it answers"
+        )
+    return because
 
 
 def scope_arguments(names: Iterable[str]) -> tuple[str, ...]:
@@ -151,17 +211,10 @@ def scope_arguments(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def proposal(tools: Iterable[JsonObject]) -> ServerLabels:
-    """The proposed labels of a server with these tools, as if a person had accepted them.
-
-    A tool that is defined twice has the risks of both.
-    """
-    found: dict[str, Labels] = {}
+    """The proposed labels of a server with these tools, as if a person had accepted them."""
+    found: dict[str, Guess] = {}
     for tool in tools:
-        name, labels = str(tool.get("name", "")), propose(tool)
-        known = found.get(name)
-        if known is not None:
-            level: Level = "H" if "H" in (known.level, labels.level) else "L"
-            scope = known.scope if known.scope == labels.scope else ()
-            labels = replace(labels, flags=labels.flags | known.flags, level=level, scope=scope)
-        found[name] = labels
-    return ServerLabels(source="proposed from its definitions", tools=MappingProxyType(found))
+        name, made = str(tool.get("name", "")), guess(tool)
+        found[name] = found[name].joined(made) if name in found else made
+    tools_of = MappingProxyType({name: made.labels for name, made in found.items()})
+    return ServerLabels(source="proposed from its definitions", tools=tools_of)

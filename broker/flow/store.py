@@ -18,7 +18,8 @@ from broker.errors import ConfigError
 from broker.files import private_folder, read_bounded, write_private
 from broker.flow.fingerprint import Marker, leaves
 from broker.flow.heirs import KEPT_SECONDS, MAX_FILE, QUIET_SECONDS, format_heirs, inherited, parse_heirs
-from broker.flow.labels import UNLABELLED, WORST, Labels, ServerLabels, package_key, parse_labels
+from broker.flow.label_file import parse_labels
+from broker.flow.labels import UNLABELLED, WORST, Labels, ServerLabels, package_key
 from broker.flow.ledger import EVERYTHING, INHERITED, Ledger, Read
 from broker.flow.marks_file import records, written
 from broker.flow.provenance import Origin, Provenance
@@ -56,9 +57,14 @@ class LabelBook:
     def __init__(self, known: Mapping[tuple[str, str], ServerLabels]) -> None:
         self._known = known
 
-    def of(self, ecosystem: str, package: str) -> ServerLabels:
-        """The labels of a pinned package; of anything else, the worst case."""
-        return self._known.get(package_key(ecosystem, package), UNLABELLED)
+    def of(self, ecosystem: str, package: str, publisher: str = "") -> ServerLabels:
+        """The labels of a pinned package; of anything else, the worst case.
+
+        `publisher` is the repository that was verified to have published it, empty where nobody could say: then its
+        name in the registry is what ties the labels to it.  Published by somebody else, it is another package.
+        """
+        found = self._known.get(package_key(ecosystem, package), UNLABELLED)
+        return found if not publisher or publisher.lower() in map(str.lower, found.publishers) else UNLABELLED
 
 
 class LedgerStore:

@@ -4,16 +4,15 @@ An unknown key is an error, never ignored: a misspelt `effct = "deny"` must not 
 """
 
 import hashlib
-import re
-import tomllib
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from broker.errors import PolicyError
 from broker.model import Verdict
 from broker.policy.constraints import Constraint, check_schema
 from broker.policy.evaluate import Policy, Rule
+from broker.toml_text import line_of, read_document
 
 MAX_RULES: Final = 1000
 
@@ -100,21 +99,11 @@ def parse_policy(data: bytes, source: str) -> Policy:
         PolicyError: it is not TOML, has an unknown or missing key or a wrong value, or two rules share a name.
     """
     hint = f"correct {source}, then: bulkhead policy check {source}"
-    try:
-        text = data.decode("utf-8")
-        table = tomllib.loads(text)
-    except UnicodeDecodeError as cause:
-        raise PolicyError(f"{source} is not UTF-8 text", hint=hint) from cause
-    except (tomllib.TOMLDecodeError, RecursionError) as cause:
-        raise PolicyError(f"{source} is not TOML: {cause}", hint=hint) from cause
-    try:
-        document = PolicyText.model_validate(table)
-    except ValidationError as cause:
-        raise PolicyError(_first_problem(cause, text, source), hint=hint) from None
+    document, text = read_document(PolicyText, data, source, hint)
     names = [rule.name for rule in document.rule]
     for number, name in enumerate(names):
         if name in names[:number]:
-            line = _line_of(text, ("rule", number, "name"))
+            line = line_of(text, ("rule", number, "name"))
             raise PolicyError(f"{source}, line {line}: two rules are named {name!r}", hint=hint)
     rules = tuple(
         Rule(rule.name, Verdict(rule.effect), rule.reason, rule.client, rule.server, rule.origin, rule.method,
@@ -125,35 +114,6 @@ def parse_policy(data: bytes, source: str) -> Policy:
 
 
 def _constraints(rule: RuleText, source: str, text: str, number: int) -> tuple[Constraint, ...]:
-    where = f"{source}, line {_line_of(text, ('rule', number, 'arguments'))}"
+    where = f"{source}, line {line_of(text, ('rule', number, 'arguments'))}"
     found = (said.constraints(argument, where) for argument, said in rule.arguments.items())
     return tuple(constraint for each in found for constraint in each)
-
-
-def _first_problem(error: ValidationError, text: str, source: str) -> str:
-    problems = error.errors(include_url=False, include_input=False)
-    # A misspelt key is missing and unknown at once; the unknown one is where to look.
-    first = next((problem for problem in problems if problem["type"] == "extra_forbidden"), problems[0])
-    where, message = first["loc"], first["msg"]
-    key = ".".join(f"{part}[{where[at + 1]}]" if at + 1 < len(where) and isinstance(where[at + 1], int) else str(part)
-                   for at, part in enumerate(where) if isinstance(part, str))  # fmt: skip
-    kind = {"extra_forbidden": f"unknown key {key!r}", "missing": f"the key {key!r} is missing"}
-    said = kind.get(first["type"], f"{key!r} is not acceptable: {message[:1].lower()}{message[1:]}")
-    return f"{source}, line {_line_of(text, where)}: {said}"
-
-
-def _line_of(text: str, where: tuple[str | int, ...]) -> int:
-    """The line of `where`, or of the table it is in.  `tomllib` keeps no positions, so the text is searched."""
-    lines = text.splitlines() or [""]
-    first, last = 0, len(lines)
-    if len(where) > 1 and isinstance(where[1], int):
-        heading = re.compile(rf"\s*\[\[\s*{re.escape(str(where[0]))}\s*\]\]")
-        starts = [number for number, line in enumerate(lines) if heading.match(line)]
-        if where[1] < len(starts):
-            first = starts[where[1]]
-            last = starts[where[1] + 1] if where[1] + 1 < len(starts) else len(lines)
-    key = re.compile(rf"""\s*(?:\[+\s*)?["']?{re.escape(str(where[-1]))}["']?\s*[=\].]""")
-    for number in range(first, last):
-        if key.match(lines[number]):
-            return number + 1
-    return first + 1

@@ -550,9 +550,10 @@ def test_yes_grants_paths_for_reading_only(desk: Desk) -> None:
     desk.answers = {
         "server.prepare": schema.Proposal(id="p", name="x", digest="d" * 64, lines=[], paths=["/usr", "/not/there"]),
         "server.agree": schema.Agreed(server=SERVER),
+        "labels": schema.LabelsView(name="x", basis="worst", source="", publisher="x", catalog="", tools=[]),
     }
     assert bulkhead("add", "x", "--yes", "--write", "/tmp", "--", "/bin/true", "/usr") == 0
-    agreed = desk.asked[-1][1]
+    (agreed,) = [params for method, params in desk.asked if method == "server.agree"]
     assert isinstance(agreed, schema.Agree)
     assert (agreed.digest, agreed.read, agreed.write) == ("d" * 64, ["/usr"], ["/tmp"])
 

@@ -63,8 +63,8 @@ def test_a_policy_says_what_it_says() -> None:
         ('description = "what I want"\n', "", "policy.toml, line 1: the key 'description' is missing"),
         ('target = "read_*"', "target = 5", "policy.toml, line 9: 'rule[0].target' is not acceptable"),
         ('target = "read_*"', 'target = ""', "policy.toml, line 9: 'rule[0].target' is not acceptable"),
-        ('target = "read_*"', 'target = "read_*', "policy.toml is not TOML: "),
-        ('effect = "deny"', 'effect = "deny"\neffect = "allow"', "policy.toml is not TOML: "),
+        ('target = "read_*"', 'target = "read_*', "policy.toml, line 9 is not TOML: "),
+        ('effect = "deny"', 'effect = "deny"\neffect = "allow"', "policy.toml, line 14 is not TOML: "),
     ],
 )
 def test_what_is_wrong_is_named_with_its_line_and_key(old: str, new: str, said: str) -> None:

@@ -108,6 +108,36 @@ async def test_drift_that_changes_while_it_is_read_cannot_be_accepted(socket: Pa
         assert len(bench.desk.answered) == 1
 
 
+LABELS = schema.LabelsView(
+    name="time", basis="worst", source="", publisher="pypi mcp-server-time", catalog="c2" * 32,
+    tools=[schema.ProposedLabels(
+        now=schema.ToolLabels(name="now", labels=["P", "U", "E", "M"], level="H", reason="-"),
+        proposed=schema.ToolLabels(name="now", labels=["U"], level="L", reason="-"),
+        because=[("U", "others may write [bold]'now'[/]")],
+    )],
+)  # fmt: skip
+
+
+async def test_labels_are_shown_with_what_speaks_for_them_and_accepted_after_a_second_yes(
+    socket: Path, clock: HandClock
+) -> None:
+    async with screen(socket, clock, size=(120, 40)) as bench:
+        bench.desk.answers["labels"] = lambda _: LABELS
+        bench.desk.answers["labels.accept"] = lambda _: LABELS.model_copy(update={"basis": "accepted"})
+        await bench.press("3", "down", "l")
+        await bench.until(lambda: "answers what strangers wrote; not asked about for that alone" in bench.seen)
+        assert "nobody vouches for it" in bench.seen and "[bold]'now'[/]" in bench.seen
+        await bench.press("y")
+        assert len(bench.desk.answered) == 1  # the look itself: it is too early for a yes
+        await bench.show(schema.ServersChanged(servers=[scenes.FILESYSTEM, scenes.TIME.model_copy(
+            update={"catalog": LABELS.catalog})]))  # fmt: skip
+        await bench.read_card()
+        await bench.press("y")
+        wanted = schema.LabelsAccept(name="time", catalog=LABELS.catalog, tools=[LABELS.tools[0].proposed])
+        assert await bench.desk.asked_for(schema.LABELS_ACCEPT) == [wanted]
+        await bench.until(lambda: "you accepted these labels" in bench.seen)
+
+
 async def test_nothing_to_review_is_said(socket: Path, clock: HandClock) -> None:
     async with screen(socket, clock) as bench:
         bench.desk.answers["review"] = lambda _: schema.Review(items=[])

@@ -28,6 +28,7 @@ class ServersScreen(Place):
         Binding("enter", "open", "Open"),
         Binding("r", "review", "Review changes"),
         Binding("g", "allow", "Allow host"),
+        Binding("l", "labels", "Labels"),
     ]
 
     def body(self) -> Iterable[Widget]:
@@ -61,6 +62,38 @@ class ServersScreen(Place):
     def action_allow(self) -> None:
         """One key, one host, one server; and one more yes."""
         self.allow(self.query_one("#servers", Rows).cursor_key)
+
+    def action_labels(self) -> None:
+        """Fetch what its tools are said to do; the app opens `labels` with the desk's answer."""
+        server = listings.server_at(self.desk.known, self.query_one("#servers", Rows).cursor_key)
+        if server is not None:
+            self.desk.ask_desk(f"labels of {server.name}", schema.LABELS, schema.Name(name=server.name), "")
+
+    def labels(self, view: schema.LabelsView) -> None:
+        """What counts and what could be accepted, tool by tool; a yes is for the definitions that were shown."""
+        if view.basis == "accepted" or not view.tools:
+            said = server_page.label_lines(view)
+            title = f"Labels of {untrusted(view.name).plain}"
+            self.app.push_screen(Page(title, server_page.label_head(view), said, "its tools, and why"))
+            return
+
+        def unchanged(known: Known) -> bool:
+            server = known.server(view.name)
+            return known.connected and server is not None and server.catalog in ("", view.catalog)
+
+        def decided(yes: bool | None) -> None:
+            if not yes:
+                self.desk.say("nothing was accepted")
+                return
+            tools = [tool.proposed for tool in view.tools]
+            params = schema.LabelsAccept(name=view.name, catalog=view.catalog, tools=tools)
+            self.desk.ask_desk(f"accept labels of {view.name}", schema.LABELS_ACCEPT, params, "")
+
+        window = ConfirmScreen(
+            "Labels", server_page.label_head(view), clock=self.desk.clock, still=unchanged,
+            yes="Accept these labels", no="Leave it as it is", theirs=server_page.label_lines(view),
+        )  # fmt: skip
+        self.app.push_screen(window, decided)
 
     def action_review(self) -> None:
         """Fetch what has drifted; the app opens `review` with the desk's answer."""

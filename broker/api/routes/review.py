@@ -54,6 +54,7 @@ class Reviews:
         await self._at.did("policy", "review.accept", params.name, Origin(), {"digest": params.digest})
         if is_catalog:
             live = self._at.drifts.accept(params.name, params.digest)
+            self._at.labels_changed(params.name)
             for link in self._at.sessions.links(params.name):
                 link.drift_accepted(live)
         else:
@@ -96,6 +97,8 @@ class Reviews:
             self._at.walls_changed()
         elif folder == "servers":
             self._at.server_changed(name)
+        elif folder == "labels":
+            self._at.labels_changed(name)
         elif folder == "pins":
             for link in sessions.links(name):
                 link.end(f"the pin of {name} was changed; connect again")

@@ -9,6 +9,7 @@ from broker.api.routes.people import People
 from broker.api.wire import Caller, Handler
 from broker.boxes import box_table, carried_over, rechosen
 from broker.errors import DeskError
+from broker.labelling import shipped
 from broker.model import Fact, Injection, Inspection, Origin, ServerName
 from broker.network import check_network, tables
 from broker.pinning import grants_of
@@ -72,7 +73,7 @@ class Servers:
         prepared = await self._at.pinner.prepare(
             params.name, params.argv, params.environment, caller.progress, dev=params.dev, settings=params.settings
         )
-        labels = self._at.house.labels.of(prepared.artifact.kind, prepared.artifact.name)
+        labels = shipped(self._at.house.labels, prepared.artifact)
         return schema.Proposal(
             id=prepared.id,
             name=prepared.server,
