@@ -22,9 +22,14 @@ LEVELS: Final = 2
 MAX_RUN: Final = 65_536  # characters of a word in a long text
 
 _RUN = re.compile(r"[A-Za-z0-9+/_-]{16,}={0,6}")
+_MOST_PADDING: Final = 6
+_RUN_OR_NOT: Final = bytes(114 if chr(code).isalnum() or chr(code) in "+/_-" else 32 for code in range(128)) + bytes(
+    128
+)
 _HEX = re.compile(r"[0-9A-Fa-f]+")
 _BASE32 = re.compile(r"(?:[A-Z2-7]+|[a-z2-7]+)=*")
-_ESCAPES: Final = (("\\n", "\n"), ("\\r", "\n"), ("\\t", "\t"), ('\\"', '"'), ("\\/", "/"), ("\\\\", "\\"))
+_ESCAPES: Final = (("\\n", " \n"), ("\\r", " \n"), ("\\t", " \t"), ('\\"', ' "'), ("\\/", "/"), ("\\\\", "\\"))
+"""What separates keeps its length, which is replaced twice as fast."""
 _CODE = re.compile(r"\\(?:u([0-9A-Fa-f]{4})|x([0-9A-Fa-f]{2}))")
 _STRANGE = re.compile(r"[^\S\n\r\t ]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffd]")
 _GZIP: Final = b"\x1f\x8b"
@@ -73,6 +78,9 @@ def unwrapped(text: str) -> str:
 
 def runs(text: str, shortest: int) -> Iterator[str]:
     """What the long words of a text decode to."""
+    data = text.encode("utf-8", "surrogatepass").translate(_RUN_OR_NOT)
+    if b"r" * (shortest - _MOST_PADDING) not in data:  # a look that costs a tenth of taking the text apart
+        return
     long = [word for word in text.split() if len(word) >= shortest]
     for word in long[:MAX_RUNS]:
         for match in _RUN.finditer(word[:MAX_RUN]):

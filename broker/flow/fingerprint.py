@@ -9,7 +9,9 @@ bits: without the key it says nothing, and a thousand of them take a fraction of
 import hashlib
 import re
 import unicodedata
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import filterfalse
 from typing import Any, Final
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
@@ -78,38 +80,47 @@ class Marker:
         for text in texts:
             whole = unwrapped(text)
             for view in (whole, *runs(whole, _READ_RUN)):
-                spelled = plain(view)
-                found.update(self.windows(squeezed(spelled), STRIDE))
-                found.update(self.names(names(spelled)))
+                data = plain(view).encode("utf-8", "surrogatepass")
+                found.update(self._strides(data.translate(None, _WORDLESS)))
+                found.update(self.names(names(data)))
         return found
 
-    def windows(self, data: bytes, stride: int = 1) -> list[int]:
-        """A mark for every `stride`th window, in order."""
-        count = (len(data) - WINDOW) // stride + 1
+    def windows(self, data: bytes) -> list[int]:
+        """A mark for every window, in order."""
+        count = len(data) - WINDOW + 1
         if count <= 0:
             return []
         blocks = bytearray(_BLOCK * count)
         for place in range(WINDOW):
-            blocks[place::_BLOCK] = data[place : place + stride * (count - 1) + 1 : stride]
+            blocks[place::_BLOCK] = data[place : place + count]
+        return self._marks(blocks).tolist()
+
+    def _strides(self, data: bytes) -> "array[int]":
+        """A mark for every `STRIDE`th window: each is three words of that many bytes, and shares two with the next."""
+        count = (len(data) - WINDOW) // STRIDE + 1
+        if count <= 0:
+            return array("Q")
+        words = array("I", data[: STRIDE * (count + WINDOW // STRIDE - 1)])
+        blocks = array("I", bytes(_BLOCK * count))
+        for place in range(WINDOW // STRIDE):
+            blocks[place :: _BLOCK // STRIDE] = words[place : place + count]
         return self._marks(blocks)
 
     def names(self, values: Sequence[bytes]) -> list[int]:
         """A mark for each short value, in order."""
-        return self._marks(b"".join([value.ljust(_BLOCK, b"\0") for value in values]))
+        return self._marks(b"".join([value.ljust(_BLOCK, b"\0") for value in values])).tolist()
 
     def whole(self, data: bytes) -> bytes:
         """Eight bytes that stand for data of any length."""
         return hashlib.blake2b(data, digest_size=8, key=self._key).digest()
 
-    def _marks(self, blocks: bytes | bytearray) -> list[int]:
-        marks: list[int] = memoryview(self._encrypt.update(bytes(blocks))).cast("Q").tolist()[::2]
-        return marks
+    def _marks(self, blocks: "bytes | bytearray | array[int]") -> "array[int]":
+        return array("Q", self._encrypt.update(bytes(blocks)))[::2]
 
 
-def names(spelled: str) -> list[bytes]:
+def names(data: bytes) -> list[bytes]:
     """The short names and values of a plain text: what stands between quotes, brackets and line ends, and `tokens`.
     Longer ones need no mark: their windows know them."""
-    data = spelled.encode("utf-8", "surrogatepass")
     found = {*data.translate(_FIELDS, _IN_FIELDS).split(b"\n"), *tokens(data)}
     return [name for name in found if SHORTEST <= len(name) <= _BLOCK and not (name.isdigit() and _counts(name))]
 
@@ -117,10 +128,10 @@ def names(spelled: str) -> list[bytes]:
 def tokens(data: bytes) -> list[bytes]:
     """The letters and digits of every identifier, address and path of a plain text: of its words with a digit, a dot, a
     slash or the like in them.  `https://www.` is no part of a name."""
-    spaced = data.translate(_TOKENS).replace(b". ", b" ").replace(b": ", b" ")
-    words = [word for word in set(spaced.split()) if not word.isalpha()]
-    words = [word for word in b" ".join(words).translate(None, _JOINTS).split() if not word.isalpha()]
-    joined = b"\n".join(words).replace(b"https:", b"").replace(b"http:", b"").replace(b"www.", b"")
+    words = set(filterfalse(bytes.isalpha, data.translate(_TOKENS).split()))
+    spaced = b" ".join([*words, b""]).replace(b". ", b" ").replace(b": ", b" ")  # the end of a sentence is no name
+    apart = filterfalse(bytes.isalpha, spaced.translate(None, _JOINTS).split())
+    joined = b"\n".join(apart).replace(b"https:", b"").replace(b"http:", b"").replace(b"www.", b"")
     return [name for name in joined.translate(None, _BUT_LINES).split(b"\n") if len(name) >= SHORTEST]
 
 

@@ -4,7 +4,7 @@ Only ever finds more when more was read.  What found no room is not forgotten bu
 (`Origin.blind`), so a flood of text cannot wash an origin away.
 """
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias
 
@@ -16,6 +16,7 @@ from broker.model import ServerName
 MAX_MARKS: Final = 262_144  # of a session; 1 MB of letters and digits
 MAX_OWN: Final = 65_536  # marks of what the client itself wrote first
 MAX_ORIGINS: Final = 4096  # reads that are told apart
+MAX_KEPT: Final = 16_384  # marks of the latest call
 MAX_COMPARED: Final = 262_144  # letters and digits of one call and its decodings
 TOLD: Final = 3  # windows in a row, 20 letters and digits: about four words
 LEAKED: Final = 2  # windows in a row of private text
@@ -74,6 +75,7 @@ class Provenance:
     _known_groups: dict[frozenset[int], int] = field(default_factory=dict)
     _origins: list[Origin] = field(default_factory=list)
     _own: set[int] = field(default_factory=set)
+    _latest: tuple[tuple[str, ...], tuple[_Piece | None, ...]] = ((), ())
 
     def __len__(self) -> int:
         return len(self._index)
@@ -82,25 +84,22 @@ class Provenance:
     def origins(self) -> tuple[Origin, ...]:
         return tuple(self._origins)
 
-    def read(self, origin: Origin, marks: Collection[int]) -> tuple[Origin, set[int]]:
+    def read(self, origin: Origin, marks: Set[int]) -> tuple[Origin, Set[int]]:
         """Remember what was read and where.  Returns the origin as it is kept, blind where there was no room, and the
         marks of which more is known now than before."""
         index = self._index
         known = index.keys() & marks
-        new = set(marks) - known
+        new = marks - known if known else marks
         if origin.blind or len(index) + len(new) > self.bound or len(self._origins) >= MAX_ORIGINS:
             return self._blind(origin), set()
         place = self._place(origin)
         if new:
             index.update(dict.fromkeys(new, self._group(frozenset((place,)))))
-        for mark in known:
-            group = self._with(index[mark], place)
-            if group != index[mark]:
-                index[mark] = group
-                new.add(mark)
-        if not new:
+        moved = {mark: group for mark in known if (group := self._with(index[mark], place)) != index[mark]}
+        index.update(moved)
+        if not new and not moved:
             self._origins.pop()  # it adds nothing that a rule looks at
-        return origin, new
+        return origin, new | moved.keys() if moved else new
 
     def wrote(self, arguments: Iterable[str]) -> None:
         """Remember what the client wrote itself: what it had not read before did not come from a read."""
@@ -188,8 +187,17 @@ class Provenance:
         private = [origin for origin in origins if "P" in origin.flags and origin.compartment != here]
         return told, private[0] if leaving and private else None
 
-    def _pieces(self, arguments: Iterable[str]) -> Iterator[_Piece | None]:
+    def _pieces(self, arguments: Iterable[str]) -> Sequence[_Piece | None]:
         """What a call consists of; None in place of what is too much to be looked at."""
+        texts = tuple(arguments)
+        if texts != self._latest[0]:  # a call is judged, and then what it says is the client's own
+            pieces = tuple(self._taken_apart(texts))
+            if sum(len(piece.marks) for piece in pieces if piece is not None) > MAX_KEPT:
+                return pieces
+            self._latest = texts, pieces
+        return self._latest[1]
+
+    def _taken_apart(self, arguments: Iterable[str]) -> Iterator[_Piece | None]:
         compared = 0
         for text in arguments:
             seen = views(text)

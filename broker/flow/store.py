@@ -228,7 +228,7 @@ class LedgerStore:
             known = (read.server, read.scope) in marked or read.scope == EVERYTHING or read.method == INHERITED
             if not known:
                 blind = Origin(0, read.server, read.scope, read.target, read.flags, blind=True)
-                provenance.read(blind, ())
+                provenance.read(blind, frozenset())
         return provenance
 
     def _append(self, session: SessionId, read: Read) -> None:

@@ -93,6 +93,12 @@ def test_text_that_was_never_read_matches_nothing() -> None:
             assert not read_of(prose(seed)).trace((wrap(prose(1000 + seed)[:160]),), (FILES, ""), leaves=True)
 
 
+@given(st.text(LETTERS, max_size=80))
+def test_what_was_read_is_remembered_by_every_fourth_of_its_windows(text: str) -> None:
+    spelled = squeezed(plain(text))
+    assert set(MARKER.windows(spelled)[::4]) <= MARKER.of_read((text,))
+
+
 @given(st.binary(min_size=15, max_size=40).map(bytes.hex), st.integers(0, 30))
 def test_any_fifteen_letters_and_digits_of_private_text_are_found(secret: str, start: int) -> None:
     text = f"the words before {secret} and after"
