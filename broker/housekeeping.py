@@ -4,12 +4,13 @@ Up: keys, documents, policy, audit, sandbox tier, then the sockets.  Down: no ne
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 import secrets
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from broker import __version__
@@ -36,6 +37,7 @@ from broker.house import House
 from broker.installing import Box
 from broker.lessons import Lessons
 from broker.model import Fact, Grants, Origin, VerifiedArtifact
+from broker.notices import desktop, notify
 from broker.pinning import Pinner
 from broker.policy.store import DEFAULT, STRICTEST, GrantBook, PolicyStore
 from broker.policy.wall_book import WallBook
@@ -183,7 +185,7 @@ async def keep_house(
         "tier": tier.reason, "limits": groups.note, "policy": policy.current.name,
     }))  # fmt: skip
     works = (audit.run_sync(), sessions.tick(), _watch(consent, news), upkeep.run(),
-             _remember(agreed, key, paths.home))  # fmt: skip
+             _remember(agreed, key, paths.home), notify(consent, lambda: news.attended, desktop()))  # fmt: skip
     background = [asyncio.create_task(work) for work in works]
     try:
         await desk.open(listen(paths.control_socket))
@@ -220,6 +222,21 @@ class News:
 
     def __init__(self) -> None:
         self._waiting: set[asyncio.Future[None]] = set()
+        self._watchers = 0
+
+    @property
+    def attended(self) -> bool:
+        """Somebody watches."""
+        return self._watchers > 0
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[None]:
+        """Count as one that watches."""
+        self._watchers += 1
+        try:
+            yield
+        finally:
+            self._watchers -= 1
 
     def tell(self) -> None:
         for future in self._waiting:

@@ -1,6 +1,7 @@
 """What the desk stands on: every owner whose state it shows or changes."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -22,6 +23,8 @@ class News(Protocol):
     """Wakes whoever watches."""
 
     async def wait(self, seconds: float) -> None: ...
+
+    def watching(self) -> AbstractContextManager[None]: ...
 
 
 @dataclass(frozen=True, slots=True)

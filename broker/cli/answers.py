@@ -1,16 +1,23 @@
 """`pending`, `approve`, `deny`, `grants`, `revoke`, `sessions`: consent without the screen."""
 
+import asyncio
+import sys
 import time
 from argparse import Namespace
 
 from broker.api import schema
 from broker.cli import output
 from broker.cli.context import DONE, Context
-from broker.errors import DeskError
+from broker.errors import ConfigError, DeskError
 
 
 async def pending(args: Namespace, context: Context) -> int:
-    """Open questions."""
+    """Open questions: once, or as they come; shown, or asked here."""
+    if args.answer and not sys.stdin.isatty():
+        raise ConfigError("--answer needs a terminal to ask at", hint="bulkhead approve ID, or bulkhead deny ID")
+    if args.watch:
+        await _follow(args, context)
+        return DONE
     async with context.desk() as desk:
         found = (await desk.ask(schema.PENDING, schema.Nothing(), schema.Questions)).questions
     if args.json:
@@ -19,17 +26,51 @@ async def pending(args: Namespace, context: Context) -> int:
     if not found:
         output.show("nobody waits for an answer")
     for question in found:
-        left = question.deadline - time.time()
-        output.show(f"{question.id}  {output.line(question.what)}")
-        output.show(f"    client {question.client}, server {question.server}, {left:.0f} s left")
-        output.show(f"    why: {output.line(question.why)}")
-        for line in question.evidence:
-            output.show(f"    > {output.line(line, 300)}")
-        if question.detail:
-            output.show("    in full:")
-            for line in output.plain(question.detail, len(question.detail)).splitlines():  # whole: it is asked about
-                output.show(f"    > {line}")
+        await _one(question, args, context)
     return DONE
+
+
+async def _follow(args: Namespace, context: Context) -> None:
+    """Each question once, as it comes, until the daemon stops or the person does."""
+    seen: set[str] = set()
+    async with context.desk() as desk:
+        async for event in desk.watch():
+            if not isinstance(event, schema.Snapshot | schema.QuestionsChanged):
+                continue
+            fresh = [question for question in event.questions if question.id not in seen]
+            seen = {question.id for question in event.questions}
+            for question in fresh:
+                if args.json:
+                    output.show_line(question.model_dump(mode="json"))
+                    continue
+                output.ring()
+                await _one(question, args, context)
+
+
+async def _one(question: schema.QuestionView, args: Namespace, context: Context) -> None:
+    _show(question)
+    if not args.answer:
+        return
+    ask = "allow it? y once, s for this session, a always, n no"
+    letter = await asyncio.to_thread(output.ask, ask, "ysan")
+    try:
+        lifetime = {"s": "session", "a": "always"}.get(letter, "once")
+        await _answer(question.id, letter != "n", lifetime, context)
+    except DeskError as error:  # it was answered elsewhere, or its time was over
+        output.complain(error)
+
+
+def _show(question: schema.QuestionView) -> None:
+    left = question.deadline - time.time()
+    output.show(f"{question.id}  {output.line(question.what)}")
+    output.show(f"    client {question.client}, server {question.server}, {left:.0f} s left")
+    output.show(f"    why: {output.line(question.why)}")
+    for line in question.evidence:
+        output.show(f"    > {output.line(line, 300)}")
+    if question.detail:
+        output.show("    in full:")
+        for line in output.plain(question.detail, len(question.detail)).splitlines():  # whole: it is asked about
+            output.show(f"    > {line}")
 
 
 async def approve(args: Namespace, context: Context) -> int:

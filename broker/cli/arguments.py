@@ -23,6 +23,7 @@ from broker.cli import (
     replay,
     scan,
     servers,
+    service,
     verify,
     walls,
 )
@@ -163,7 +164,9 @@ def parser() -> argparse.ArgumentParser:
     endpoint.add_argument("--workspace", metavar="DIR", default="", help="the folder the client works in")
     endpoint.add_argument("--show", action="store_true", help="print the bearer too")
 
-    command("pending", answers.pending, "open questions", json=True)
+    pending = command("pending", answers.pending, "open questions", json=True)
+    pending.add_argument("--watch", action="store_true", help="go on: show each question as it comes, and ring")
+    pending.add_argument("--answer", action="store_true", help="ask for each answer here, one plain line at a time")
     approve = command("approve", answers.approve, "answer a question with yes")
     approve.add_argument("id")
     approve.add_argument("--for", dest="lifetime", choices=["once", "session", "always"], default="once")
@@ -200,6 +203,9 @@ def parser() -> argparse.ArgumentParser:
     again.add_argument("--tools", metavar="DEFINITIONS", help="definitions that labels are proposed from")
     again.add_argument("--labels", choices=["proposed", "worst"], default="proposed")
     again.add_argument("--policy", metavar="FILE", default="balanced", help="a file, or a shipped policy")
+
+    unit = command("service", service.service, "have the daemon come up with your session", json=True)
+    unit.add_argument("action", choices=["install", "uninstall", "status"])
 
     _advisories(commands)
     _store(commands)

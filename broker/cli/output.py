@@ -73,6 +73,13 @@ def progress(text: str) -> None:
         sys.stderr.flush()
 
 
+def ring() -> None:
+    """The terminal's bell, for a person only."""
+    if sys.stderr.isatty():
+        sys.stderr.write("\a")
+        sys.stderr.flush()
+
+
 def complain(error: BulkheadError) -> None:
     """One sentence and, where there is one, the line that says what to do."""
     sys.stderr.write(f"bulkhead: {line(str(error))}\n")

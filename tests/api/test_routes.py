@@ -1,6 +1,7 @@
 """What the desk shows and does, on a whole house: loosening needs a person and a receipt, tightening needs neither."""
 
 import asyncio
+import contextlib
 import json
 import os
 import time
@@ -51,6 +52,9 @@ class Bell:
 
     def __init__(self) -> None:
         self.rung = asyncio.Event()
+
+    def watching(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
 
     async def wait(self, seconds: float) -> None:
         await self.rung.wait()

@@ -12,7 +12,7 @@ from argparse import ArgumentParser, Namespace, _SubParsersAction
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 import pytest
 from hypothesis import given
@@ -52,6 +52,7 @@ class Desk:
     def __init__(self) -> None:
         self.asked: list[tuple[str, schema.Words]] = []
         self.answers: dict[str, schema.Words | Exception] = {}
+        self.events: dict[str, list[schema.Words]] = {}
 
     def handlers(self) -> dict[str, Handler]:
         return {method: self._handler(route) for method, route in schema.ROUTES.items()}
@@ -62,7 +63,8 @@ class Desk:
             said = self.answers.get(route.method, schema.Nothing())
             if isinstance(said, Exception):
                 raise said
-            caller.progress("working")
+            for event in self.events.get(route.method, [schema.Progress(text="working")]):
+                caller.event(event)
             return said
 
         return answer
@@ -329,6 +331,60 @@ def test_a_question_is_shown_whole(desk: Desk, capsys: pytest.CaptureFixture[str
     said = capsys.readouterr().out
     assert "y" * 9000 in said
     assert said.rstrip().endswith("> end")
+
+
+@contextmanager
+def _terminal() -> Iterator[tuple[int, TextIO]]:
+    """A terminal: the person's end, and the program's."""
+    person, program = pty.openpty()
+    with os.fdopen(program, "r") as theirs:
+        yield person, theirs
+    os.close(person)
+
+
+def test_questions_are_followed_as_they_come_and_each_is_shown_once(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    second = QUESTION.model_copy(update={"id": "q2"})
+    snapshot = schema.Snapshot(
+        status=status().status, questions=[QUESTION], sessions=[], servers=[], grants=[], receipts=[]
+    )
+    desk.events = {"watch": [snapshot, schema.QuestionsChanged(questions=[QUESTION, second])]}
+    assert bulkhead("pending", "--watch", "--json") == 0
+    assert [json.loads(line)["id"] for line in capsys.readouterr().out.splitlines()] == ["q1", "q2"]
+    assert bulkhead("pending", "--watch") == 0
+    assert capsys.readouterr().out.count("\n    client desk, server notes") == 2
+
+
+def test_nobody_is_asked_for_an_answer_where_there_is_no_terminal(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    desk.answers = {"pending": schema.Questions(questions=[QUESTION])}
+    assert bulkhead("pending", "--answer") == 1
+    assert "try: bulkhead approve ID" in capsys.readouterr().err
+    assert desk.methods() == []
+
+
+@pytest.mark.parametrize(
+    ("typed", "method", "lifetime"),
+    [("y", "approve", "once"), ("s", "approve", "session"), ("a", "approve", "always"), ("n", "deny", "once"),
+     ("", "deny", "once"), ("x", "deny", "once")],
+)  # fmt: skip
+def test_a_question_can_be_answered_in_plain_lines_and_everything_but_a_yes_is_a_no(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, typed: str, method: str, lifetime: str
+) -> None:
+    desk.answers = {"pending": schema.Questions(questions=[QUESTION])}
+    with _terminal() as (ours, theirs):
+        monkeypatch.setattr(sys, "stdin", theirs)
+        monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+        os.write(ours, f"{typed}\n".encode())
+        assert bulkhead("pending", "--answer") == 0
+    said = desk.asked[-1][1]
+    assert (desk.methods()[-1], said) == (
+        method,
+        schema.Answered.model_validate({"id": "q1", "digest": "d" * 64, "allow": method == "approve",
+                                        "lifetime": lifetime}),
+    )  # fmt: skip
 
 
 def test_a_change_is_shown_whole(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:

@@ -63,6 +63,11 @@ class Overview:
         )
 
     async def _watch(self, caller: Caller, _params: schema.Nothing) -> schema.Nothing:
+        with self._at.news.watching():
+            await self._tell(caller)
+        return schema.Nothing()
+
+    async def _tell(self, caller: Caller) -> None:
         """A snapshot, then only what differs from what was last said."""
         status, questions, sessions = self._status_now(), self._people.questions_now(), self._people.sessions_now()
         servers, grants = self._servers.now(), self._people.grants_now()
