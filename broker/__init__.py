@@ -12,6 +12,7 @@ The rooms, from the street inwards:
     upkeep      looks at every pin again, each day; flaws  asks about what became known
     root_book   the root of trust in force, and how a newer one is fetched
     sessions    who is calling, which session, and whether a link may be opened
+    assembly    all servers of one client behind one connection; visit  who comes, and what a link is to its holder
     links       one link: the rooms it joins
     judge       may this call of a link happen: policy, ledger, grants, and a person
     launch      verify, plan, spawn the server of a link

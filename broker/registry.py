@@ -65,8 +65,11 @@ class Registry:
 
     # --- servers ---
 
+    def names(self) -> list[ServerName]:
+        return [ServerName(stem(name)) for name in self._agreed.names("servers")]
+
     def servers(self) -> list[Server]:
-        return [self.server(stem(name)) for name in self._agreed.names("servers")]
+        return [self.server(name) for name in self.names()]
 
     def server(self, name: str) -> Server:
         """One server.
@@ -178,6 +181,13 @@ class Registry:
         if catalogs.digest(catalog) != pin.catalog:
             raise ConfigError(f"the catalog of {name} is not the one its pin names", hint="bulkhead review")
         return catalog
+
+    def offered(self, name: str) -> Catalog:
+        """The agreed catalog; nothing where there is none that can be used."""
+        try:
+            return self.catalog(name)
+        except ConfigError:
+            return Catalog()
 
     def put_pin(self, pin: Pin, catalog: Catalog) -> Pin:
         """Write a pin and its catalog, which a person agreed to; returns the pin with the catalog's digest in it."""

@@ -10,11 +10,12 @@ import hmac
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from broker.applications import Applications
+from broker.assembly import Assemblies
 from broker.consent import WITHDRAWN, Ticket
 from broker.errors import BulkheadError, ConfigError, DeskError
 from broker.house import House
@@ -22,6 +23,7 @@ from broker.links import Link, server_of
 from broker.model import Answer, ClientName, Decision, Fact, JsonObject, LinkId, Peer, ServerName, SessionId, Verdict
 from broker.policy.evaluate import connection
 from broker.processes import boot_id, process, same_program
+from broker.visit import ALL, Hello, Visit
 
 MAX_SESSIONS: Final = 4096
 IDLE_SECONDS: Final = 12 * 3600.0  # without a link; then the session and what was allowed for it are over
@@ -29,28 +31,6 @@ TICK_SECONDS: Final = 1.0
 NEW_PROGRAM: Final = "new-program"
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Hello:
-    """What a shim says.  The secret decides who the client is; `cwd` is only shown."""
-
-    server: str
-    client: str
-    secret: str
-    cwd: str
-
-    def __repr__(self) -> str:
-        return f"Hello(server={self.server!r}, client={self.client!r})"
-
-
-@dataclass(frozen=True, slots=True)
-class Visit:
-    """An accepted link: await `ended` for the reason, with "" for the client's own goodbye; `leave` ends it early."""
-
-    link: str
-    ended: Awaitable[str]
-    leave: Callable[[], None]
 
 
 @dataclass(slots=True)
@@ -74,6 +54,7 @@ class Sessions:
         self._house = house
         self._applications = applications
         self._sessions: dict[SessionId, Session] = {}
+        self._assemblies = Assemblies(house.registry.names, house.registry.offered, house.waits, house.bounds.links)
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = False
 
@@ -110,6 +91,10 @@ class Sessions:
         return self._open(self._house.registry.clients.find(client).name, server, peer, descriptors, bearer)
 
     def _open(self, client: ClientName, name: str, peer: Peer, descriptors: tuple[int, int], bearer: str = "") -> Visit:
+        if name == ALL:
+            return self._assemblies.open(
+                client, descriptors, lambda one, ends: self._open(client, one, peer, ends, bearer)
+            )
         self._check_room(client)
         server, pin, catalog = server_of(self._house.registry, name)
         session = self._session_of(client, peer, bearer)
@@ -247,6 +232,7 @@ class Sessions:
                     link.tick(loop.time())
                 if not session.links and self._is_over(session):
                     self._forget(session)
+            self._assemblies.tick(loop.time())
             self._tell_counts()
 
     def _check_room(self, client: ClientName) -> None:
@@ -305,6 +291,7 @@ class Sessions:
     async def close(self) -> None:
         """End every link in order: both sides closed, every server's tree gone.  Bounded by `waits.shutdown`."""
         self._closing = True
+        await self._assemblies.close()
         for link in self.links():
             link.end("bulkhead is stopping")
         if self._tasks:

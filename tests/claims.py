@@ -63,4 +63,5 @@ CLAIMS: Final[dict[str, str]] = {
     "C63": "Clients that speak HTTP come in too, in every revision, each folder with a bearer of its own.",
     "C64": "No web page gets in by HTTP: it is sent away before anything else of its request is looked at.",
     "C66": "`bulkhead doctor` says what this machine enforces and what is wrong, and for each thing what to do.",
+    "C67": "A client that takes one server gets all of them as one, and each is judged and boxed as if it were alone.",
 }

@@ -28,11 +28,12 @@ from broker.policy.wall_book import WallBook
 from broker.protocol.catalog import Catalog
 from broker.registry import Registry, Server
 from broker.sandbox.process import Instance
-from broker.sessions import Hello, Sessions, Visit
+from broker.sessions import Sessions
 from broker.trust.advisories import Advisories
 from broker.trust.store import Store
 from broker.vault.backends import Keychain, NoKeychain
 from broker.vault.vault import Vault
+from broker.visit import Hello, Visit
 from tests.peers import FarEnd, ToyServer, echo, wire
 from tests.protocol.stage import CATALOG
 from tests.waiting import WITHIN, until

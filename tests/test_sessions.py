@@ -18,7 +18,8 @@ from broker.errors import BulkheadError, ConfigError, DeskError
 from broker.model import Answer, Lifetime, Peer, Question
 from broker.processes import process
 from broker.refusals import IN_FULL
-from broker.sessions import NEW_PROGRAM, Hello, Session
+from broker.sessions import NEW_PROGRAM, Session
+from broker.visit import Hello
 from tests.house import ME, OPEN, QUICK, Rooms, housed, pin_server
 from tests.protocol.stage import INITIALIZE, INITIALIZED, call, request
 from tests.waiting import WITHIN, open_descriptors, turns, until

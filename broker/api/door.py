@@ -15,7 +15,7 @@ from broker.endpoints.stdio import can_be_polled, reopened
 from broker.errors import BulkheadError, ProtocolError
 from broker.model import Peer
 from broker.processes import peer_of
-from broker.sessions import Hello, Visit
+from broker.visit import Hello, Visit
 
 MAX_HELLO: Final = 8192
 HELLO_SECONDS: Final = 5.0

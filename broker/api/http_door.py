@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Final
 from broker.errors import ConfigError
 from broker.guest_book import GuestBook
 from broker.house import House
-from broker.model import Fact, Origin, Peer
+from broker.model import Fact, Origin, Peer, ServerName
 from broker.processes import application_itself
 from broker.protocol.http_gate import Guest
-from broker.sessions import Sessions, Visit
+from broker.protocol.together.names import shown
+from broker.sessions import Sessions
 from broker.tcp import owner_of
+from broker.visit import ALL, Visit
 
 if TYPE_CHECKING:
     from broker.endpoints.http_front import HttpFront
@@ -61,9 +63,8 @@ class HttpDoor:
         Raises:
             ConfigError: there is no such client or server, or the port is taken.
         """
-        registry = self._house.registry
-        registry.clients.find(client)
-        registry.server(server)
+        self._house.registry.clients.find(client)
+        self._servers(server)
         if self._front is None:
             if known := self._book.port:
                 self._open(known)
@@ -73,6 +74,15 @@ class HttpDoor:
         for name, value in self._book.secrets().items():
             self._house.audit.redactor.add(name, value)
         return f"http://{LOOPBACK}:{self._book.port}/{guest.path}/{server}", guest
+
+    def _servers(self, server: str) -> list[ServerName]:
+        """Those an address leads to.
+
+        Raises:
+            ConfigError: there is none of this name.
+        """
+        registry = self._house.registry
+        return registry.names() if server == ALL else [registry.server(server).name]
 
     def file(self, guest: Guest) -> str:
         """Where its bearer lies."""
@@ -112,9 +122,11 @@ class HttpDoor:
 
         peer = await asyncio.to_thread(_peer, head, self._book.port, guest.workspace)
         schemas: dict[str, object] = {}
-        for view in self._house.registry.catalog(server).views.values():
-            for tool in view.tools:
-                schemas.setdefault(str(tool.get("name")), tool.get("inputSchema"))
+        for each in self._servers(server):
+            for view in self._house.registry.offered(each).views.values():
+                for tool in view.tools:
+                    name = str(tool.get("name"))
+                    schemas.setdefault(shown(each, name) if server == ALL else name, tool.get("inputSchema"))
 
         def open_link(descriptors: tuple[int, int]) -> Visit:
             return self._sessions.open_by_bearer(guest.client, server, guest.path, peer, descriptors)

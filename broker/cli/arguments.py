@@ -156,10 +156,10 @@ def parser() -> argparse.ArgumentParser:
 
     _labels(command)
     connect = command("connect", clients.connect, "what a client runs: stdio here, the daemon there")
-    connect.add_argument("name")
+    _one_or_all(connect)
     connect.add_argument("--client", default="local")
     endpoint = command("endpoint", endpoints.endpoint, "a server's address for a client that speaks HTTP", json=True)
-    endpoint.add_argument("name")
+    _one_or_all(endpoint)
     endpoint.add_argument("--client", default="local")
     endpoint.add_argument("--workspace", metavar="DIR", default="", help="the folder the client works in")
     endpoint.add_argument("--show", action="store_true", help="print the bearer too")
@@ -296,3 +296,10 @@ def _audit(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
 def _json(made: argparse.ArgumentParser) -> None:
     made.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _one_or_all(command: argparse.ArgumentParser) -> None:
+    """A server's name, or `--all` for a client that takes one server only: then each keeps a link of its own."""
+    which = command.add_mutually_exclusive_group(required=True)
+    which.add_argument("name", nargs="?", default="")
+    which.add_argument("--all", action="store_true", help="every server, as if they were one")

@@ -22,6 +22,7 @@ from broker.errors import BulkheadError, ConfigError
 from broker.files import read_bounded
 from broker.home import CONF, SHIM, shim_command, write_conf
 from broker.model import ServerName
+from broker.visit import ALL
 
 
 async def found(args: Namespace, context: Context) -> int:
@@ -166,7 +167,7 @@ async def connect(args: Namespace, context: Context) -> int:
     """Become the shim.  Nothing of this process stays but its descriptors."""
     if not await asyncio.to_thread((context.paths.home / CONF).exists):
         write_conf(context.paths, context.environment)
-    argv = shim_command(context.paths, args.name, args.client)
+    argv = shim_command(context.paths, ALL if args.all else args.name, args.client)
     os.execve(argv[0], argv, dict(context.environment))  # noqa: S606 - no shell is the point
 
 

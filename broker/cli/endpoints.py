@@ -10,12 +10,13 @@ from broker.cli import output
 from broker.cli.context import DONE, Context
 from broker.cli.servers import absolute
 from broker.files import read_bounded
+from broker.visit import ALL
 
 
 async def endpoint(args: Namespace, context: Context) -> int:
     """Print the address.  The bearer is printed only to a program that asks for JSON, or with `--show`."""
     workspace = absolute(args.workspace) if args.workspace else ""
-    asked = schema.Endpoint(client=args.client, server=args.name, workspace=workspace)
+    asked = schema.Endpoint(client=args.client, server=ALL if args.all else args.name, workspace=workspace)
     async with context.desk() as desk:
         found = await desk.ask(schema.ENDPOINT, asked, schema.EndpointView)
     bearer = json.loads(await asyncio.to_thread(read_bounded, Path(found.file)))["bearer"]

@@ -11,7 +11,7 @@ import pytest
 from broker.api.door import Door
 from broker.errors import ConfigError
 from broker.model import Peer
-from broker.sessions import Hello, Visit
+from broker.visit import Hello, Visit
 from tests.waiting import WITHIN, turns
 
 

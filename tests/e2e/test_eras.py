@@ -28,7 +28,7 @@ def home() -> Iterator[Running]:
     with home_of_a_stranger() as made:
         made.up()
         for era in ERAS:
-            made.add_toy("asks", "--era", era, name=era, connect=[f"web-{era}"])
+            made.add_toy("asks", "--era", era, name=era, connect=[f"web-{era}", "web-all"])
         yield made
 
 
@@ -44,17 +44,19 @@ CALLBACKS: dict[str, Any] = {"elicitation_callback": _elicited, "sampling_callba
 
 
 @asynccontextmanager
-async def client(home: Running, server: str, how: str) -> AsyncIterator[Client]:
-    """The SDK's client, told to speak only the era its server does not."""
-    mode = "legacy" if server == "modern" else "2026-07-28"
+async def client(home: Running, server: str, how: str, mode: str = "") -> AsyncIterator[Client]:
+    """The SDK's client at a server or at `--all`; by default told to speak only the era its server does not."""
+    mode = mode or ("legacy" if server == "modern" else "2026-07-28")
     async with asyncio.timeout(WITHIN):
         if how == "stdio":
-            line = await asyncio.to_thread(lambda: home.shim(server, home.newcomer(server)))
-            transport = stdio_client(StdioServerParameters(command=line[0], args=line[1:]))
+            newcomer = await asyncio.to_thread(home.newcomer, *([server] if server in ERAS else ERAS))
+            line = home.home.argv("connect", server, "--client", newcomer)
+            transport = stdio_client(StdioServerParameters(command=line[0], args=line[1:], env=dict(home.environment)))
             async with Client(transport, mode=mode, **CALLBACKS) as made:
                 yield made
             return
-        done = await asyncio.to_thread(home.bulkhead, "endpoint", server, "--client", f"web-{server}", "--json")
+        name = f"web-{server.strip('-')}"
+        done = await asyncio.to_thread(home.bulkhead, "endpoint", server, "--client", name, "--json")
         found = json.loads(done.stdout)
         async with httpx2.AsyncClient(headers=found["headers"], timeout=WITHIN, trust_env=False) as http:
             transport = streamable_http_client(found["url"], http_client=http)
@@ -81,3 +83,22 @@ async def test_a_no_to_what_a_server_asks_reaches_no_client_of_the_other_era(hom
         waiting = asyncio.create_task(sdk.call_tool("go", {"what": "sampling"}))
         await asyncio.to_thread(lambda: home.desk.deny(home.desk.question(server=server, within=WITHIN)))
         assert "refused by Bulkhead" in (await waiting).content[0].text  # type: ignore[union-attr]
+
+
+@pytest.mark.claim("C67")
+@pytest.mark.parametrize(("how", "mode"), [("stdio", "2026-07-28"), ("http", "legacy")])
+async def test_servers_of_both_eras_are_one_to_a_client_that_takes_one_and_are_still_kept_apart(
+    home: Running, how: str, mode: str
+) -> None:
+    async with client(home, "--all", how, mode) as sdk:
+        assert [tool.name for tool in (await sdk.list_tools()).tools] == ["legacy__go", "modern__go"]
+        first = await sdk.call_tool("legacy__go", {"what": "elicitation"})
+        waiting = asyncio.create_task(sdk.call_tool("modern__go", {"what": "elicitation"}))
+        for _ in ("the call", "what the server asks"):  # what was read there counts here
+            question = await asyncio.to_thread(home.desk.question, server="modern", within=WITHIN)
+            assert "R3" in question.why
+            assert "legacy" in question.why
+            await asyncio.to_thread(home.desk.approve, question)
+            await asyncio.to_thread(home.desk.no_question, question.id, within=WITHIN)
+        for answer in (first, await waiting):
+            assert '"password": "no"' in answer.content[0].text  # type: ignore[union-attr]

@@ -85,15 +85,16 @@ async def fronted(
     *,
     policy: bytes | None = OPEN,
     connected: bool = True,
+    server: str = "notes",
 ) -> AsyncIterator[Front]:
-    """A house with an open door; `desk` may use `notes` if it is `connected`."""
+    """A house with an open door to `server`; `desk` may use `notes` if it is `connected`."""
     async with housed(folder, toy=toy, policy=policy) as rooms:
         desk, notes = rooms.registry.clients.find("desk"), rooms.registry.server("notes")
         if connected:
             rooms.house.grants.connect(desk.name, notes.name, rooms.house.policy.current)
         door = HttpDoor(GuestBook(rooms.paths.config), rooms.house, rooms.sessions)
         door.hold()
-        url, guest = door.address("desk", "notes", "/work")
+        url, guest = door.address("desk", server, "/work")
         try:
             async with httpx2.AsyncClient(trust_env=False, timeout=6 * WITHIN) as client:
                 yield Front(rooms, door, url, guest, client)

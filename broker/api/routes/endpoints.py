@@ -7,6 +7,7 @@ from broker.api import schema
 from broker.api.premises import Premises
 from broker.api.wire import Caller, Handler
 from broker.model import Origin
+from broker.visit import ALL
 
 
 class Endpoints:
@@ -21,8 +22,9 @@ class Endpoints:
     async def _endpoint(self, _caller: Caller, params: schema.Endpoint) -> schema.EndpointView:
         folder = params.workspace if params.workspace not in ("", "/", str(Path.home())) else ""
         registry = self._at.house.registry
-        client, server = registry.clients.find(params.client), registry.server(params.server)
+        client = registry.clients.find(params.client)
+        server = params.server if params.server == ALL else registry.server(params.server).name
         body = {"workspace": folder}
-        await self._at.did("grant", "endpoint", server.name, Origin(client.name, server.name), body)
-        url, guest = self._at.http.address(client.name, server.name, folder)
+        await self._at.did("grant", "endpoint", server, Origin(client.name, server), body)
+        url, guest = self._at.http.address(client.name, server, folder)
         return schema.EndpointView(url=url, file=self._at.http.file(guest))
