@@ -96,14 +96,15 @@ def by_client(
 
 
 def direct(subject: Subject, pin: Pin, store: Store, launcher: Launcher, folder: Path) -> Variant:
-    """Verify every byte, plan, start in the sandbox, speak: no daemon and no shim."""
+    """Verify every byte while the sandbox is built, let go, speak: no daemon and no shim."""
     grants = Grants(read=(folder,))
 
     async def run() -> tuple[float, float, float]:
         started = time.perf_counter()
-        artifact = await store.verified(pin)
-        spec = plan(artifact, grants, Limits(), env={}, home=Path.home(), protected=[], realpath=Path.resolve)
-        instance = await launcher.spawn(spec)
+        verifying = asyncio.create_task(store.verified(pin))
+        named = store.named(pin)
+        spec = plan(named, grants, Limits(), env={}, home=Path.home(), protected=[], realpath=Path.resolve)
+        instance = await launcher.spawn(spec, proof=lambda: verifying)
         streams = instance.take_streams()
         os.set_blocking(streams.stdout, True)
         try:

@@ -14,7 +14,7 @@ from broker.config import Bounds, Waits
 from broker.consent import ConsentDesk
 from broker.flow.store import LabelBook, LedgerStore
 from broker.lessons import Lessons
-from broker.model import Fact, Grants, ServerName, VerifiedArtifact
+from broker.model import Fact, Grants, NamedArtifact, Proof, ServerName
 from broker.policy.store import GrantBook, PolicyStore
 from broker.policy.wall_book import WallBook
 from broker.protocol.catalog import Catalog, Change
@@ -27,9 +27,9 @@ from broker.trust.store import Store
 from broker.vault.vault import Vault
 
 Spawn: TypeAlias = Callable[
-    [VerifiedArtifact, Grants, Mapping[str, str], Callable[[Fact], None], str], Awaitable[Instance]
+    [NamedArtifact, Grants, Mapping[str, str], Callable[[Fact], None], str, Proof], Awaitable[Instance]
 ]
-"""The last is whose state it gets, where each session has its own."""
+"""The last but one is whose state it gets, where each session has its own."""
 
 
 @dataclass(frozen=True, slots=True)

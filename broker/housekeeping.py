@@ -117,7 +117,11 @@ async def keep_house(
                 "variables": sorted(env)}  # fmt: skip
         launch = Fact("launch", "broker", "pin", artifact.server, digest=artifact.tree, body=body, durable=True)
         await audit.append_durable(origin, launch)
-        return await starter.start(artifact, wanted, env, record)
+
+        async def checked() -> VerifiedArtifact:
+            return artifact
+
+        return await starter.start(artifact, wanted, env, record, "", checked)
 
     house = House(
         registry=registry,

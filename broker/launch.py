@@ -1,6 +1,7 @@
-"""Start the server of one link: verify, plan, spawn, in this order and recorded before its first instruction.
+"""Start the server of one link: its sandbox is built while its bytes are read, and opened when both are done.
 
-Each step takes the type the step before returns, so that none can be left out.
+Nothing of a server runs before every byte was compared with the pin and the launch is on the disk: the gate of the
+sandbox waits for a `Proof`, which only the store can give.
 """
 
 import asyncio
@@ -45,11 +46,10 @@ class Launch:
         self._hashing: asyncio.Task[None] | None = None
 
     async def start(self, server: Server) -> Instance:
-        """verify -> plan -> spawn.  Recorded, on the disk, before the server's first instruction."""
+        """Verified, and recorded on the disk, before the server's first instruction."""
         self._house.advisories.refuse_malware(server.name, self._pin.artifact)
         await agree_to_flaws(self._house, self._pin)
-        moment = time.time()
-        artifact = await self._verified(self._house.waits.verify)
+        artifact = self._house.store.named(self._pin)
         joins = await agree_to_joins(self._house, self._client, self._session, server, self._record_durably)
         env = self._house.registry.env(server)
         grants = server.grants
@@ -72,8 +72,22 @@ class Launch:
             },
             durable=True,
         )
-        await self._record_durably(fact)
-        self.instance = instance = await self._house.spawn(artifact, grants, env, self._record, self._session)
+        moment = time.time()
+        reading = asyncio.create_task(self._verified(self._house.waits.verify))
+
+        async def proof() -> VerifiedArtifact:
+            verified = await reading
+            await self._record_durably(fact)
+            return verified
+
+        try:
+            instance = await self._house.spawn(artifact, grants, env, self._record, self._session, proof)
+        finally:
+            reading.cancel()
+            await asyncio.wait({reading})
+            if not reading.cancelled():
+                reading.exception()  # the gate has raised it, or the sandbox failed before its gate
+        self.instance = instance
         started = {"pid": instance.pid, "limits": instance.kept_by, "warnings": list(instance.warnings)}
         try:
             self._record(Fact("launch", "broker", method="started", target=server.name, body=started))

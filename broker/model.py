@@ -4,7 +4,7 @@ A value that carries a proof (`VerifiedArtifact`, `SandboxSpec`) is made by exac
 its docstring, so that holding one means the check was made.
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -185,8 +185,8 @@ class ImageRoot:
 
 
 @dataclass(frozen=True, slots=True)
-class VerifiedArtifact:
-    """Bytes that match their pin, checked just now.  Only `trust.store.verified` makes one.
+class NamedArtifact:
+    """What a pin names, and nobody has looked at: enough to build a sandbox around, not to let anything run in it.
 
     `argv` is absolute as seen inside the sandbox; `mounts` are all read-only; `env` holds only names the
     ecosystem needs (no user secrets).  `cwd` lies in one of the mounts, or in `image`.
@@ -200,6 +200,15 @@ class VerifiedArtifact:
     env: Mapping[str, str] = field(default_factory=dict)
     cwd: Path | None = None
     image: ImageRoot | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedArtifact(NamedArtifact):
+    """Bytes that match their pin, checked just now.  Only `trust.store.verified` makes one."""
+
+
+Proof: TypeAlias = Callable[[], Awaitable[VerifiedArtifact]]
+"""Asked at the gate of a finished sandbox: nothing in it runs before it answers, and nothing at all if it raises."""
 
 
 @dataclass(frozen=True, slots=True)

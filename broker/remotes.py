@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from broker.errors import SandboxError
-from broker.model import VerifiedArtifact
+from broker.model import NamedArtifact
 
 if TYPE_CHECKING:
     from broker.endpoints.http_reach import Reach
@@ -26,7 +26,7 @@ class Remotes:
     def __init__(self) -> None:
         self._reach: Reach | None = None
 
-    def start(self, artifact: VerifiedArtifact, headers: Mapping[str, str]) -> "RemoteInstance":
+    def start(self, artifact: NamedArtifact, headers: Mapping[str, str]) -> "RemoteInstance":
         """A conversation with the server; its variables are headers that go with every request.
 
         Raises:

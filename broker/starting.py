@@ -11,7 +11,7 @@ from typing import Final, cast
 
 from broker.errors import BulkheadError
 from broker.lessons import Lessons
-from broker.model import Fact, Grants, ServerName, VerifiedArtifact
+from broker.model import Fact, Grants, NamedArtifact, Proof, ServerName
 from broker.remotes import Remotes
 from broker.sandbox.launcher import Launcher
 from broker.sandbox.leftovers import MAX_TOLD, Leftover, Look, left, look
@@ -45,18 +45,20 @@ class Starter:
 
     async def start(
         self,
-        artifact: VerifiedArtifact,
+        artifact: NamedArtifact,
         grants: Grants,
         env: Mapping[str, str],
         record: Callable[[Fact], None],
-        session: str = "",
+        session: str,
+        proof: Proof,
     ) -> Instance:
         """The server, running.  `session` is whose state it gets, where each session has its own.
 
         Raises:
-            MachineError, SandboxError: why it was not started.
+            MachineError, SandboxError: why it was not started; or what `proof` raised.
         """
         if artifact.kind == "remote":
+            await proof()
             return cast(Instance, self._remotes.start(artifact, env))  # it has all that is used of one
         protected = await asyncio.to_thread(self._protected)
         await asyncio.to_thread(check_places, artifact.server, grants)
@@ -73,7 +75,8 @@ class Starter:
                 state=taken.folder if taken is not None else None,
             )  # fmt: skip
             before = await asyncio.to_thread(look, grants.write) if grants.write else None
-            instance = await self._launcher.spawn(spec, record, seen=lesson.seen if lesson is not None else None)
+            seen = lesson.seen if lesson is not None else None
+            instance = await self._launcher.spawn(spec, record, seen=seen, proof=proof)
         except BaseException:
             if taken is not None:
                 taken.release()

@@ -21,7 +21,7 @@ from broker.files import sha256_hex
 from broker.flow.store import LabelBook, LedgerStore
 from broker.house import House
 from broker.lessons import Lessons
-from broker.model import Fact, Grants, Peer, ServerName, VerifiedArtifact
+from broker.model import Fact, Grants, NamedArtifact, Peer, Proof, ServerName
 from broker.pin import LaunchRequest, Pin, PinnedArtifact
 from broker.policy.store import GrantBook, PolicyStore
 from broker.policy.wall_book import WallBook
@@ -68,7 +68,7 @@ class Rooms:
     sessions: Sessions
     clock: list[float]
     servers: list[ToyServer] = field(default_factory=list)
-    spawned: list[tuple[VerifiedArtifact, Grants, Mapping[str, str]]] = field(default_factory=list)
+    spawned: list[tuple[NamedArtifact, Grants, Mapping[str, str]]] = field(default_factory=list)
     changes: int = 0
 
     @property
@@ -142,8 +142,14 @@ async def housed(
     rooms: Rooms
 
     async def spawn(
-        artifact: VerifiedArtifact, grants: Grants, env: Mapping[str, str], record: Callable[[Fact], None], session: str
+        artifact: NamedArtifact,
+        grants: Grants,
+        env: Mapping[str, str],
+        record: Callable[[Fact], None],
+        session: str,
+        proof: Proof,
     ) -> Instance:
+        await proof()
         rooms.spawned.append((artifact, grants, env))
         rooms.servers.append(toy())
         return cast(Instance, rooms.servers[-1])

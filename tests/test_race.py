@@ -10,7 +10,7 @@ import pytest
 
 from broker.house import House
 from broker.launch import Launch
-from broker.model import ClientName, Fact, SessionId, VerifiedArtifact
+from broker.model import ClientName, Fact, NamedArtifact, Proof, SessionId
 from broker.pin import Pin
 from broker.registry import Server
 from broker.sandbox.process import Instance
@@ -61,7 +61,9 @@ class Raced(Launch):
         async def durably(fact: Fact) -> None:
             self.facts.append(fact)
 
-        async def spawn(artifact: VerifiedArtifact, *_more: object) -> Instance:
+        async def spawn(artifact: NamedArtifact, *_more: object) -> Instance:
+            proof = cast(Proof, _more[-1])
+            await proof()
             act(store.object(artifact.tree))
             return cast(Instance, SimpleNamespace(pid=1, kept_by="", warnings=()))
 

@@ -8,14 +8,15 @@ import asyncio
 import itertools
 import os
 import resource
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from broker.config import Waits
 from broker.errors import SandboxError
-from broker.model import Fact, SandboxSpec
+from broker.model import Fact, Proof, SandboxSpec
 from broker.sandbox import bubblewrap
 from broker.sandbox.cgroups import Group
 from broker.sandbox.commands import Command, Ends, Identity
@@ -98,8 +99,11 @@ class Launcher:
         record: Callable[[Fact], None] | None = None,
         identity: Identity | None = None,
         seen: Seen | None = None,
+        proof: Proof | None = None,
     ) -> Instance:
         """Start the server of `spec` and return once it has been let go.  `identity` was asked for before.
+
+        What `spec` runs may be read and judged meanwhile: the gate opens only after `proof` answered.
 
         `record` takes what it does on the network: it is called before that happens, and prevents it by raising.
         A server with hosts is not started without it.  With `seen`, it is watched, and what it asks for in vain noted.
@@ -107,6 +111,7 @@ class Launcher:
         Raises:
             MachineError: this machine cannot build a sandbox.
             SandboxError: this one could not be built; with what bwrap said.
+            TrustError: what `proof` raised; nothing of the server has run.
         """
         if identity is None:
             identity = self.identity() if spec.boxed else Identity(os.getuid(), os.getgid())
@@ -119,7 +124,8 @@ class Launcher:
         try:
             async with asyncio.timeout(self._waits.launch) as end:
                 with self._supervisor.watched(lambda: None if end.expired() else end.reschedule(0)):
-                    return await self._build(spec, identity, wires, egress, record, seen)
+                    prove = partial(self._prove, proof, end)
+                    return await self._build(spec, identity, wires, egress, record, seen, prove)
         except TimeoutError as cause:
             if not self._supervisor.alive:
                 raise SandboxError(DIED, hint=RESTART) from cause
@@ -138,6 +144,7 @@ class Launcher:
         egress: Egress | None,
         record: Callable[[Fact], None] | None,
         seen: Seen | None,
+        prove: Callable[[], Awaitable[None]],
     ) -> Instance:
         tier = self._tier
         walled = spec.boxed and tier.name != "B"
@@ -167,6 +174,7 @@ class Launcher:
                     kept=spec.state or folder,
                     eyes=eyes,
                     group=group,
+                    prove=prove,
                 )
             except BaseException:
                 started.discard()
@@ -202,6 +210,7 @@ class Launcher:
         kept: Path | None,
         eyes: Eyes | None,
         group: Group | None,
+        prove: Callable[[], Awaitable[None]],
     ) -> tuple[Tree, Watch]:
         first_pid = await wires.first_process(spec.server) if walled else 0
         made_inside = egress is not None and self._tier.listener is not None
@@ -224,6 +233,7 @@ class Launcher:
             elif egress is not None:
                 await self._open_ways_out(spec, first_pid, egress)
             watch = Watch(spec.server, first_pid, spec.limits, kept, walled=walled, group=group)
+            await prove()
             if eyes is not None:
                 eyes.collecting = True
             wires.let_go()  # fails if the gate is gone; so both were alive when their descriptors were opened
@@ -245,6 +255,14 @@ class Launcher:
             raise SandboxError(
                 f"the limits of {spec.server} cannot be set ({self._groups.name}): {cause.strerror}", hint=RESTART
             ) from cause
+
+    async def _prove(self, proof: Proof | None, end: asyncio.Timeout) -> None:
+        """Reading what would run takes as long as it takes; whoever reads it has a limit of their own."""
+        if proof is None:
+            return
+        end.reschedule(None)
+        await proof()
+        end.reschedule(asyncio.get_running_loop().time() + self._waits.launch)
 
     async def _open_ways_out(self, spec: SandboxSpec, first_pid: int, egress: Egress) -> None:
         """Serve the sandbox's network before its server runs.  Without the filter there is no server."""

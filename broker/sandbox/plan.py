@@ -1,6 +1,6 @@
 """What one server may see: a verified artifact, the user's grants and a constructed environment become a SandboxSpec.
 
-This is the only maker of a `SandboxSpec`, and for a server it takes only a `VerifiedArtifact`.  A tool that gets
+This is the only maker of a `SandboxSpec`, and for a server it takes only a `NamedArtifact`.  A tool that gets
 packages has a box of its own kind.  Nothing is inherited: what is not named here does not exist inside.  Pure: whoever
 calls answers what real paths are.
 """
@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Final
 
 from broker.errors import SandboxError
-from broker.model import Grants, Limits, Mount, SandboxSpec, ServerName, VerifiedArtifact
+from broker.model import Grants, Limits, Mount, NamedArtifact, SandboxSpec, ServerName
 from broker.sandbox.hosts import PROXY_PORT, HostRules
 from broker.sandbox.inspection import Inspected, placeholder
 
@@ -98,7 +98,7 @@ OWN_TARGETS: Final = tuple(
 
 
 def plan(
-    artifact: VerifiedArtifact,
+    artifact: NamedArtifact,
     grants: Grants,
     limits: Limits,
     *,
@@ -276,7 +276,7 @@ def check_grant(
             raise refuse(f"it overlaps {other}, which belongs to Bulkhead, to a client or to a server's own code")
 
 
-def _place(artifact: VerifiedArtifact, path: Path, realpath: Callable[[Path], Path]) -> Path:
+def _place(artifact: NamedArtifact, path: Path, realpath: Callable[[Path], Path]) -> Path:
     """Where a granted path is seen: at its own place, or where the line of an image says."""
     if artifact.image is None:
         return path
@@ -288,7 +288,7 @@ def _place(artifact: VerifiedArtifact, path: Path, realpath: Callable[[Path], Pa
     )
 
 
-def _code_mounts(artifact: VerifiedArtifact) -> tuple[Mount, ...]:
+def _code_mounts(artifact: NamedArtifact) -> tuple[Mount, ...]:
     for mount in artifact.mounts:
         what = f"the code of {artifact.server} cannot be shown at {mount.target}"
         if mount.writable:
@@ -300,14 +300,14 @@ def _code_mounts(artifact: VerifiedArtifact) -> tuple[Mount, ...]:
     return artifact.mounts
 
 
-def _check_argv(artifact: VerifiedArtifact) -> None:
+def _check_argv(artifact: NamedArtifact) -> None:
     if not artifact.argv or not artifact.argv[0].startswith("/"):
         raise SandboxError(f"the program of {artifact.server} has no absolute path")
     if any("\0" in argument for argument in artifact.argv):
         raise SandboxError(f"an argument of {artifact.server} holds a NUL")
 
 
-def _environment(artifact: VerifiedArtifact, wanted: Mapping[str, str]) -> dict[str, str]:
+def _environment(artifact: NamedArtifact, wanted: Mapping[str, str]) -> dict[str, str]:
     """Ours, then the user's, then what the ecosystem needs; the later wins.  An image's come before the user's."""
     server, needed = artifact.server, artifact.env
     for name, value in wanted.items():

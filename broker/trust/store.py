@@ -11,7 +11,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,7 @@ import anyio.to_thread
 
 from broker.errors import ConfigError, TrustError
 from broker.files import private_folder, read_bounded, write_private
-from broker.model import VerifiedArtifact
+from broker.model import NamedArtifact, VerifiedArtifact
 from broker.pin import Pin, PinnedArtifact
 from broker.trust.garbage import LOCK, Collected, collect, locked
 from broker.trust.glance import LARGE, Glances, touched
@@ -176,6 +176,20 @@ class Store:
         look = partial(_any_touched, (*roots, *files), since)
         return await anyio.to_thread.run_sync(look, abandon_on_cancel=True)
 
+    def named(self, pin: Pin) -> NamedArtifact:
+        """What would run, and from where; nothing of it is looked at."""
+        artifact = pin.artifact
+        return NamedArtifact(
+            server=pin.server,
+            kind=artifact.kind,
+            tree=artifact.tree or next((tree for _, tree in artifact.folders), ""),
+            argv=command(artifact, pin.launch),
+            mounts=mounts_of(pin, self.object(artifact.tree), self._empty),
+            env=dict(artifact.image.env) if artifact.image else {},
+            cwd=_cwd(pin),
+            image=root_of(artifact, self.object(artifact.tree)),
+        )
+
     async def verified(self, pin: Pin, *, whole: bool = False) -> VerifiedArtifact:
         """Read again everything the pin names, and the interpreter; the only maker of a `VerifiedArtifact`.
 
@@ -200,16 +214,8 @@ class Store:
             self._check_interpreter(artifact)
         except TrustError as cause:
             raise TrustError(f"server {pin.server!r} does not match its pin: {cause}", hint=again) from cause
-        return VerifiedArtifact(
-            server=pin.server,
-            kind=artifact.kind,
-            tree=artifact.tree or next((tree for _, tree in artifact.folders), ""),
-            argv=command(artifact, pin.launch),
-            mounts=mounts_of(pin, self.object(artifact.tree), self._empty),
-            env=dict(artifact.image.env) if artifact.image else {},
-            cwd=_cwd(pin),
-            image=root_of(artifact, self.object(artifact.tree)),
-        )
+        named = self.named(pin)
+        return VerifiedArtifact(**{each.name: getattr(named, each.name) for each in fields(named)})
 
     def _check_folders(self, pin: Pin) -> None:
         """Every folder of a project as it lies there now; of a development folder, whether it is still trusted."""

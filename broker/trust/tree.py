@@ -273,12 +273,17 @@ def _led_to(link: Path) -> str:
 
 
 def digest(descriptor: int, size: int) -> bytes:
-    """One read of the expected size is three times as fast as many small ones."""
-    sha256 = hashlib.sha256()
-    block = os.read(descriptor, min(size + 1, _CHUNK))
-    while block:
+    """One read of the expected size is three times as fast as many small ones.
+
+    It asks for one byte more: getting exactly `size` then means that this was the end, and saves another read.
+    """
+    asked = min(size + 1, _CHUNK)
+    block = os.read(descriptor, asked)
+    sha256, had = hashlib.sha256(block), len(block)
+    while block and not (had == size and len(block) < asked):
+        block = os.read(descriptor, asked := _CHUNK)
         sha256.update(block)
-        block = os.read(descriptor, _CHUNK)
+        had += len(block)
     return sha256.digest()
 
 

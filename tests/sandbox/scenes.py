@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from broker.config import Waits
-from broker.errors import SandboxError
-from broker.model import Limits, SandboxSpec
+from broker.errors import SandboxError, TrustError
+from broker.model import Limits, SandboxSpec, VerifiedArtifact
 from broker.sandbox.launcher import Launcher
 from broker.sandbox.plan import plan_probe
 from broker.sandbox.process import Instance
@@ -55,6 +55,42 @@ async def stop_asks_before_it_kills(launcher: Launcher, supervisor: Supervisor) 
         await instance.stop()
         codes.append(await instance.wait())
     return codes
+
+
+WRITER = """
+import os, sys
+os.write(1, b"ran")
+"""
+
+
+async def the_gate_waits_for_the_proof(launcher: Launcher, supervisor: Supervisor) -> Any:
+    spec = plan_probe(("/usr/bin/python3", "-c", WRITER))
+    before, asked, judged = descriptors(), asyncio.Event(), asyncio.Event()
+
+    async def refuse() -> VerifiedArtifact:
+        raise TrustError("changed")
+
+    async def wait() -> VerifiedArtifact:
+        asked.set()
+        await judged.wait()
+        return VerifiedArtifact(spec.server, "binary", "", spec.argv, ())
+
+    try:
+        await launcher.spawn(spec, proof=refuse)
+    except TrustError as refused:
+        said = str(refused)
+    left = descriptors() - before
+    starting = asyncio.create_task(launcher.spawn(spec, proof=wait))
+    await asked.wait()
+    early = starting.done()
+    judged.set()
+    instance = await starting
+    streams = instance.take_streams()
+    code = await instance.wait()
+    told = os.read(streams.stdout, 100).decode()
+    streams.close()
+    await instance.stop()
+    return [said, left, early, code, told]
 
 
 ECHO = """
@@ -285,6 +321,7 @@ SCENES = {
     for scene in (
         stop_asks_before_it_kills,
         held_still_it_says_nothing_and_then_goes_on,
+        the_gate_waits_for_the_proof,
         stop_is_idempotent,
         stop_goes_on_without_its_caller,
         a_cancelled_launch_leaves_nothing,

@@ -17,6 +17,10 @@ def test_a_server_is_asked_to_leave_then_told_to_and_only_then_killed(yard: Yard
     assert play(yard, "stop_asks_before_it_kills") == [3, 7, -9]
 
 
+def test_nothing_runs_before_somebody_proved_what_it_is(yard: Yard) -> None:
+    assert play(yard, "the_gate_waits_for_the_proof") == ["changed", 0, False, 0, "ran"]
+
+
 def test_stopping_twice_is_stopping_once(yard: Yard) -> None:
     assert play(yard, "stop_is_idempotent") == [False, 3]
 
