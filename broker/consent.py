@@ -61,6 +61,8 @@ class Ticket:
         self.question = question
         self._desk = desk
         self._future = future
+        self.late = False
+        """Whoever asked waits no longer, and takes the answer for the next time only if nobody waits for it now."""
 
     @property
     def answered(self) -> bool:
@@ -261,7 +263,7 @@ class ConsentDesk:
         if waiting is None:
             return
         waiting.timer.cancel()
-        first, *others = waiting.tickets
+        first, *others = sorted(waiting.tickets, key=lambda ticket: ticket.late)
         _give(first, answer)
         # One yes, one dispatch: a yes to one call does not send it twice.
         single = answer.allowed and answer.lifetime == "once" and waiting.question.kind == "call"

@@ -37,11 +37,15 @@ class Running(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Edges:
-    """Everything a relay needs of the world, as functions.  Each may raise; then the link ends."""
+    """Everything a relay needs of the world, as functions.  Each may raise; then the link ends.
+
+    `gave_up`: the client does not wait any more for the answer to this call; what `ask` returns goes nowhere.
+    """
 
     record: Callable[[Fact], None]
     record_durably: Callable[[Fact], Awaitable[None]]
     ask: Callable[[Call, Decision], Awaitable[Decision]]
+    gave_up: Callable[[Call], None]
     read: Callable[[Read], None]
     launch: Callable[[], Awaitable[Running]]
     drifted: Callable[[tuple[Change, ...], Catalog], None]

@@ -16,6 +16,7 @@ from broker.flow.store import LabelBook, LedgerStore
 from broker.lessons import Lessons
 from broker.model import Fact, Grants, NamedArtifact, Proof, ServerName
 from broker.policy.store import GrantBook, PolicyStore
+from broker.policy.tokens import Tokens
 from broker.policy.wall_book import WallBook
 from broker.protocol.catalog import Catalog, Change
 from broker.protocol.methods import METHODS
@@ -42,6 +43,7 @@ class House:
     policy: PolicyStore
     grants: GrantBook
     walls: WallBook
+    tokens: Tokens
     ledgers: LedgerStore
     labels: LabelBook
     store: Store

@@ -40,6 +40,7 @@ from broker.model import Fact, Grants, Origin, VerifiedArtifact
 from broker.notices import desktop, notify
 from broker.pinning import Pinner
 from broker.policy.store import DEFAULT, STRICTEST, GrantBook, PolicyStore
+from broker.policy.tokens import Tokens
 from broker.policy.wall_book import WallBook
 from broker.registry import Registry
 from broker.rollback import HeadFile
@@ -129,6 +130,7 @@ async def keep_house(
         consent=consent,
         policy=policy,
         grants=grants,
+        tokens=Tokens(secrets.token_bytes(32), time.time),
         walls=WallBook(agreed, lambda: secrets.token_hex(3)),
         ledgers=LedgerStore(paths.state / "ledgers", key.key, time.time),
         labels=LabelBook(shipped_labels()),

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Final
 
+from broker.consent import Ticket
 from broker.flow.carried import RULE as CARRIED
 from broker.flow.carried import carried, snippets
 from broker.flow.compartments import of_arguments, scope_of, spelled
@@ -20,11 +21,13 @@ from broker.labelling import standing
 from broker.model import Call, ClientName, Decision, Fact, JsonObject, Lifetime, SessionId, Verdict
 from broker.pin import Pin
 from broker.policy.evaluate import evaluate, strictest
+from broker.policy.tokens import RULE as TOKEN_RULE
 from broker.policy.walls import permitted
 from broker.registry import Server
 from broker.sentences import sentence
 from broker.trust import pins
 
+TOKEN: Final = f"{TOKEN_RULE} token"
 MAX_SHOWN: Final = 256  # questions whose evidence is still to be shown
 MAX_ANSWERED: Final = 65_536  # marks of values that were let into a tool
 
@@ -51,6 +54,7 @@ class Judge:
         self._shown: dict[str, tuple[Match, ...]] = {}
         self._answered: dict[tuple[str, str], set[int]] = {}
         self._just_answered: dict[str, tuple[Call, tuple[Match, ...]]] = {}
+        self._tickets: dict[str, list[Ticket]] = {}
 
     def server_changed(self, server: Server) -> None:
         """The server's document, its catalog or its labels changed: what holds from now on."""
@@ -100,11 +104,16 @@ class Judge:
             detail=self._house.audit.redactor.json(shown),
             wait_seconds=self._house.waits.question,
         )
+        self._tickets.setdefault(call.digest, []).append(ticket)
         try:
             answer = await ticket.answer()
         except asyncio.CancelledError:
             ticket.withdraw()
             raise
+        finally:
+            self._tickets[call.digest].remove(ticket)
+            if not self._tickets[call.digest]:
+                del self._tickets[call.digest]
         matches = self._shown.pop(call.digest, ())
         lifetime = self.lasting(answer.lifetime)
         if not answer.allowed:
@@ -117,8 +126,32 @@ class Judge:
             self._house.grants.add("call", call, decision, lifetime)
             self._house.changed()
         self._just_answered[call.digest] = call, matches
-        reason = f"allowed by {answer.by}, {lifetime}"
-        return Decision(Verdict.ALLOW, f"person:{decision.rule}", reason, decision.evidence)
+        token = self._house.tokens.mint(call, decision)
+        reason = f"allowed by {answer.by}, {lifetime} ({TOKEN} {token})"
+        allowed = Decision(Verdict.ALLOW, f"person:{decision.rule}", reason, decision.evidence)
+        if ticket.late:  # the relay has nobody to tell, and would record nothing
+            fact = Fact("answer", "person", call.method, call.target, None, allowed, 0, call.digest, durable=True)
+            await self._record_durably(fact)
+        return allowed
+
+    def gave_up(self, call: Call) -> None:
+        """The client waits no longer: a yes that comes now lets the same call through once, if it comes again soon."""
+        waiting = [ticket for ticket in self._tickets.get(call.digest, ()) if not ticket.late]
+        if waiting:
+            waiting[0].late = True
+
+    def allowed(self, call: Call, asked: Decision) -> Decision | None:
+        """A yes that was given for exactly this and not used up."""
+        return self._by_token(self._house.tokens.answers(call, asked), asked)
+
+    def spend(self, call: Call, asked: Decision, _consent: Decision) -> Decision | None:
+        """Use a yes up, now that its call goes."""
+        return self._by_token(self._house.tokens.spend(call, asked), asked)
+
+    def _by_token(self, token: str, asked: Decision) -> Decision | None:
+        if not token:
+            return None
+        return Decision(Verdict.ALLOW, f"person:{asked.rule}", f"a person said yes ({TOKEN} {token})", asked.evidence)
 
     def _way_out(self, call: Call) -> str:
         """What a person can do about questions that come only because nobody vouches for a tool."""

@@ -66,6 +66,7 @@ class Link:
             record=self._record,
             record_durably=self._record_durably,
             ask=self.judge.ask,
+            gave_up=self.judge.gave_up,
             read=self._read,
             launch=self._launch,
             drifted=self._drifted,

@@ -51,7 +51,7 @@ class Relay:
         self._busy = False
         self._ending: asyncio.Future[Ending] = self._loop.create_future()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._questions: dict[int, asyncio.Task[None]] = {}
+        self._questions: dict[int, tuple[Call, asyncio.Task[None]]] = {}
         self._decoder = FrameDecoder("client", batches=True)
         self._client_gone = False
         self._last_lines = asyncio.Event()
@@ -176,11 +176,11 @@ class Relay:
                 case Read():
                     self._edges.read(effect)
                 case Ask(question, call, decision):
-                    self._questions[question] = self._start(self._ask(question, call, decision))
+                    self._questions[question] = call, self._start(self._ask(question, call, decision))
                 case Withdraw(question):
-                    task = self._questions.pop(question, None)
-                    if task is not None:
-                        task.cancel()
+                    asked = self._questions.pop(question, None)
+                    if asked is not None:
+                        self._withdraw(*asked)
                 case Launch():
                     self._start(self._launch())
                 case Drift(changes, live):
@@ -217,6 +217,13 @@ class Relay:
             waiting.cancel()
             await asyncio.wait({waiting})
         self.feed(Answered(question, answer))
+
+    def _withdraw(self, call: Call, task: asyncio.Task[None]) -> None:
+        """A client that gave up may call again: then the answer that comes meanwhile counts.  A server may not."""
+        if call.origin == "client":
+            self._edges.gave_up(call)
+        else:
+            task.cancel()
 
     async def _launch(self) -> None:
         self._changed()

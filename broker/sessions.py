@@ -129,7 +129,7 @@ class Sessions:
         return known
 
     def _id_of(self, client: ClientName, peer: Peer, bearer: str) -> SessionId:
-        """256 bits nobody can guess, and the same again for the same run after the daemon was restarted."""
+        """256 bits nobody can guess, and the same again for the same run after a restart of the daemon."""
         run = f"{client}\n{peer.root_pid}\n{peer.root_started}\n{boot_id()}"
         if bearer:
             run = f"{client}\nbearer {bearer}"
@@ -138,9 +138,8 @@ class Sessions:
     def _admission(self, session: Session, server: ServerName, executable: str) -> Decision:
         """Whether this client, run by this program, may use this server."""
         grants, policy = self._house.grants, self._house.policy.current
-        if (beyond := self._house.walls.current.beyond(session.client, session.id, server)) is not None:
-            return beyond
-        decision = grants.connected(session.client, server, session.id, policy)
+        beyond = self._house.walls.current.beyond(session.client, session.id, server)
+        decision = beyond or grants.connected(session.client, server, session.id, policy)
         if decision.verdict is not Verdict.ALLOW:
             return decision
         clients = self._house.registry.clients
@@ -261,6 +260,7 @@ class Sessions:
             self._house.walls.forget(session=session.id)
         self._sessions.pop(session.id, None)
         self._house.grants.end_session(session.id)
+        self._house.tokens.end_session(session.id)
         self._house.changed()
 
     def end_session(self, id: str) -> None:

@@ -46,6 +46,7 @@ CLAIMS: Final[dict[str, str]] = {
     "C39": "A restarted client is held by what it read before, until `bulkhead session new` or eight quiet hours.",
     "C86": "A session reads on one side of a wall that you put up (`bulkhead wall`), never on both.",
     "C87": "A client, or one session, can be limited to named tools of named servers (`bulkhead limit`).",
+    "C88": "A yes to a held call is good once, for exactly that call, for two minutes, also when it comes late.",
     "C80": "Labels you accepted for a server hold for its publisher and these definitions, until you take them back.",
     # what is recorded
     "C40": "Every call is recorded before it is forwarded.",

@@ -24,6 +24,7 @@ from broker.lessons import Lessons
 from broker.model import Fact, Grants, NamedArtifact, Peer, Proof, ServerName
 from broker.pin import LaunchRequest, Pin, PinnedArtifact
 from broker.policy.store import GrantBook, PolicyStore
+from broker.policy.tokens import Tokens
 from broker.policy.wall_book import WallBook
 from broker.protocol.catalog import Catalog
 from broker.registry import Registry, Server
@@ -163,6 +164,7 @@ async def housed(
         consent=ConsentDesk(lambda: clock[0], lambda: f"q{next(numbers)}"),
         policy=PolicyStore(agreed),
         grants=GrantBook(agreed, lambda: clock[0], lambda: f"g{next(numbers)}"),
+        tokens=Tokens(KEY, lambda: clock[0]),
         walls=WallBook(agreed, lambda: f"l{next(numbers)}"),
         ledgers=LedgerStore(paths.state / "ledgers", KEY, lambda: clock[0]),
         labels=LabelBook({}),

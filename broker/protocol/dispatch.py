@@ -6,7 +6,7 @@ A person's yes covers the rule and the evidence it was given for, and nothing el
 
 from typing import Final
 
-from broker.model import Decision, Fact, JsonObject, Side, Verdict
+from broker.model import Call, Decision, Fact, JsonObject, Side, Verdict
 from broker.protocol import replies
 from broker.protocol.arguments import Arguments
 from broker.protocol.effects import Ask, Launch, Read, Withdraw
@@ -70,11 +70,8 @@ class Dispatcher:
         link = self._link
         assert request.call is not None
         decision = link.judge(request.call)
-        if decision.verdict is Verdict.ASK and request.consent and _same_question(request.asked, decision):
-            decision = request.consent
-        elif decision.verdict is Verdict.ASK and request.questions >= MAX_QUESTIONS:
-            reason = f"it was asked about {MAX_QUESTIONS} times, and each time something else was read meanwhile"
-            decision = Decision(Verdict.DENY, decision.rule, reason, decision.evidence)
+        if decision.verdict is Verdict.ASK:
+            decision = self._consented(side, request, request.call, decision)
         self._record(side, request, decision)
         if decision.verdict is Verdict.ALLOW:
             self.go(side, request)
@@ -84,6 +81,21 @@ class Dispatcher:
             self.refuse(side, request, "refused by Bulkhead (bounds): too much is waiting for an answer already")
         else:
             self.ask(side, request, decision, Place.QUESTION)
+
+    def _consented(self, side: Side, request: OpenRequest, call: Call, asked: Decision) -> Decision:
+        """The yes by which it goes, used up if it goes now; else what is asked."""
+        sight = self._link.sight
+        given = request.consent if _same_question(request.asked, asked) else None
+        given = given or sight.allowed(call, asked)
+        if given is not None and (side == "server" or self._link.phase is Phase.READY):
+            given = sight.spend(call, asked, given)
+        if given is not None:
+            return given
+        request.consent = None
+        if request.questions < MAX_QUESTIONS:
+            return asked
+        reason = f"it was asked about {MAX_QUESTIONS} times, and each time something else was read meanwhile"
+        return Decision(Verdict.DENY, asked.rule, reason, asked.evidence)
 
     def ask(self, side: Side, request: OpenRequest, decision: Decision, place: Place) -> None:
         """Put a request (or, in `Place.RESULT`, what its answer asks for) to a person."""
@@ -112,9 +124,10 @@ class Dispatcher:
         if decision.verdict is not Verdict.ALLOW:
             self.refuse(side, request, replies.denied(decision, _PENDING))
             return None
+        request.consent = decision
         if request.place is Place.RESULT:
             return request
-        request.place, request.consent = Place.PARKED, decision
+        request.place = Place.PARKED
         if not self._gone_meanwhile(side, request):
             self.decide(side, request)
         return None

@@ -124,7 +124,10 @@ class ServerSide:
 
     def allowed(self, request: OpenRequest) -> None:
         """A person said yes to the thing an answer asks for: on to the next."""
-        request.inputs.pop(0)
+        consent, asked = request.consent, request.asked
+        assert consent is not None and asked is not None
+        if self._link.sight.spend(request.inputs[0], asked, consent) is not None:
+            request.inputs.pop(0)
         self.carry_on(request)
 
     def _deliver(self, request: OpenRequest) -> None:

@@ -1,8 +1,9 @@
-"""What of its server a client may see: what lists show, and what may be delivered at all."""
+"""What a conversation asks about its client besides its calls: what lists show, what may be delivered, what goes by a
+yes that was given."""
 
 from typing import Final, Protocol
 
-from broker.model import Decision, JsonObject
+from broker.model import Call, Decision, JsonObject
 
 
 class Sight(Protocol):
@@ -14,6 +15,12 @@ class Sight(Protocol):
     def bars(self, method: str, target: str, arguments: JsonObject, /) -> Decision | None:
         """Why what such a request brings may not reach the client."""
 
+    def allowed(self, call: Call, asked: Decision, /) -> Decision | None:
+        """The yes by which a call may go although `asked`, if one was given before."""
+
+    def spend(self, call: Call, asked: Decision, consent: Decision, /) -> Decision | None:
+        """Use up the yes `consent`, now that the call goes; None when it counts no more."""
+
 
 class _Clear:
     def offers(self, _method: str, _target: str, /) -> bool:
@@ -21,6 +28,12 @@ class _Clear:
 
     def bars(self, _method: str, _target: str, _arguments: JsonObject, /) -> Decision | None:
         return None
+
+    def allowed(self, _call: Call, _asked: Decision, /) -> Decision | None:
+        return None
+
+    def spend(self, _call: Call, _asked: Decision, consent: Decision, /) -> Decision | None:
+        return consent
 
 
 CLEAR: Final[Sight] = _Clear()

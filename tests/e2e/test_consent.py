@@ -322,17 +322,20 @@ def test_a_client_that_asked_for_progress_hears_that_a_person_is_waited_for(two:
     assert session.post.answer_to(call)["result"]["isError"]
 
 
-def test_a_call_that_was_given_up_withdraws_its_question_and_a_late_yes_sends_nothing(
+def test_a_late_yes_to_a_call_that_was_given_up_sends_nothing_and_lets_the_same_call_through_once(
     two: Running, session: Session
 ) -> None:
     call = session.send("dear diary")
     question = two.desk.question(server="post", kind="call")
     session.post.notify("notifications/cancelled", {"requestId": call})
+    session.post.request("ping")
+    two.desk.approve(question)
     two.desk.no_question(question.id)
-    late = two.bulkhead("approve", question.id)
-    assert (late.returncode, late.stdout) == (1, "")
-    assert late.stderr == f"bulkhead: there is no open question {question.id}\ntry: bulkhead pending\n"
     assert two.desk.link("post", session.client).pid == 0
+    assert session.post.answer_to(session.send("dear diary"))["result"]["content"][0]["text"] == "dear diary"
+    again = session.send("dear diary")
+    two.desk.deny(two.desk.question(server="post", kind="call"))
+    assert session.post.answer_to(again)["result"]["isError"]
 
 
 def test_an_ended_session_forgets_what_was_allowed_for_it_and_what_it_read(two: Running, session: Session) -> None:
