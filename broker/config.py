@@ -57,6 +57,11 @@ class Paths:
         return self.state / "audit"
 
     @property
+    def audit_witness(self) -> Path:
+        """How far the chain of receipts went, outside of their folder."""
+        return self.state / "audit.witness"
+
+    @property
     def log(self) -> Path:
         return self.state / "daemon.log"
 

@@ -42,8 +42,8 @@ class Edges:
     `gave_up`: the client does not wait any more for the answer to this call; what `ask` returns goes nowhere.
     """
 
-    record: Callable[[Fact], None]
-    record_durably: Callable[[Fact], Awaitable[None]]
+    record: Callable[[Fact, int], None]
+    record_durably: Callable[[Fact, int], Awaitable[None]]
     ask: Callable[[Call, Decision], Awaitable[Decision]]
     gave_up: Callable[[Call], None]
     read: Callable[[Read], None]

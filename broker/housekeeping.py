@@ -24,6 +24,7 @@ from broker.api.sockets import listen
 from broker.api.wire import FrontDesk
 from broker.applications import Applications
 from broker.audit.index import Index
+from broker.audit.keys import AuditKeys
 from broker.audit.log import AuditLog
 from broker.audit.redact import Redactor
 from broker.audit.words import secret_words
@@ -90,7 +91,7 @@ async def keep_house(
             redactor.add(f"{server.name}/argument", value)
     policy = PolicyStore(agreed, default=STRICTEST if agreed.problem else DEFAULT)
     grants = GrantBook(agreed, time.time, lambda: secrets.token_hex(6))
-    audit = AuditLog.open(paths.audit, key.key, time.time, redactor)
+    audit = AuditLog.open(paths.audit, AuditKeys(key.key), time.time, redactor, witness=paths.audit_witness)
     index = Index(paths.audit)
     consent = ConsentDesk(time.time, lambda: secrets.token_hex(4))
     store = Store(paths.store)

@@ -24,6 +24,7 @@ from broker.protocol.effects import Read
 from broker.protocol.events import AdmissionDelayed, Admitted, DriftAccepted, OffersChanged
 from broker.registry import Registry, Server
 from broker.relay import Relay
+from broker.stories import Stories
 from broker.trust import pins
 from broker.trust.garbage import trees_of
 
@@ -55,6 +56,7 @@ class Link:
         self.admitted = admitted
         self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._house = house
+        self._stories = Stories(id)
         self._pin = pin
         self._pin_digest = pins.pin_digest(pin)
         self.judge = Judge(house, client, session, server, pin, self._record_durably)
@@ -181,14 +183,25 @@ class Link:
         self._house.drifted(self.server.name, changes, live)
         self._house.changed()
 
-    def _record(self, fact: Fact) -> None:
-        if not self._house.refusals.counts(self.origin, fact):
-            self._house.audit.append(self.origin, fact)
+    def _record(self, fact: Fact, turn: int = 0) -> None:
+        origin = self._origin_of(fact, turn)
+        if not self._house.refusals.counts(origin, fact):
+            self._house.audit.append(origin, fact)
         self._house.blocked.note(self.server.name, fact)
 
-    async def _record_durably(self, fact: Fact) -> None:
-        if not self._house.refusals.counts(self.origin, fact):
-            await self._house.audit.append_durable(self.origin, fact)
+    async def _record_durably(self, fact: Fact, turn: int = 0) -> None:
+        origin = self._origin_of(fact, turn)
+        if not self._house.refusals.counts(origin, fact):
+            await self._house.audit.append_durable(origin, fact)
+
+    def _origin_of(self, fact: Fact, turn: int) -> Origin:
+        """Whose receipt it is, which requests it belongs to, and what is known of an answer: the labels of its call."""
+        answers = fact.kind == "result" and fact.side == "server" and fact.method
+        labels = "".join(sorted(self.judge.labels.of(fact.method, fact.target).flags)) if answers else ""
+        stories = self._stories.of(fact, turn)
+        return Origin(
+            self.client, self.server.name, self.session, self.id, self._pin_digest, self.tier, stories, labels
+        )
 
 
 def server_of(registry: Registry, name: str) -> tuple[Server, Pin, Catalog]:

@@ -278,7 +278,11 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Whose fact it is: the columns every receipt can be searched by.  Empty where it does not apply."""
+    """Whose fact it is: the columns every receipt can be searched by.  Empty where it does not apply.
+
+    `stories` are the requests it belongs to, each under a name that no other request of this home has; several where
+    several were under way.  `labels` are those of what was read, as letters.
+    """
 
     client: str = ""
     server: str = ""
@@ -286,3 +290,5 @@ class Origin:
     link: str = ""
     pin: str = ""
     tier: str = ""
+    stories: tuple[str, ...] = ()
+    labels: str = ""

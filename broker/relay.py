@@ -148,7 +148,7 @@ class Relay:
             while rest:
                 first = rest[0]
                 if isinstance(first, Record):
-                    await self._edges.record_durably(first.fact)
+                    await self._edges.record_durably(first.fact, first.turn)
                 if self._ending.done():
                     return
                 rest = self._perform(rest[1:])
@@ -165,10 +165,10 @@ class Relay:
         """Perform effects in order; returns those left over, the first of which must reach the disk first."""
         for index, effect in enumerate(effects):
             match effect:
-                case Record(fact):
+                case Record(fact, turn):
                     if fact.durable:
                         return effects[index:]
-                    self._edges.record(fact)
+                    self._edges.record(fact, turn)
                 case Forward(to, message):
                     self._forward(to, encode(message))
                 case ForwardBatch(to, messages):
@@ -297,9 +297,9 @@ class Relay:
         try:
             for effect in self._conversation.receive(Closing(ending.reason)):
                 if isinstance(effect, Record) and effect.fact.durable:
-                    await self._edges.record_durably(effect.fact)
+                    await self._edges.record_durably(effect.fact, effect.turn)
                 elif isinstance(effect, Record):
-                    self._edges.record(effect.fact)
+                    self._edges.record(effect.fact, effect.turn)
                 elif isinstance(effect, Forward) and effect.to == "client":
                     self._client.send(encode(effect.message))
                 elif isinstance(effect, ForwardBatch) and effect.to == "client":

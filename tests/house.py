@@ -12,6 +12,7 @@ from typing import Any, Final, cast
 from broker.agreed import Agreed
 from broker.applications import Applications
 from broker.audit.index import Index
+from broker.audit.keys import AuditKeys
 from broker.audit.log import AuditLog
 from broker.audit.redact import Redactor
 from broker.config import Bounds, Paths, Waits, make_folders, paths_under
@@ -94,10 +95,10 @@ class Rooms:
             raise
 
     def receipts(self) -> list[dict[str, Any]]:
-        """Everything recorded so far."""
+        """Everything recorded so far, opened."""
         index = Index(self.paths.audit)
         try:
-            return index.tail(10_000)
+            return [self.house.audit.keys.opened(entry) for entry in index.tail(10_000)]
         finally:
             index.close()
 
@@ -137,7 +138,7 @@ async def housed(
     clock = [time.time()]
     numbers = iter(range(1, 10_000))
     drifts = DriftBook(registry)
-    audit = AuditLog.open(paths.audit, KEY, lambda: clock[0], Redactor())
+    audit = AuditLog.open(paths.audit, AuditKeys(KEY), lambda: clock[0], Redactor(), steady=lambda: clock[0])
     vault = Vault(paths.state / "vault", paths.home, find=no_keychain)
     vault.open()
     rooms: Rooms

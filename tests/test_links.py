@@ -2,9 +2,10 @@
 
 import asyncio
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -12,6 +13,7 @@ from broker.errors import ConfigError
 from broker.links import Link, server_of
 from broker.model import Fact, JsonObject, Lifetime, Origin, ServerName, VerifiedArtifact
 from broker.protocol.catalog import Catalog
+from broker.sandbox.process import Instance
 from tests.house import OPEN, QUICK, Rooms, housed, pin_server
 from tests.peers import FarEnd, ToyServer, echo
 from tests.protocol.stage import (
@@ -161,6 +163,43 @@ async def test_a_question_shows_everything_the_call_says(tmp_path: Path) -> None
             "_meta": {"vendor/note": "this too"},
         }  # fmt: skip
         far.close()
+
+
+async def test_every_hop_of_a_call_carries_its_story_and_no_other_does(tmp_path: Path) -> None:
+    """Question, yes that lasts, launch under the pin, decision, connection, labelled result."""
+    records: list[Callable[[Fact], None]] = []
+
+    def reach(message: JsonObject) -> JsonObject | None:
+        if message.get("method") == "tools/call":
+            records[-1](Fact("egress", "server", "connect", "api.test:443"))
+        return echo(message)
+
+    async with housed(tmp_path, toy=lambda: ToyServer(answer=reach), policy=ASKS) as rooms:
+        spawn = rooms.house.spawn
+
+        async def heard(*arguments: Any) -> Instance:
+            records.append(arguments[3])
+            return await spawn(*arguments)
+
+        object.__setattr__(rooms.house, "spawn", heard)
+        far = await opened(rooms)
+        await far.say(call(1))
+        await until(lambda: rooms.house.consent.open())
+        answer(rooms, allowed=True, lifetime="always")
+        await reply(far, 1)
+        story = f"{only_link(rooms).id}.2"  # 1 is its handshake
+        hops = [entry for entry in rooms.receipts() if story in entry["stories"]]
+        far.close()
+    told = [(hop["kind"], hop["side"], hop["verdict"]) for hop in hops]
+    assert told == [
+        ("decision", "client", "ask"), ("grant", "person", None), ("answer", "person", "allow"),
+        ("decision", "client", "allow"), ("launch", "broker", None), ("launch", "broker", None),
+        ("launch", "broker", None), ("decision", "client", "allow"), ("egress", "server", None),
+        ("result", "server", None),
+    ]  # fmt: skip
+    assert all(hop["stories"] == [story] and hop["pin"] for hop in hops)
+    assert [hop["tier"] for hop in hops][-3:] == ["none"] * 3 and hops[-1]["labels"] == "EMPU"
+    assert hops[-1]["digest"] == hops[0]["digest"] and "hello" in json.dumps(hops[0]["body"])
 
 
 async def test_a_missing_value_starts_nothing_and_is_named(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ class World:
         self.relay: Relay
         self.run: asyncio.Task[Ending]
 
-    def record(self, fact: Fact) -> None:
+    def record(self, fact: Fact, turn: int = 0) -> None:
         if len(self.facts) == self.fail_record:
             raise AuditError("nothing can be recorded: the disk is full")
         self.facts.append(fact)
@@ -84,7 +84,7 @@ class World:
     def _running(self) -> bool:
         return bool(self.servers) and self.servers[-1].alive
 
-    async def record_durably(self, fact: Fact) -> None:
+    async def record_durably(self, fact: Fact, turn: int = 0) -> None:
         self.record(fact)
         await self.disk.wait()
         await asyncio.sleep(0)

@@ -18,7 +18,7 @@ from broker.root_book import RootBook
 from broker.trust.advisories import Advisories, Intake
 from broker.trust.osv import read_record
 from broker.upkeep import Sources, Upkeep
-from tests.house import KEY, Rooms, housed
+from tests.house import Rooms, housed
 from tests.trust.advisory_examples import advisory, archive, closure
 from tests.waiting import until
 
@@ -117,7 +117,7 @@ async def test_what_is_known_is_recorded_once_and_the_chain_stays_whole(tmp_path
         assert [each["body"]["advisories"] for each in said] == [
             ["left-pad 1.3.0 has a known vulnerability: GHSA-aaaa about left-pad"]
         ]
-    assert verify(house.rooms.paths.audit, KEY).ok
+    assert verify(house.rooms.paths.audit, house.rooms.house.audit.keys.public).ok
 
 
 async def test_nothing_known_does_nothing(tmp_path: Path) -> None:

@@ -539,7 +539,7 @@ class LabelsAccept(Words):
 
 
 class Search(Words):
-    """Receipts, newest last.  Every field narrows."""
+    """Receipts, newest last.  Every field narrows; `oldest_first` begins at the old end, `after` a number."""
 
     limit: int = Field(default=50, ge=1, le=10_000)
     client: str = ""
@@ -548,7 +548,13 @@ class Search(Words):
     tool: str = ""
     kind: str = ""
     rule: str = ""
+    verdict: str = ""
+    story: str = ""
     text: str = ""
+    since: float | None = None
+    until: float | None = None
+    after: int = 0
+    oldest_first: bool = False
 
 
 class PolicyUse(Words):
@@ -738,6 +744,7 @@ LIMIT_ADD: Final = Route("limit.add", LimitChoice, LimitView, "tighten")  # besi
 LIMIT_REMOVE: Final = Route("limit.remove", Name, Nothing, "loosen")
 POLICY_USE: Final = Route("policy.use", PolicyUse, Nothing, "loosen")
 AUDIT: Final = Route("audit", Search, Receipts, "read")
+AUDIT_OPEN: Final = Route("audit.open", Search, Receipts, "loosen")  # what peers said to each other becomes known
 
 ROUTES: Final[dict[str, Route]] = {
     route.method: route
@@ -747,7 +754,7 @@ ROUTES: Final[dict[str, Route]] = {
         INSPECT, FORBID,
         GRANT_PATHS, SANDBOX, SANDBOX_SET, LEARN, LEARNT, STATES, STATE_CLEAR,
         REVIEW, ACCEPT, SESSIONS, SESSION_END, SESSION_NEW, CLIENTS, CLIENT_ADD, CLIENT_REMOVE, CONNECT, GRANTS,
-        REVOKE, WALLS, WALL_ADD, WALL_REMOVE, LIMIT_ADD, LIMIT_REMOVE, POLICY_USE, AUDIT,
+        REVOKE, WALLS, WALL_ADD, WALL_REMOVE, LIMIT_ADD, LIMIT_REMOVE, POLICY_USE, AUDIT, AUDIT_OPEN,
         ADVISORIES, ADVISORIES_REFRESH, ADVISORIES_USE, ROOTS_REFRESH, STORE_GC, ENDPOINT,
         LABELS, LABELS_ACCEPT, LABELS_TAKE_BACK,
     )

@@ -11,6 +11,7 @@ from broker.api.routes.labels import LabelRoutes
 from broker.api.routes.lessons import LessonRoutes
 from broker.api.routes.overview import Overview
 from broker.api.routes.people import People
+from broker.api.routes.receipts import ReceiptRoutes
 from broker.api.routes.review import Reviews
 from broker.api.routes.servers import Servers
 from broker.api.routes.walls import WallRoutes
@@ -32,7 +33,8 @@ class Handlers:
         servers = Servers(self._at, people)
         overview = Overview(self._at, people, servers)
         rooms = (people, servers, overview, Checks(self._at), Reviews(self._at), Endpoints(self._at), Boxes(self._at),
-                 LessonRoutes(self._at), WallRoutes(self._at), LabelRoutes(self._at))  # fmt: skip
+                 LessonRoutes(self._at), WallRoutes(self._at), LabelRoutes(self._at),
+                 ReceiptRoutes(self._at))  # fmt: skip
         return {method: handler for room in rooms for method, handler in room.table().items()}
 
     def gate(self, peer: Peer, route: schema.Route) -> None:

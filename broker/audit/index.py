@@ -1,7 +1,8 @@
 """A SQLite index over the segments, for searching.  Proof is the chain; the index is only a faster way to read it.
 
 It is filled from the segments behind the writer's back, by whoever asks, never on the way of a message.  It may be
-deleted at any time; the next question builds it again.  Blocking: call it from a worker thread.
+deleted at any time; the next question builds it again.  It holds where each entry stands and its words in clear, every
+word once, so that a text is looked for among the words and not in every line.  Blocking: call it from a worker thread.
 """
 
 import contextlib
@@ -9,42 +10,40 @@ import json
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Self
 
-from broker.audit.receipt import GENESIS
-from broker.audit.segments import lines, segments
+from broker.audit.filling import COLUMNS, SCHEMA, catch_up
+from broker.audit.segments import segment_name
 from broker.errors import AuditError
 from broker.model import JsonObject
 
 NAME: Final = "index.sqlite3"
 MAX_LIMIT: Final = 1000
-_BATCH: Final = 500  # entries a transaction
-_COLUMNS: Final = ("client", "server", "session", "kind", "rule", "method", "target")
-_SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS entry (
-  seq INTEGER PRIMARY KEY, time TEXT NOT NULL, hash TEXT NOT NULL, line TEXT NOT NULL,
-  client TEXT, server TEXT, session TEXT, kind TEXT, rule TEXT, method TEXT, target TEXT
-);
-CREATE INDEX IF NOT EXISTS by_time ON entry (time);
-CREATE INDEX IF NOT EXISTS by_session ON entry (session, seq);
-CREATE INDEX IF NOT EXISTS by_server ON entry (server, seq);
-CREATE TABLE IF NOT EXISTS position (one INTEGER PRIMARY KEY CHECK (one = 1), segment TEXT, end INTEGER, hash TEXT);
-PRAGMA user_version = 1;
-"""
-_INSERT: Final = "INSERT OR REPLACE INTO entry VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_COMMON: Final = 0.2  # of all entries; what so many hold is met sooner on the way through all of them than looked up
 
 
 @dataclass(frozen=True, slots=True)
-class _Position:
-    """How far the segments are indexed."""
+class Wanted:
+    """What entries are searched for: everything given must hold.
 
-    segment: str = ""
-    end: int = 0
-    hash: str = GENESIS
+    `since` and `until` are seconds since the epoch; `text` stands in any column but the body, in any case of ASCII
+    letters; `story` is the name of a request.
+    """
+
+    client: str = ""
+    server: str = ""
+    session: str = ""
+    tool: str = ""
+    kind: str = ""
+    rule: str = ""
+    verdict: str = ""
+    story: str = ""
+    text: str = ""
+    since: float | None = None
+    until: float | None = None
+    after: int = 0
 
 
 class Index:
@@ -72,57 +71,71 @@ class Index:
 
     def follow(self, after: int, limit: int = 100) -> list[JsonObject]:
         """The entries with a number above `after`, oldest first: ask again with the last number seen."""
-        rows = self._ask("SELECT line FROM entry WHERE seq > ? ORDER BY seq LIMIT ?", [after, _bounded(limit)])
-        return [json.loads(line) for (line,) in rows]
+        return self.page(Wanted(after=after), limit)
+
+    def page(self, wanted: Wanted, limit: int = MAX_LIMIT) -> list[JsonObject]:
+        """The first entries that match, oldest first: ask again with `after` the last number seen."""
+        return self._ask(wanted, "ASC", limit)
 
     def show(self, seq: int) -> JsonObject | None:
         """Entry number `seq`."""
-        rows = self._ask("SELECT line FROM entry WHERE seq = ?", [seq])
-        return json.loads(rows[0][0]) if rows else None
+        found = self.page(Wanted(after=seq - 1), 1)
+        return found[0] if found and found[0]["seq"] == seq else None
 
     def search(
         self, *, client: str = "", server: str = "", session: str = "", tool: str = "", kind: str = "", rule: str = "",
-        since: float | None = None, text: str = "", limit: int = 100,
+        verdict: str = "", story: str = "", text: str = "", since: float | None = None, until: float | None = None,
+        limit: int = 100,
     ) -> list[JsonObject]:  # fmt: skip
-        """The last `limit` entries for which everything given holds, oldest first.
+        """The last `limit` entries for which everything given holds (see `Wanted`), oldest first."""
+        return self.last(Wanted(client, server, session, tool, kind, rule, verdict, story, text, since, until), limit)
 
-        `since` is seconds since the epoch; `text` stands anywhere in the entry, in any case of ASCII letters.
-        """
-        wanted: dict[str, str | int | float] = {}
-        equal = {"client": client, "server": server, "session": session, "kind": kind, "rule": rule}
-        for column, value in equal.items():
-            if value:
-                wanted[f"{column} = ?"] = value
-        if tool:
-            wanted["method = 'tools/call' AND target = ?"] = tool
-        if since is not None:
-            wanted["time >= ?"] = datetime.fromtimestamp(since, UTC).isoformat(timespec="microseconds")[:26]
-        if text:
-            within = json.dumps(text)[1:-1]  # the line is ASCII JSON, so that is how the text looks in it
-            for character in "\\%_":
-                within = within.replace(character, "\\" + character)
-            wanted["line LIKE ? ESCAPE '\\'"] = f"%{within}%"
-        where = " AND ".join(wanted) or "1"
-        # `where` is made of the constant pieces above; every value is a parameter.
-        query = f"SELECT line FROM entry WHERE {where} ORDER BY seq DESC LIMIT ?"  # noqa: S608
-        rows = self._ask(query, [*wanted.values(), _bounded(limit)])
-        return [json.loads(line) for (line,) in reversed(rows)]
+    def last(self, wanted: Wanted, limit: int = MAX_LIMIT) -> list[JsonObject]:
+        """The last entries that match, oldest first."""
+        return self._ask(wanted, "DESC", limit)[::-1]
 
-    def _ask(self, query: str, values: list[str | int | float]) -> list[tuple[str]]:
+    def forget(self) -> None:
+        """The segments were changed in their middle: build the index anew when it is next needed."""
+        with self._lock:
+            self._delete()
+
+    def _ask(self, wanted: Wanted, order: str, limit: int) -> list[JsonObject]:
         with self._lock:
             try:
-                return self._try(query, values)
-            except sqlite3.DatabaseError:  # damaged, or deleted under us: it holds nothing that the segments lack
+                return self._try(wanted, order, limit)
+            except (sqlite3.DatabaseError, _Stale):  # damaged, or older than the segments, which hold all it holds
                 self._delete()
             try:
-                return self._try(query, values)
-            except sqlite3.Error as cause:
+                return self._try(wanted, order, limit)
+            except (sqlite3.Error, _Stale) as cause:
                 raise AuditError(f"the audit index cannot be built: {cause}", hint=f"delete {self._path}") from cause
 
-    def _try(self, query: str, values: list[str | int | float]) -> list[tuple[str]]:
+    def _try(self, wanted: Wanted, order: str, limit: int) -> list[JsonObject]:
         database = self._connected()
-        self._catch_up(database)
-        return database.execute(query, values).fetchall()
+        catch_up(database, self._folder)
+        conditions, values = _conditions(database, wanted)
+        where = " AND ".join(conditions) or "1"
+        # Made of constant pieces; every value is a parameter.
+        query = f"SELECT seq, segment, place, length FROM entry WHERE {where} ORDER BY seq {order} LIMIT ?"  # noqa: S608
+        rows = database.execute(query, [*values, max(0, min(limit, MAX_LIMIT))]).fetchall()
+        return self._entries(rows)
+
+    def _entries(self, rows: list[tuple[int, int, int, int]]) -> list[JsonObject]:
+        found: list[JsonObject] = []
+        with contextlib.ExitStack() as files:
+            opened = {}
+            for seq, segment, place, length in rows:
+                try:
+                    if segment not in opened:
+                        opened[segment] = files.enter_context((self._folder / segment_name(segment)).open("rb"))
+                    opened[segment].seek(place)
+                    entry = json.loads(opened[segment].read(length))
+                except (FileNotFoundError, ValueError) as cause:
+                    raise _Stale("the segments were changed") from cause
+                if not isinstance(entry, dict) or entry.get("seq") != seq:
+                    raise _Stale("the segments were changed")
+                found.append(entry)
+        return found
 
     def _connected(self) -> sqlite3.Connection:
         if self._database is not None and not self._path.exists():
@@ -133,7 +146,7 @@ class Index:
             except OSError as cause:
                 raise AuditError(f"{self._path} cannot be made: {cause.strerror}") from cause
             self._database = sqlite3.connect(self._path, timeout=5.0, check_same_thread=False)
-            self._database.executescript(_SCHEMA)
+            self._database.executescript(SCHEMA)
         return self._database
 
     def _drop_connection(self) -> None:
@@ -147,65 +160,55 @@ class Index:
             with contextlib.suppress(FileNotFoundError):
                 self._path.with_name(NAME + suffix).unlink()
 
-    def _catch_up(self, database: sqlite3.Connection) -> None:
-        """Index what was appended since the last time."""
-        row = database.execute("SELECT segment, end, hash FROM position").fetchone()
-        position = _Position(*row) if row else _Position()
-        if not self._still_there(position):
-            database.execute("DELETE FROM entry")
-            position = _Position()
-        for batch, reached in self._batches(position):
-            with database:
-                database.executemany(_INSERT, batch)
-                place = (reached.segment, reached.end, reached.hash)
-                database.execute("INSERT OR REPLACE INTO position VALUES (1, ?, ?, ?)", place)
 
-    def _still_there(self, position: _Position) -> bool:
-        """Whether the segments still hold what was indexed last; they do not after a new chain was begun."""
-        if not position.segment:
-            return True
-        ending = f',"hash":"{position.hash}"}}\n'.encode("ascii")
-        try:
-            with (self._folder / position.segment).open("rb") as file:
-                file.seek(max(0, position.end - len(ending)))
-                return file.read(len(ending)) == ending
-        except FileNotFoundError:
-            return False
-
-    def _batches(self, position: _Position) -> Iterator[tuple[list[tuple[object, ...]], _Position]]:
-        for file in segments(self._folder):
-            if file.name < position.segment:
-                continue
-            end = position.end if file.name == position.segment else 0
-            batch: list[tuple[object, ...]] = []
-            for line in lines(file, end):
-                if not line.endswith(b"\n"):
-                    break  # being written right now
-                end += len(line)
-                if (row := _row(line)) is None:
-                    continue  # not an entry of ours; `verify` names it
-                batch.append(row)
-                position = _Position(file.name, end, str(row[2]))
-                if len(batch) == _BATCH:
-                    yield batch, position
-                    batch = []
-            if batch:
-                yield batch, position
+class _Stale(Exception):
+    """The index speaks of entries that do not stand there."""
 
 
-def _row(line: bytes) -> tuple[object, ...] | None:
-    try:
-        entry = json.loads(line)
-        values = [entry[column] for column in ("seq", "time", "hash")]
-    except (ValueError, TypeError, KeyError, RecursionError):
-        return None
-    columns = [entry.get(column) for column in _COLUMNS]
-    if not isinstance(values[0], int) or not 0 < values[0] < 2**63:
-        return None
-    if not all(value is None or isinstance(value, str) for value in columns):
-        return None
-    return (*values, line.decode("ascii", "replace").rstrip("\n"), *columns)
+def _conditions(database: sqlite3.Connection, wanted: Wanted) -> tuple[list[str], list[int | str]]:
+    """What must hold, in SQL, with its values."""
+    equal = {
+        "client": wanted.client, "server": wanted.server, "session": wanted.session, "kind": wanted.kind,
+        "rule": wanted.rule, "verdict": wanted.verdict, "target": wanted.tool,
+        "method": "tools/call" if wanted.tool else "",
+    }  # fmt: skip
+    conditions: list[str] = []
+    values: list[int | str] = []
+    for column, text in equal.items():
+        if text:
+            conditions.append(f"{column} = ?")
+            values.append(_word(database, text))
+    for condition, moment in (("time >= ?", wanted.since), ("time <= ?", wanted.until)):
+        if moment is not None:
+            conditions.append(condition)
+            values.append(round(moment * 1_000_000))
+    if wanted.after:
+        conditions.append("seq > ?")
+        values.append(wanted.after)
+    if wanted.story:
+        conditions.append("seq IN (SELECT seq FROM story WHERE name = ?)")
+        values.append(wanted.story)
+    if wanted.text:
+        conditions.append(_within(database, wanted.text))
+    return conditions, values
 
 
-def _bounded(limit: int) -> int:
-    return max(0, min(limit, MAX_LIMIT))
+def _within(database: sqlite3.Connection, text: str) -> str:
+    """That a text stands in some column: which words hold it, and then which entries hold one of them."""
+    for character in "\\%_":
+        text = text.replace(character, "\\" + character)
+    database.execute("DELETE FROM temp.hit")
+    database.execute("INSERT INTO temp.hit SELECT id FROM word WHERE text LIKE ? ESCAPE '\\'", [f"%{text}%"])
+    words = "FROM word WHERE id IN (SELECT id FROM temp.hit)"
+    (uses,) = database.execute(f"SELECT coalesce(sum(uses), 0) {words}").fetchone()
+    masks = {row[0] for row in database.execute(f"SELECT DISTINCT columns {words}")}
+    (entries,) = database.execute("SELECT coalesce(max(seq), 0) FROM entry").fetchone()
+    mark = "+" if uses > entries * _COMMON else ""  # a plus sign keeps SQLite from using the index of a column
+    found = [column for bit, column in enumerate(COLUMNS) if any(mask >> bit & 1 for mask in masks)]
+    within = " OR ".join(f"{mark}{column} IN temp.hit" for column in found)
+    return f"({within})" if within else "0"
+
+
+def _word(database: sqlite3.Connection, text: str) -> int:
+    row = database.execute("SELECT id FROM word WHERE text = ?", [text]).fetchone()
+    return int(row[0]) if row else -1

@@ -9,7 +9,9 @@ import contextlib
 import fcntl
 import os
 import threading
+import time
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Final, Self
 
@@ -17,27 +19,38 @@ import anyio
 import anyio.to_thread
 
 from broker.audit.head import Head, HeadFile, read_head
-from broker.audit.receipt import Receipt, seal
+from broker.audit.keys import AuditKeys
+from broker.audit.receipt import BACKWARD, CLOCK, Receipt, iso, seal
 from broker.audit.recovery import recover
 from broker.audit.redact import Redactor
 from broker.audit.segments import MAX_SEGMENT, segment_name, sync_folder
 from broker.errors import AuditError
 from broker.files import private_folder
-from broker.model import Fact, Origin
+from broker.model import Decision, Fact, Origin, Verdict
 
+FORWARD: Final = 30.0  # seconds by which the clock may be ahead of what went by; a busy machine is late, not early
 SYNC_PERIOD: Final = 0.020  # seconds of low-risk entries a power cut may take (the promise of `SECURITY.md`)
 _HINT: Final = "free some space, then restart the daemon: bulkhead down, bulkhead up"
+
+
+def _gone_by() -> float:
+    """Seconds that went by, those the machine slept included."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 class AuditLog:
     """The only writer of one audit folder.  Appends come from one thread, the event loop's."""
 
     def __init__(
-        self, folder: Path, clock: Callable[[], float], redactor: Redactor, lock: int, head: Head, head_file: HeadFile,
-        segment_limit: int,
+        self, folder: Path, clock: Callable[[], float], steady: Callable[[], float], redactor: Redactor,
+        keys: AuditKeys, lock: int, head: Head, head_file: HeadFile, segment_limit: int,
     ) -> None:  # fmt: skip
         self._folder = folder
         self._clock = clock
+        self._steady = steady
+        self._offset = clock() - steady()
+        self._latest = _seconds(head.time)
+        self._keys = keys
         self._redactor = redactor
         self._lock = lock
         self._limit = segment_limit
@@ -53,11 +66,12 @@ class AuditLog:
 
     @classmethod
     def open(
-        cls, folder: Path, key: bytes, clock: Callable[[], float], redactor: Redactor | None = None,
-        *, segment_limit: int = MAX_SEGMENT,
+        cls, folder: Path, keys: AuditKeys, clock: Callable[[], float], redactor: Redactor | None = None,
+        *, segment_limit: int = MAX_SEGMENT, witness: Path | None = None, steady: Callable[[], float] = _gone_by,
     ) -> Self:  # fmt: skip
-        """Open the log of `folder`, or begin one.  `key` is its integrity key, `clock` seconds since the epoch.
+        """Open the log of `folder`, or begin one.  `clock` is seconds since the epoch, `steady` those that went by.
 
+        `witness` is a file elsewhere that is told how far the chain went, so that the folder alone cannot be put back.
         A last line that a crash left unfinished is kept aside in a `.torn` file, and the first entry says so.
 
         Raises:
@@ -67,10 +81,11 @@ class AuditLog:
         try:
             private_folder(folder)
             lock = _lock(folder)
-            known = read_head(folder, key)
+            known = read_head(folder, keys.public, witness)
             recovery = recover(folder, known)
-            head_file = HeadFile(folder, key)
-            log = cls(folder, clock, redactor or Redactor(), lock, recovery.head, head_file, segment_limit)
+            head_file = HeadFile(folder, keys, witness)
+            log = cls(folder, clock, steady, redactor or Redactor(), keys, lock, recovery.head, head_file,
+                      segment_limit)  # fmt: skip
             if known is None:
                 head_file.write(recovery.head)
                 head_file.sync()
@@ -102,6 +117,10 @@ class AuditLog:
         return self._failure
 
     @property
+    def keys(self) -> AuditKeys:
+        return self._keys
+
+    @property
     def redactor(self) -> Redactor:
         return self._redactor
 
@@ -112,7 +131,14 @@ class AuditLog:
             AuditError: it could not be written.  What the entry is about must then not happen.
         """
         self._check_open()
-        receipt = seal(self._written.hash, self._written.seq + 1, self._clock(), origin, fact, self._redactor)
+        now = self._clock()
+        if now < self._latest - BACKWARD or now > self._steady() + self._offset + FORWARD:
+            self._tell_of_clock(now)
+        return self._append(now, origin, fact)
+
+    def _append(self, now: float, origin: Origin, fact: Fact) -> Receipt:
+        written = self._written
+        receipt = seal(written.hash, written.seq + 1, now, origin, fact, self._redactor, self._keys)
         try:
             if self._segment < 0 or (self._written.end + len(receipt.line) > self._limit and self._written.end > 0):
                 self._begin_segment(receipt.seq)
@@ -120,10 +146,20 @@ class AuditLog:
         except OSError as cause:
             raise self._fail(cause) from cause
         end = self._written.end + len(receipt.line)
-        self._written = Head(receipt.seq, receipt.hash, self._written.segment, end)
+        self._written = Head(receipt.seq, receipt.hash, self._written.segment, end, receipt.time)
+        self._latest = now
         if self._dirty is not None:
             self._dirty.set()
         return receipt
+
+    def _tell_of_clock(self, now: float) -> None:
+        """The clock was set, or the machine slept with a clock that stood still: the chain says so, in its order."""
+        expected = max(self._latest, self._steady() + self._offset)
+        self._offset = now - self._steady()
+        reason = f"the clock was set {'back' if now < expected else 'forward'} by {abs(now - expected):.0f} s"
+        body = {"expected": iso(expected), "found": iso(now)}
+        decision = Decision(Verdict.ALLOW, "clock", reason)
+        self._append(now, Origin(), Fact("daemon", "broker", target=CLOCK, decision=decision, body=body))
 
     async def append_durable(self, origin: Origin, fact: Fact) -> Receipt:
         """Write the entry about `fact`; return when the disk has it.  Other tasks run meanwhile.
@@ -213,7 +249,7 @@ class AuditLog:
         if self._segment >= 0:
             self._full.append(self._segment)
         self._segment = descriptor
-        self._written = Head(self._written.seq, self._written.hash, name, 0)
+        self._written = Head(self._written.seq, self._written.hash, name, 0, self._written.time)
 
     def _write(self, line: bytes) -> None:
         rest = memoryview(line)
@@ -232,6 +268,10 @@ class AuditLog:
     def _fail(self, cause: OSError) -> AuditError:
         self._failure = f"the audit log in {self._folder} cannot be written: {cause.strerror}"
         return AuditError(self._failure, hint=_HINT)
+
+
+def _seconds(time: str) -> float:
+    return datetime.fromisoformat(time).timestamp() if time else 0.0
 
 
 def _lock(folder: Path) -> int:

@@ -3,7 +3,8 @@
 An entry is one line of ASCII JSON.  Its keys are always those of `KEYS`, in that order, and then `hash`: the SHA-256
 of the very bytes of the line without the `hash` field, `{...}` closed and without the newline.  `prev` repeats the
 hash of the entry before, so no entry can be changed, moved, added or taken out without breaking a link that
-`Chain.follow` names.  The first entry has number 1 and `prev` = 64 zeros (`GENESIS`).
+`Chain.follow` names.  The first entry has number 1 and `prev` = 64 zeros (`GENESIS`).  What peers said to each other
+stands in `body` sealed (`SEALED`); every other column is in clear.  `SECURITY.md` has the format for other readers.
 """
 
 import hashlib
@@ -17,11 +18,11 @@ from typing import Any, Final, Protocol
 from broker.errors import AuditError
 from broker.model import Fact, JsonObject, Origin
 
-VERSION: Final = 1
+VERSION: Final = 2
 GENESIS: Final = "0" * 64
 KEYS: Final = (
     "v", "seq", "time", "prev",
-    "client", "server", "session", "link", "pin", "tier",
+    "client", "server", "session", "link", "stories", "pin", "tier", "labels",
     "kind", "side", "method", "target", "request",
     "verdict", "rule", "reason", "evidence",
     "size", "digest", "durable", "truncated", "body",
@@ -30,18 +31,32 @@ KEYS: Final = (
 MAX_BODY: Final = 64 * 1024  # of redacted JSON; what is longer stands as its digest and size
 MAX_TEXT: Final = 2048  # characters of any other column; a URI of a hostile server may be as long as a whole frame
 MAX_EVIDENCE: Final = 16
+MAX_STORIES: Final = 16  # calls that were under way when something happened; their receipts say the rest
 MAX_LINE: Final = 1024 * 1024  # above the sum of all bounds, every character escaped (12 bytes outside the BMP)
+
+
+SEALED: Final = frozenset({"handshake", "request", "notification", "result", "decision"})
+"""Kinds whose bodies are words of peers; those of the others are our own."""
+BACKWARD: Final = 1.0  # seconds a clock may be set back without a word: what keeps it right does that
+CLOCK: Final = "clock-jump"  # the target of the entry that tells of a clock that was set
 
 
 class Redact(Protocol):
     """Takes secrets out (`redact.Redactor`)."""
 
-    def json(self, value: JsonObject, *, own_keys: bool = False) -> str:
-        """`value` as compact ASCII JSON; with `own_keys` its outermost keys stay."""
+    def entry(self, columns: JsonObject, body: JsonObject | None) -> tuple[str, str]:
+        """Both as compact ASCII JSON; the keys of `columns` stay."""
 
     def text(self, text: str) -> str: ...
 
 
+class Seal(Protocol):
+    """Makes a body unreadable without the vault (`keys.AuditKeys`)."""
+
+    def shut(self, seq: int, body: bytes) -> str: ...
+
+
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)
 _TAIL = re.compile(rb',"hash":"([0-9a-f]{64})"\}\n', re.ASCII)
 _TAIL_LENGTH = len(b',"hash":""}\n') + 64
 
@@ -72,20 +87,29 @@ class Problem:
     why: str
 
 
-def seal(previous_hash: str, seq: int, when: float, origin: Origin, fact: Fact, redact: Redact) -> Receipt:
+def iso(when: float) -> str:
+    """Seconds since the epoch as receipts write them."""
+    return datetime.fromtimestamp(when, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def seal(
+    previous_hash: str, seq: int, when: float, origin: Origin, fact: Fact, redact: Redact, bodies: Seal
+) -> Receipt:
     """Make the entry number `seq` that follows the one with `previous_hash`.  `when` is seconds since the epoch.
 
     Raises:
         AuditError: the fact holds something that JSON cannot say.
     """
-    time = datetime.fromtimestamp(when, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    time = iso(when)
     try:
         columns, truncated = _columns(origin, fact, redact)
-        body = "null" if fact.body is None else redact.json(fact.body)
-        if len(body) > MAX_BODY:
-            kept = {"digest": hashlib.sha256(body.encode("ascii")).hexdigest(), "size": len(body)}
-            body, truncated = json.dumps(kept, separators=(",", ":")), True
-        text = redact.json(columns, own_keys=True)
+        text, body = redact.entry(columns, fact.body)
+        sealed = fact.body is not None and fact.kind in SEALED
+        if sealed or len(body) > MAX_BODY:
+            data, too_long = body.encode("ascii"), len(body) > MAX_BODY
+            truncated = truncated or too_long
+            end = "" if too_long else f',"sealed":"{bodies.shut(seq, data)}"'
+            body = f'{{"digest":"{hashlib.sha256(data).hexdigest()}","size":{len(data)}{end}}}'
     except (ValueError, TypeError, RecursionError) as cause:
         raise AuditError(f"a {fact.kind} entry cannot be written as JSON") from cause
     head = f'{{"v":{VERSION},"seq":{seq},"time":"{time}","prev":"{previous_hash}",'
@@ -103,8 +127,10 @@ def _columns(origin: Origin, fact: Fact, redact: Redact) -> tuple[JsonObject, bo
         "server": cut.text(origin.server),
         "session": cut.text(origin.session),
         "link": cut.text(origin.link),
+        "stories": list(origin.stories[:MAX_STORIES]),
         "pin": cut.text(origin.pin),
         "tier": cut.text(origin.tier),
+        "labels": origin.labels,
         "kind": fact.kind,
         "side": fact.side,
         "method": cut.text(fact.method),
@@ -140,11 +166,16 @@ class _Cut:
 
 
 class Chain:
-    """Follows entries one by one from a known link.  `seq` and `hash` are those of the last good entry."""
+    """Follows entries one by one from a known link.  `seq`, `hash` and `time` are those of the last good entry.
 
-    def __init__(self, seq: int = 0, hash: str = GENESIS) -> None:
+    `jumps` are the entries that tell of a clock that was set: by how many seconds.
+    """
+
+    def __init__(self, seq: int = 0, hash: str = GENESIS, time: str = "") -> None:
         self.seq = seq
         self.hash = hash
+        self.time = time
+        self.jumps: list[tuple[int, str]] = []
 
     def follow(self, line: bytes) -> str:
         """Return "" and move on if `line` is the entry that comes next, else why it is not."""
@@ -168,8 +199,25 @@ class Chain:
             return f"entry {self.seq + 1} is expected here, and this one says {str(entry['seq'])[:20]}"
         if entry["prev"] != self.hash:
             return f"the entry does not follow entry {self.seq}: its link to the one before does not match"
-        self.seq, self.hash = self.seq + 1, own
+        if not isinstance(entry["time"], str) or _TIME.fullmatch(entry["time"]) is None:
+            return "the entry has no time"
+        told = entry["target"] == CLOCK and entry["kind"] == "daemon"
+        if not told and (back := _set_back(self.time, entry["time"])):
+            return back
+        if told:
+            self.jumps.append((self.seq + 1, str(entry["reason"])))
+        self.seq, self.hash, self.time = self.seq + 1, own, entry["time"]
         return ""
+
+
+def _set_back(before: str, now: str) -> str:
+    """Why an entry of `now` cannot stand behind one of `before`; "" if it can.  One format, so text is compared."""
+    if now >= before:
+        return ""
+    seconds = (datetime.fromisoformat(before) - datetime.fromisoformat(now)).total_seconds()
+    if seconds <= BACKWARD:
+        return ""
+    return f"the entry is {seconds:.0f} s older than the one before it, and none tells of a clock that was set back"
 
 
 def check(lines: Iterable[bytes], seq: int = 0, hash: str = GENESIS) -> Problem | None:

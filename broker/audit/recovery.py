@@ -40,19 +40,23 @@ def recover(folder: Path, head: Head | None) -> Recovery:
     if head.seq:
         _check_vouched(folder, head)
     files = [file for file in files if file.name >= head.segment]
-    chain = Chain(head.seq, head.hash)
+    chain = Chain(head.seq, head.hash, head.time)
     at, end = head.segment, head.end
     for place, file in enumerate(files):
         if file.name != head.segment:
             if first_seq(file.name) != chain.seq + 1:
-                return Recovery(Head(chain.seq, chain.hash, at, end), _keep_aside(files[place:]))
+                return Recovery(_end(chain, at, end), _keep_aside(files[place:]))
             at, end = file.name, 0
         for line in lines(file, end):
             if chain.follow(line):
                 torn = (_cut_off(file, end), *_keep_aside(files[place + 1 :]))
-                return Recovery(Head(chain.seq, chain.hash, at, end), torn)
+                return Recovery(_end(chain, at, end), torn)
             end += len(line)
-    return Recovery(Head(chain.seq, chain.hash, at, end))
+    return Recovery(_end(chain, at, end))
+
+
+def _end(chain: Chain, segment: str, end: int) -> Head:
+    return Head(chain.seq, chain.hash, segment, end, chain.time)
 
 
 def _check_vouched(folder: Path, head: Head) -> None:

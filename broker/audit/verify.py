@@ -27,7 +27,7 @@ class Report:
     """What `verify` found.
 
     `vouched` is how many entries the checkpoint covers; `torn` are bytes of a last line that was never finished: a
-    write is under way, or there was a crash.
+    write is under way, or there was a crash.  `jumps` are the entries that tell of a clock that was set.
     """
 
     entries: int
@@ -35,21 +35,22 @@ class Report:
     vouched: int
     broken: Broken | None = None
     torn: int = 0
+    jumps: tuple[tuple[int, str], ...] = ()
 
     @property
     def ok(self) -> bool:
         return self.broken is None
 
 
-def verify(folder: Path, key: bytes) -> Report:
-    """Follow the whole chain and compare it with its checkpoint.
+def verify(folder: Path, public: bytes, witness: Path | None = None) -> Report:
+    """Follow the whole chain and compare it with its checkpoint, and with the witness of how far it once went.
 
     Raises:
         AuditError: a file cannot be read.
     """
     chain = Chain()
     try:
-        head, problem = _head(folder, key)  # before the entries: those written meanwhile stand after it
+        head, problem = _head(folder, public, witness)  # before the entries: those written meanwhile stand after it
         files = segments(folder)
         torn, broken = _follow(chain, files, head)
     except OSError as cause:
@@ -62,12 +63,12 @@ def verify(folder: Path, key: bytes) -> Report:
         broken = Broken(last.name if last else NAME, count + 1, chain.seq + 1, f"{gone} were written and are gone")
     if broken is None and head is None and files:
         broken = Broken(NAME, 1, chain.seq + 1, "the checkpoint is gone, so nothing vouches for the end of the chain")
-    return Report(chain.seq, len(files), head.seq if head else 0, broken, torn)
+    return Report(chain.seq, len(files), head.seq if head else 0, broken, torn, tuple(chain.jumps))
 
 
-def _head(folder: Path, key: bytes) -> tuple[Head | None, Broken | None]:
+def _head(folder: Path, public: bytes, witness: Path | None) -> tuple[Head | None, Broken | None]:
     try:
-        return read_head(folder, key), None
+        return read_head(folder, public, witness), None
     except AuditError as error:
         return Head(), Broken(NAME, 1, 0, str(error))
 

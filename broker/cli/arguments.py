@@ -275,22 +275,30 @@ def _store(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
 def _audit(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     book = commands.add_parser("audit", help="what happened")
-    pages = book.add_subparsers(dest="page", required=True, metavar="tail|search|show|verify")
+    pages = book.add_subparsers(dest="page", required=True, metavar="tail|search|show|export|verify")
     tail = pages.add_parser("tail", help="the last receipts")
     tail.add_argument("-n", dest="number", type=int, default=20)
     tail.add_argument("--follow", action="store_true")
     tail.set_defaults(run=audit.tail)
     search = pages.add_parser("search", help="receipts that match")
-    for name in ("client", "server", "session", "tool", "kind", "rule", "text"):
-        search.add_argument(f"--{name}", default="")
     search.add_argument("-n", dest="number", type=int, default=100)
     search.set_defaults(run=audit.search)
-    show = pages.add_parser("show", help="one receipt, whole")
-    show.add_argument("id")
+    export = pages.add_parser("export", help="receipts for other tools, one object a line")
+    export.add_argument("--format", choices=("jsonl", "ocsf", "otlp"), default="jsonl")
+    export.add_argument("--bodies", action="store_true", help="with what was said in clear; needs a person")
+    export.add_argument("--follow", action="store_true", help="go on with those that come")
+    export.set_defaults(run=audit.export)
+    for page in (search, export):
+        for name in ("client", "server", "session", "tool", "kind", "rule", "verdict", "story", "text"):
+            page.add_argument(f"--{name}", default="")
+        for name in ("since", "until"):
+            page.add_argument(f"--{name}", metavar="TIME", help="2026-01-31, 2026-01-31T12:00, or 30m, 2h, 7d ago")
+    show = pages.add_parser("show", help="one receipt by its number, or all of one request by its story")
+    show.add_argument("id", metavar="NUMBER|STORY")
     show.set_defaults(run=audit.show)
     verify = pages.add_parser("verify", help="check the whole chain")
     verify.set_defaults(run=audit.verify)
-    for page in (tail, search, show, verify):
+    for page in (tail, search, show, export, verify):
         _json(page)
 
 

@@ -1,14 +1,28 @@
-"""`audit tail|search|show|verify`."""
+"""`audit tail|search|show|export|verify`."""
 
 import asyncio
+import json
+import sys
+import time
 from argparse import Namespace
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Final
 
 from broker.api import schema
+from broker.audit.export import FORMATS
+from broker.audit.keys import AuditKeys
 from broker.audit.verify import verify as verify_chain
 from broker.cli import output
 from broker.cli.context import DONE, NO, Context
-from broker.errors import DeskError
+from broker.errors import ConfigError, DeskError
 from broker.vault.keychain import integrity_key
+
+FILTERS: Final = ("client", "server", "session", "tool", "kind", "rule", "verdict", "story", "text")
+UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+PAGE: Final = 1000
+OPENED: Final = 100  # bodies are large
+PAUSE: Final = 1.0  # between two looks for receipts that came; nobody reads faster
 
 
 async def tail(args: Namespace, context: Context) -> int:
@@ -27,44 +41,100 @@ async def tail(args: Namespace, context: Context) -> int:
 
 
 async def search(args: Namespace, context: Context) -> int:
-    wanted = schema.Search(
-        limit=args.number,
-        client=args.client,
-        server=args.server,
-        session=args.session,
-        tool=args.tool,
-        kind=args.kind,
-        rule=args.rule,
-        text=args.text,
-    )
-    for entry in await _search(wanted, context):
+    for entry in await _search(_wanted(args, args.number), context):
         _show(entry, args.json)
     return DONE
 
 
+async def export(args: Namespace, context: Context) -> int:
+    """Every receipt that matches, oldest first, in the words of another tool."""
+    write = FORMATS[args.format]
+    async for entry in _all(args, context):
+        sys.stdout.write(json.dumps(write(entry), separators=(",", ":")) + "\n")
+        if args.follow:
+            sys.stdout.flush()
+    return DONE
+
+
 async def show(args: Namespace, context: Context) -> int:
-    """One receipt, whole, by its number."""
-    found = [entry for entry in await _search(schema.Search(limit=10_000), context) if str(entry["seq"]) == args.id]
+    """One receipt, whole and opened, by its number; or the story of one request, hop by hop."""
+    if args.id.isdecimal():
+        wanted = schema.Search(limit=1, after=int(args.id) - 1, oldest_first=True)
+    else:
+        wanted = schema.Search(limit=OPENED, story=args.id, oldest_first=True)
+    async with context.desk() as desk:
+        found = (await desk.ask(schema.AUDIT_OPEN, wanted, schema.Receipts)).receipts
+    if args.id.isdecimal():
+        found = [entry for entry in found if str(entry["seq"]) == args.id]
     if not found:
-        raise DeskError(
-            f"there is no receipt {args.id} among the last 10000", hint="bulkhead audit tail", code="unknown"
-        )
-    output.show_json(found[0])
+        raise DeskError(f"there is no receipt {args.id}", hint="bulkhead audit tail", code="unknown")
+    if args.json or args.id.isdecimal():
+        for entry in found:
+            output.show_json(entry)
+        return DONE
+    for entry in found:
+        _show(entry, as_json=False)
+        body = entry.get("body")
+        if body:
+            output.show("      " + output.line(json.dumps(body), 500))
     return DONE
 
 
 async def verify(args: Namespace, context: Context) -> int:
     """Check the whole chain, with or without a daemon; exit 1 names the first broken link."""
-    key = await asyncio.to_thread(integrity_key, context.paths.state, context.paths.home)
-    report = await asyncio.to_thread(verify_chain, context.paths.audit, key.key)
+    paths = context.paths
+    public = AuditKeys((await asyncio.to_thread(integrity_key, paths.state, paths.home)).key).public
+    report = await asyncio.to_thread(verify_chain, paths.audit, public, paths.audit_witness)
     problem = str(report.broken) if report.broken else ""
     if args.json:
-        output.show_json({"ok": report.ok, "receipts": report.entries, "vouched": report.vouched, "problem": problem})
+        jumps = [{"receipt": seq, "what": what} for seq, what in report.jumps]
+        output.show_json({
+            "ok": report.ok, "receipts": report.entries, "vouched": report.vouched, "problem": problem,
+            "clock": jumps, "public_key": public.hex(),
+        })  # fmt: skip
     elif report.ok:
         output.show(f"{report.entries} receipts, the chain is whole; {report.vouched} are covered by the checkpoint")
+        for seq, what in report.jumps:
+            output.show(f"receipt {seq}: {what}")
+        output.show(f"signed with {public.hex()}")
     else:
         output.show(f"the chain is broken: {problem}")
     return DONE if report.ok else NO
+
+
+def _wanted(args: Namespace, limit: int) -> schema.Search:
+    filters = {name: getattr(args, name) for name in FILTERS}
+    return schema.Search(limit=limit, since=_moment(args.since), until=_moment(args.until), **filters)
+
+
+def _moment(text: str | None) -> float | None:
+    """A time as people write it: a date, a date with a time, or how long ago."""
+    if not text:
+        return None
+    if text[-1] in UNITS and text[:-1].isdecimal():
+        return time.time() - int(text[:-1]) * UNITS[text[-1]]
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError as cause:
+        raise ConfigError(f"{text} is no time", hint="2026-01-31, 2026-01-31T12:00, or 30m, 2h, 7d") from cause
+
+
+async def _all(args: Namespace, context: Context) -> AsyncIterator[dict[str, object]]:
+    """Page by page, so that neither side holds more than one."""
+    route, size = (schema.AUDIT_OPEN, OPENED) if args.bodies else (schema.AUDIT, PAGE)
+    after = 0
+    async with context.desk() as desk:
+        while True:
+            wanted = _wanted(args, size).model_copy(update={"after": after, "oldest_first": True})
+            found = (await desk.ask(route, wanted, schema.Receipts)).receipts
+            for entry in found:
+                yield entry
+            if found:
+                after = found[-1]["seq"]
+            elif not args.follow:
+                return
+            else:
+                await asyncio.sleep(PAUSE)
 
 
 async def _search(wanted: schema.Search, context: Context) -> list[dict[str, object]]:

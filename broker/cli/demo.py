@@ -19,6 +19,7 @@ from typing import Any
 from broker.api import schema
 from broker.api.client import DeskClient
 from broker.api.sockets import is_running
+from broker.audit.keys import AuditKeys
 from broker.audit.verify import verify
 from broker.cli import output
 from broker.cli.context import DONE, NO, Context
@@ -154,7 +155,7 @@ async def _act(context: Context, home: Path, report: Report) -> None:
                 )
             )
     key = await asyncio.to_thread(integrity_key, context.paths.state, context.paths.home)
-    found = await asyncio.to_thread(verify, context.paths.audit, key.key)
+    found = await asyncio.to_thread(verify, context.paths.audit, AuditKeys(key.key).public)
     report.step(
         "everything is on record, and the chain is whole", found.ok and found.entries > 20, f"{found.entries} receipts"
     )

@@ -50,9 +50,11 @@ class Bridge:
         self._only: Era | None = None if legacy == modern else "legacy" if legacy else "modern"
         self._events: deque[Event] = deque()
         self._effects: list[Effect] = []
+        self._turn = 0
 
     def receive(self, event: Event) -> list[Effect]:
         """What to do about `event`, in order, as a conversation says it."""
+        self._turn = 0
         if isinstance(event, FromClient) and self._crosses(event):
             assert self._crossing is not None
             self._crossing.from_client(event.message, event.size)
@@ -95,12 +97,14 @@ class Bridge:
         self._events.append(Garbled("client", what, replies.error(None, replies.INVALID_REQUEST, what), size))
 
     def record(self, fact: Fact) -> None:
-        self._effects.append(Record(fact))
+        if fact.kind == "request" and fact.side == "client":
+            self._turn = self._conversation.next_turn()
+        self._effects.append(Record(fact, self._turn))
 
     def say(self, message: JsonObject, fact: Fact | None = None) -> None:
         """To the client.  `fact` records what is ours; the conversation has recorded what it said itself."""
         if fact is not None:
-            self._effects.append(Record(fact))
+            self.record(fact)
         self._effects.append(Forward("client", message))
 
     def answer(self, request: Request, size: int, body: JsonObject) -> None:
@@ -148,6 +152,8 @@ class Bridge:
 
     def _carry(self, effects: list[Effect]) -> None:
         for effect in effects:
+            if isinstance(effect, Record):
+                self._turn = effect.turn
             if self._crossing is not None and isinstance(effect, Forward) and effect.to == "client":
                 self._crossing.to_client(effect.message)
             else:

@@ -68,6 +68,7 @@ class ClientSide:
 
     def _request(self, request: Request, size: int) -> None:
         link = self._link
+        link.next_turn()
         if isinstance(request.id, str) and request.id.startswith(OWN_PREFIX):
             what = f"the client used an id that begins with {OWN_PREFIX}, which is Bulkhead's own"
             link.fault("client", what, replies.error(request.id, INVALID_REQUEST, what), size)
@@ -190,6 +191,7 @@ class ClientSide:
             link.reply(request, problem)
             return
         waiting = OpenRequest(request.id, request.method, target, request.message, size, token_of(request.params))
+        waiting.turn = link.turn
         link.from_client.add(waiting)
         link.asked()
         if method.judged or has_strange_words(method, request.message):
@@ -247,6 +249,7 @@ class ClientSide:
         if request is None:
             self._drop(found, size, "no such request is open")
             return
+        link.turn = request.turn
         fact = Fact("notification", "client", found.method, request=request.id, size=size, body=found.params)
         listener = link.subscriptions.listeners.pop(request.id, None)
         told = request.place is Place.PEER or (listener is not None and listener.upstream and self._instance.settled_in)
@@ -262,6 +265,7 @@ class ClientSide:
         request = link.from_server.get(response.id) if response.id is not None else None
         if request is not None and request.place is Place.PEER:
             link.from_server.close(request)
+            link.turn = request.turn
             digest = request.call.digest if request.call else ""
             fact = Fact("result", "client", request.method, request.target, request.id, size=size, digest=digest)
             link.send("server", response.message, fact)

@@ -65,15 +65,21 @@ class Conversation:
 
     def receive(self, event: Event) -> list[Effect]:
         """What to do about `event`, in order.  After `End` nothing is done any more."""
+        self._link.turn = 0
         if not self._link.ended:
             self._happen(event)
         return _until_end(self._link.take_effects())
 
     def still_waiting(self, question: int) -> list[Effect]:
         """Progress for the client whose call waits for `question`, if it asked for progress.  Call it now and then."""
+        self._link.turn = 0
         if not self._link.ended:
             self._dispatcher.still_waiting(question)
         return _until_end(self._link.take_effects())
+
+    def next_turn(self) -> int:
+        """For a request that is answered in front of this conversation."""
+        return self._link.next_turn()
 
     def bridged(self) -> None:
         """Its client speaks the other era and is translated: it may ask what there is to discover at any time."""
@@ -167,6 +173,7 @@ class Conversation:
             return False
         text = "refused by Bulkhead (bounds): too much waits for a person to admit this client"
         if isinstance(envelope, Request):
+            self._link.next_turn()
             self._link.heard("client", envelope, envelope.method, event.size)
             self._link.reply(envelope, replies.error(envelope.id, replies.BUSY, text))
         else:
@@ -185,8 +192,10 @@ class Conversation:
         waiting, self._waiting = self._waiting, []
         self._waiting_ids.clear()
         for event in waiting:
+            link.turn = 0
             if not link.ended:
                 self._client.receive(event.message, event.size)
+        link.turn = 0
         if before is not Admission.UNDECIDED and answer is Admission.ADMITTED:
             self._instance.announce(["tools", "prompts", "resources"])
 
@@ -196,6 +205,7 @@ class Conversation:
         for event in waiting:
             request = read("client", event.message)
             if isinstance(request, Request):
+                self._link.next_turn()
                 self._link.reject(request, event.size, replies.UNAVAILABLE, f"Bulkhead closed the link: {reason}")
         self._link.end(reason)
 

@@ -69,6 +69,7 @@ class Dispatcher:
         """Judge a call now: send it on, park it, ask, or refuse."""
         link = self._link
         assert request.call is not None
+        link.turn = request.turn
         decision = link.judge(request.call)
         if decision.verdict is Verdict.ASK:
             decision = self._consented(side, request, request.call, decision)
@@ -119,6 +120,7 @@ class Dispatcher:
             return None  # withdrawn: a late yes forwards nothing
         call = request.inputs[0] if request.place is Place.RESULT else request.call
         assert call is not None
+        link.turn = request.turn
         fact = Fact("answer", "person", call.method, call.target, request.id, decision, 0, call.digest, durable=True)
         link.record(fact)
         if decision.verdict is not Verdict.ALLOW:
@@ -169,6 +171,7 @@ class Dispatcher:
             if request.call is not None:
                 self.decide("client", request)
                 continue
+            self._link.turn = request.turn
             fact = Fact("request", "client", request.method, request.target, request.id, size=request.size)
             self._link.record(fact)
             self._pass_on("client", request)
@@ -202,6 +205,7 @@ class Dispatcher:
         if side != "client" or request is None or request.token is None:
             return
         request.progress += 1
+        link.turn = request.turn
         params = {
             "progressToken": request.token,
             "progress": request.progress * PROGRESS_STEP,

@@ -12,7 +12,10 @@ from broker.protocol.catalog import Catalog, Change
 
 @dataclass(frozen=True, slots=True)
 class Record:
+    """`turn` says which request of the link it is about, counted from 1; 0 is none."""
+
     fact: Fact
+    turn: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,6 +71,9 @@ class Link:
         self._faults: dict[Side, int] = {"client": 0, "server": 0}
         self._chatter = 0
         self._unasked = 0
+        self._turns = 0
+        self.turn = 0
+        """Of the request that is being dealt with; 0 between requests."""
 
     def take_effects(self) -> list[Effect]:
         taken, self.effects = self.effects, []
@@ -87,12 +90,18 @@ class Link:
 
     # --- records and messages ---
 
+    def next_turn(self) -> int:
+        """A request came: what is recorded from now on is about it."""
+        self._turns += 1
+        self.turn = self._turns
+        return self.turn
+
     def record(self, fact: Fact) -> None:
-        self.effects.append(Record(fact))
+        self.effects.append(Record(fact, self.turn))
 
     def send(self, to: Side, message: JsonObject, fact: Fact, read: Read | None = None) -> None:
         """Record, count as read if it is, and only then send."""
-        self.effects.append(Record(fact))
+        self.record(fact)
         self.forward(to, message, read)
 
     def forward(self, to: Side, message: JsonObject, read: Read | None = None) -> None:
@@ -126,6 +135,7 @@ class Link:
     def settle(self, side: Side, request: OpenRequest, message: JsonObject) -> None:
         """Answer an open request in our own words and close it."""
         self.requests_of(side).close(request)
+        self.turn = request.turn
         fact = Fact(
             "result",
             "broker",

@@ -45,6 +45,7 @@ class OpenRequest:
     answer: JsonObject | None = None
     inputs: list[Call] = field(default_factory=list)
     progress: int = 0
+    turn: int = 0
 
     @property
     def durable(self) -> bool:

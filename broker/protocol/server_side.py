@@ -88,6 +88,7 @@ class ServerSide:
     def _answered(self, request: OpenRequest, response: Response, size: int) -> None:
         """The one answer a request gets: held against what it asks for, recorded, read, passed on."""
         self._dispatcher.worked()
+        self._link.turn = request.turn
         self._record(request, response.message, size)
         result = response.result or {}
         state = result.get("requestState")
@@ -105,6 +106,7 @@ class ServerSide:
 
     def carry_on(self, request: OpenRequest) -> None:
         """Judge what the answer asks for, one by one; pass the answer on when all of it is allowed."""
+        self._link.turn = request.turn
         while request.inputs:
             call = request.inputs[0]
             decision = self._link.judge(call)
@@ -190,6 +192,7 @@ class ServerSide:
     def _listening_ended(self, request: OpenRequest, response: Response, size: int) -> None:
         """It will not tell about resources any more; the lists are still ours to tell."""
         link = self._link
+        link.turn = request.turn
         self._record(request, response.message, size)
         if response.result is None:
             return
@@ -216,6 +219,7 @@ class ServerSide:
 
     def _request(self, request: Request, size: int) -> None:
         link = self._link
+        link.next_turn()
         era = link.era or "legacy"
         method = method_for(request.method, "request", "server", era)
         target = target_of(request.method, method, request.params) if method else None
@@ -231,6 +235,7 @@ class ServerSide:
             self._reject(request, size, replies.BUSY, "refused by Bulkhead (bounds): too many requests are open")
         else:
             waiting = OpenRequest(request.id, request.method, target, request.message, size, token_of(request.params))
+            waiting.turn = link.turn
             link.from_server.add(waiting)
             if method.judged:
                 waiting.call = link.names.call("server", request.method, target, request.params)

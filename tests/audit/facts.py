@@ -3,12 +3,14 @@
 from pathlib import Path
 from typing import Final
 
+from broker.audit.keys import AuditKeys
 from broker.audit.log import AuditLog
 from broker.audit.redact import Redactor
 from broker.audit.segments import segments
 from broker.model import Decision, Fact, JsonObject, Origin, Verdict
 
-KEY: Final = b"integrity key of this test home!"
+VAULT: Final = AuditKeys(b"integrity key of this test home!")
+KEY: Final = VAULT.public
 NOON: Final = 1_750_000_000.25
 ORIGIN: Final = Origin("cursor", "files", "s-1", "l-1", "pin-1", "A")
 
@@ -23,7 +25,7 @@ def called(tool: str = "read_file", body: JsonObject | None = None, *, durable: 
 
 
 def opened(folder: Path, *, redactor: Redactor | None = None, segment_limit: int = 1 << 24) -> AuditLog:
-    return AuditLog.open(folder, KEY, noon, redactor, segment_limit=segment_limit)
+    return AuditLog.open(folder, VAULT, noon, redactor, segment_limit=segment_limit, steady=noon)
 
 
 def written(folder: Path, count: int, *, segment_limit: int = 1 << 24) -> list[bytes]:

@@ -19,7 +19,7 @@ def seqs(entries: list[dict[str, Any]]) -> list[int]:
 def filled(tmp_path: Path) -> Path:
     """Seven entries of two clients and two servers."""
     log = opened(tmp_path, segment_limit=2000)
-    log.append(Origin("cursor", "files", "s-1"), called("read_file", {"path": "/home/Müller/100%_done"}))
+    log.append(Origin("cursor", "files", "s-1", pin="/home/Müller/100%_done"), called("read_file"))
     log.append(Origin("cursor", "files", "s-1"), called("write_file"))
     log.append(Origin("claude", "files", "s-2"), called("read_file"))
     log.append(Origin("claude", "time", "s-2"), called("get_current_time"))

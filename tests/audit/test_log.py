@@ -14,13 +14,14 @@ import anyio
 import pytest
 
 from broker.audit.head import read_head
+from broker.audit.keys import AuditKeys
 from broker.audit.log import AuditLog
 from broker.audit.receipt import MAX_LINE
 from broker.audit.segments import segments
 from broker.audit.verify import verify
 from broker.errors import AuditError
 from broker.model import Origin
-from tests.audit.facts import KEY, ORIGIN, called, lines_of, noon, opened, written
+from tests.audit.facts import KEY, ORIGIN, VAULT, called, lines_of, noon, opened, written
 
 PROJECT: Final = Path(__file__).resolve().parents[2]
 
@@ -60,12 +61,12 @@ def test_a_second_writer_is_refused_and_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_a_full_segment_is_followed_by_one_that_links_to_it(tmp_path: Path) -> None:
-    lines = written(tmp_path, 10, segment_limit=1500)
+    lines = written(tmp_path, 10, segment_limit=1700)
     names = [segment.name for segment in segments(tmp_path)]
     assert names == [f"segment-{seq:012d}.jsonl" for seq in (1, 3, 5, 7, 9)]
     assert lines_of(tmp_path) == lines
     assert verify(tmp_path, KEY).ok
-    log = opened(tmp_path, segment_limit=1500)
+    log = opened(tmp_path, segment_limit=1700)
     assert log.append(ORIGIN, called()).seq == 11
     log.close()
     assert verify(tmp_path, KEY).ok
@@ -195,9 +196,9 @@ def test_half_a_line_left_by_a_crash_is_kept_aside_and_told_of(tmp_path: Path) -
 
 
 def test_what_a_power_cut_spoils_after_the_checkpoint_is_kept_aside_across_segments(tmp_path: Path) -> None:
-    lines = written(tmp_path, 2, segment_limit=1500)
+    lines = written(tmp_path, 2, segment_limit=1700)
     head = (tmp_path / "head").read_bytes()
-    log = opened(tmp_path, segment_limit=1500)
+    log = opened(tmp_path, segment_limit=1700)
     for _ in range(6):
         log.append(ORIGIN, called())
     log.close()
@@ -214,8 +215,8 @@ def test_what_a_power_cut_spoils_after_the_checkpoint_is_kept_aside_across_segme
 
 @pytest.mark.parametrize("what", ["the last entry", "the last segment", "everything", "the checkpoint", "another key"])
 def test_a_log_that_lost_what_its_checkpoint_vouches_for_does_not_open(tmp_path: Path, what: str) -> None:
-    lines = written(tmp_path, 6, segment_limit=1500)
-    key = KEY
+    lines = written(tmp_path, 6, segment_limit=1700)
+    keys = VAULT
     match what:
         case "the last entry":
             last = segments(tmp_path)[-1]
@@ -228,13 +229,13 @@ def test_a_log_that_lost_what_its_checkpoint_vouches_for_does_not_open(tmp_path:
         case "the checkpoint":
             (tmp_path / "head").unlink()
         case _:
-            key = b"the key of somebody else's home!"
+            keys = AuditKeys(b"the key of somebody else's home!")
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     with pytest.raises(AuditError) as caught:
-        AuditLog.open(tmp_path, key, noon)
+        AuditLog.open(tmp_path, keys, noon)
     assert caught.value.hint
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
-    assert not verify(tmp_path, key).ok
+    assert not verify(tmp_path, keys.public).ok
 
 
 @contextmanager

@@ -13,10 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from broker.audit.keys import AuditKeys
+from broker.audit.log import AuditLog
 from broker.audit.segments import segments
 from broker.audit.verify import Broken, verify
+from broker.errors import AuditError
 from tests.audit import independent_verifier
-from tests.audit.facts import KEY, lines_of, written
+from tests.audit.facts import KEY, ORIGIN, VAULT, called, lines_of, noon, written
 
 COUNT: Final = 9
 PER_SEGMENT: Final = 3
@@ -24,7 +27,7 @@ PER_SEGMENT: Final = 3
 
 def log_of(folder: Path) -> list[list[bytes]]:
     """A log of several segments; its lines by segment."""
-    written(folder, COUNT, segment_limit=2250)
+    written(folder, COUNT, segment_limit=2400)
     found = [segment.read_bytes().splitlines(keepends=True) for segment in segments(folder)]
     assert [len(lines) for lines in found] == [PER_SEGMENT] * 3
     return found
@@ -201,6 +204,37 @@ def test_a_checkpoint_spoilt_in_one_place_still_vouches_for_the_whole_chain(tmp_
     assert broken is not None and broken.seq == COUNT
 
 
+def test_a_folder_put_back_as_it_once_was_is_found_by_the_witness_outside_of_it(tmp_path: Path) -> None:
+    folder, witness = tmp_path / "audit", tmp_path / "witness"
+    before: dict[str, bytes] = {}
+    for _ in range(2):
+        log = AuditLog.open(folder, VAULT, noon, witness=witness, steady=noon)
+        for _ in range(3):
+            log.append(ORIGIN, called())
+        log.close()
+        before = before or {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert verify(folder, KEY, witness).entries == 6
+    for name, data in before.items():
+        (folder / name).write_bytes(data)
+    assert verify(folder, KEY).ok, "the folder alone does not notice"
+    report = verify(folder, KEY, witness)
+    assert report.broken is not None and report.broken.seq == 4 and "entries 4 to 6" in report.broken.why
+    assert independent_verifier.verify(folder, KEY, witness) == "entry 4: gone, the checkpoint vouches for 6"
+    with pytest.raises(AuditError, match="entry 6 of the audit log was written and is gone"):
+        AuditLog.open(folder, VAULT, noon, witness=witness, steady=noon)
+
+
+def test_a_checkpoint_signed_with_another_key_vouches_for_nothing(tmp_path: Path) -> None:
+    log_of(tmp_path / "ours")
+    other = AuditKeys(b"the key of somebody else's home!")
+    log = AuditLog.open(tmp_path / "theirs", other, noon, steady=noon)
+    log.append(ORIGIN, called())
+    log.close()
+    (tmp_path / "ours" / "head").write_bytes((tmp_path / "theirs" / "head").read_bytes())
+    broken = both(tmp_path / "ours")
+    assert broken is not None and broken.segment == "head"
+
+
 def test_verifying_changes_nothing(tmp_path: Path) -> None:
     log_of(tmp_path)
     before = {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in tmp_path.iterdir()}
@@ -213,8 +247,7 @@ def test_the_independent_verifier_is_short_and_knows_nothing_of_us(tmp_path: Pat
     text = source.read_text()
     assert len(text.splitlines()) < 150 and "import broker" not in text and "from broker" not in text
     log_of(tmp_path / "audit")
-    (tmp_path / "key").write_bytes(KEY)
-    command = [sys.executable, "-I", str(source), str(tmp_path / "audit"), str(tmp_path / "key")]
+    command = [sys.executable, "-I", str(source), str(tmp_path / "audit"), KEY.hex()]
     assert subprocess.run(command, timeout=30, capture_output=True, check=False).returncode == 0
     segments(tmp_path / "audit")[1].unlink()
     done = subprocess.run(command, timeout=30, capture_output=True, text=True, check=False)

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from broker.api.sockets import take_lock
+from broker.audit.keys import AuditKeys
 from broker.audit.log import AuditLog
 from broker.audit.redact import Redactor
 from broker.cli import home_checks, machine_checks
@@ -210,7 +211,7 @@ def test_a_socket_nobody_listens_on_is_stale_and_bad_while_a_daemon_runs(paths: 
 
 
 def test_a_receipt_of_the_future_tells_that_the_clock_went_back(paths: Paths) -> None:
-    audit = AuditLog.open(paths.audit, bytes(32), lambda: NOW, Redactor())
+    audit = AuditLog.open(paths.audit, AuditKeys(bytes(32)), lambda: NOW, Redactor())
     audit.append(Origin(), Fact("daemon", "broker", "start"))
     audit.close()
     assert states(home_checks.clock(paths, NOW)) == ["ok"]

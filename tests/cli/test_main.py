@@ -153,6 +153,7 @@ FULL: Final[dict[str, schema.Words | Exception]] = {
     "grants": schema.GrantList(grants=[GRANT]),
     "clients": schema.Clients(clients=[CLIENT]),
     "audit": schema.Receipts(receipts=[RECEIPT]),
+    "audit.open": schema.Receipts(receipts=[RECEIPT]),
     "review": schema.Review(items=[ITEM]),
     "server.verify": schema.Checks(checks=[schema.Check(name="notes", problem=BAD)]),
 }
@@ -278,8 +279,8 @@ def test_the_screen_needs_a_terminal(home: Path, capsys: pytest.CaptureFixture[s
         (("approve", "q1"), {"pending": schema.Questions(questions=[QUESTION])}, 0),
         (("approve", "q2"), {"pending": schema.Questions(questions=[QUESTION])}, 1),
         (("deny", "q2"), {"pending": schema.Questions(questions=[])}, 1),
-        (("audit", "show", "7"), {"audit": schema.Receipts(receipts=[RECEIPT])}, 0),
-        (("audit", "show", "8"), {"audit": schema.Receipts(receipts=[RECEIPT])}, 1),
+        (("audit", "show", "7"), {"audit.open": schema.Receipts(receipts=[RECEIPT])}, 0),
+        (("audit", "show", "8"), {"audit.open": schema.Receipts(receipts=[RECEIPT])}, 1),
         (("remove", "x"), {"server.remove": DeskError("there is no server x", code="unknown")}, 1),
         (("enable", "x"), {"server.enable": DeskError("only a person may do this", code="presence")}, 1),
         (("disable", "x/y"), {}, 0),
@@ -637,7 +638,7 @@ def test_every_command_of_the_contract_is_there_and_says_what_it_does() -> None:
     assert found.keys() >= CONTRACT
     for name, command in found.items():
         assert command.format_help(), name
-    assert set(commands(found["audit"])) == {"tail", "search", "show", "verify"}
+    assert set(commands(found["audit"])) == {"tail", "search", "show", "export", "verify"}
 
 
 @pytest.mark.parametrize("name", sorted(WITH_JSON))

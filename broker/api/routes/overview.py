@@ -1,4 +1,4 @@
-"""The daemon in one look, everything as it changes, and the receipts."""
+"""The daemon in one look, and everything as it changes."""
 
 import asyncio
 import os
@@ -33,7 +33,6 @@ class Overview:
             schema.STATUS.method: self._status,
             schema.WATCH.method: self._watch,
             schema.STOP.method: self._stop,
-            schema.AUDIT.method: self._audit,
         }
 
     async def _status(self, _caller: Caller, _params: schema.Nothing) -> schema.Statuses:
@@ -107,23 +106,6 @@ class Overview:
     async def _stop(self, _caller: Caller, _params: schema.Nothing) -> schema.Nothing:
         self._at.stop()
         return schema.Nothing()
-
-    # --- questions ---
-
-    async def _audit(self, _caller: Caller, params: schema.Search) -> schema.Receipts:
-        found = await asyncio.to_thread(
-            lambda: self._at.index.search(
-                client=params.client,
-                server=params.server,
-                session=params.session,
-                tool=params.tool,
-                kind=params.kind,
-                rule=params.rule,
-                text=params.text,
-                limit=params.limit,
-            )
-        )
-        return schema.Receipts(receipts=found)
 
 
 def _steady(status: schema.Status) -> schema.Status:
