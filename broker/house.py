@@ -22,15 +22,16 @@ from broker.protocol.catalog import Catalog, Change
 from broker.protocol.methods import METHODS
 from broker.refusals import Refusals
 from broker.registry import Registry
+from broker.sandbox.egress.leaving import Bodies
 from broker.sandbox.process import Instance
 from broker.trust.advisories import Advisories
 from broker.trust.store import Store
 from broker.vault.vault import Vault
 
 Spawn: TypeAlias = Callable[
-    [NamedArtifact, Grants, Mapping[str, str], Callable[[Fact], None], str, Proof], Awaitable[Instance]
+    [NamedArtifact, Grants, Mapping[str, str], Callable[[Fact], None], str, Proof, Bodies], Awaitable[Instance]
 ]
-"""The last but one is whose state it gets, where each session has its own."""
+"""The last but two is whose state it gets, where each session has its own; the last judges what it sends by itself."""
 
 
 @dataclass(frozen=True, slots=True)

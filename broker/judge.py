@@ -159,6 +159,11 @@ class Judge:
             return ""
         return f"; nobody vouches for what this tool does (to look: bulkhead labels {self.server.name})"
 
+    def let_in(self) -> frozenset[int]:
+        """Marks of what a person let into a tool of this server: through it, that may leave."""
+        just = (match.marks for _, matches in self._just_answered.values() for match in matches)
+        return frozenset().union(*self._answered.values(), *just)
+
     def _snippets(self, call: Call) -> tuple[str, ...]:
         """What of the call came from where, for the screen alone."""
         redactor = self._house.audit.redactor

@@ -16,6 +16,7 @@ from broker.house import House
 from broker.joins import agree_to_joins
 from broker.model import ClientName, Fact, SessionId, VerifiedArtifact
 from broker.network import tables
+from broker.outflow import Outflow
 from broker.pin import Pin
 from broker.registry import Server
 from broker.sandbox.process import Instance
@@ -34,7 +35,10 @@ class Launch:
         end: Callable[[str], None],
         client: ClientName,
         session: SessionId,
+        let_in: Callable[[], frozenset[int]],
     ) -> None:
+        """`let_in`: what of other servers' texts a person let into this one."""
+        self._outflow = Outflow(house, client, session, pin.server, let_in, record_durably)
         self._client = client
         self._session = session
         self.instance: Instance | None = None
@@ -81,7 +85,9 @@ class Launch:
             return verified
 
         try:
-            instance = await self._house.spawn(artifact, grants, env, self._record, self._session, proof)
+            instance = await self._house.spawn(
+                *(artifact, grants, env, self._record, self._session, proof, self._outflow)
+            )
         finally:
             reading.cancel()
             await asyncio.wait({reading})

@@ -60,7 +60,9 @@ class Link:
         self._pin = pin
         self._pin_digest = pins.pin_digest(pin)
         self.judge = Judge(house, client, session, server, pin, self._record_durably)
-        self._launching = Launch(house, pin, self._record, self._record_durably, self.end, client, session)
+        self._launching = Launch(
+            house, pin, self._record, self._record_durably, self.end, client, session, self.judge.let_in
+        )
         self._drift = self._refused = False
         conversation = Conversation(client, server.name, session, catalog, self.judge.judge, admitted, self.judge)
         self._conversation = Bridge(conversation, server.name, catalog, partial(secrets.token_urlsafe, STATE_BYTES))

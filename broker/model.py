@@ -76,7 +76,9 @@ class Answer:
     by: str = "deadline"
 
 
-QuestionKind: TypeAlias = Literal["connection", "call", "launch", "drift", "review", "advisory"]
+QuestionKind: TypeAlias = Literal[
+    "connection", "call", "launch", "drift", "review", "advisory", "egress", "open", "left"
+]
 
 
 @dataclass(frozen=True, slots=True)

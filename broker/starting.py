@@ -13,6 +13,7 @@ from broker.errors import BulkheadError
 from broker.lessons import Lessons
 from broker.model import Fact, Grants, NamedArtifact, Proof, ServerName
 from broker.remotes import Remotes
+from broker.sandbox.egress.leaving import Bodies
 from broker.sandbox.launcher import Launcher
 from broker.sandbox.leftovers import MAX_TOLD, Leftover, Look, left, look
 from broker.sandbox.places import check_places
@@ -51,8 +52,10 @@ class Starter:
         record: Callable[[Fact], None],
         session: str,
         proof: Proof,
+        bodies: Bodies | None = None,
     ) -> Instance:
-        """The server, running.  `session` is whose state it gets, where each session has its own.
+        """The server, running.  `session` is whose state it gets, where each session has its own; `bodies` judges what
+        it sends by itself.
 
         Raises:
             MachineError, SandboxError: why it was not started; or what `proof` raised.
@@ -76,7 +79,7 @@ class Starter:
             )  # fmt: skip
             before = await asyncio.to_thread(look, grants.write) if grants.write else None
             seen = lesson.seen if lesson is not None else None
-            instance = await self._launcher.spawn(spec, record, seen=seen, proof=proof)
+            instance = await self._launcher.spawn(spec, record, seen=seen, proof=proof, bodies=bodies)
         except BaseException:
             if taken is not None:
                 taken.release()

@@ -29,6 +29,7 @@ from broker.policy.tokens import Tokens
 from broker.policy.wall_book import WallBook
 from broker.protocol.catalog import Catalog
 from broker.registry import Registry, Server
+from broker.sandbox.egress.leaving import Bodies
 from broker.sandbox.process import Instance
 from broker.sessions import Sessions
 from broker.trust.advisories import Advisories
@@ -72,6 +73,8 @@ class Rooms:
     servers: list[ToyServer] = field(default_factory=list)
     spawned: list[tuple[NamedArtifact, Grants, Mapping[str, str]]] = field(default_factory=list)
     changes: int = 0
+    bodies: Bodies | None = None
+    """Who judges what the last server sends by itself."""
 
     @property
     def registry(self) -> Registry:
@@ -150,8 +153,10 @@ async def housed(
         record: Callable[[Fact], None],
         session: str,
         proof: Proof,
+        bodies: Bodies,
     ) -> Instance:
         await proof()
+        rooms.bodies = bodies
         rooms.spawned.append((artifact, grants, env))
         rooms.servers.append(toy())
         return cast(Instance, rooms.servers[-1])

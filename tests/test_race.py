@@ -62,7 +62,7 @@ class Raced(Launch):
             self.facts.append(fact)
 
         async def spawn(artifact: NamedArtifact, *_more: object) -> Instance:
-            proof = cast(Proof, _more[-1])
+            proof = cast(Proof, _more[-2])
             await proof()
             act(store.object(artifact.tree))
             return cast(Instance, SimpleNamespace(pid=1, kept_by="", warnings=()))
@@ -75,7 +75,14 @@ class Raced(Launch):
             waits=SimpleNamespace(verify=60.0, verify_whole=60.0),
         )
         super().__init__(
-            cast(House, rooms), pinned, self.facts.append, durably, self.reasons.append, ClientName("c"), SessionId("s")
+            cast(House, rooms),
+            pinned,
+            self.facts.append,
+            durably,
+            self.reasons.append,
+            ClientName("c"),
+            SessionId("s"),
+            frozenset,
         )
 
     async def raced(self) -> list[str]:

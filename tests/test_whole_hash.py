@@ -33,7 +33,14 @@ class Started(Launch):
 
         rooms = cast(House, SimpleNamespace(store=house, waits=Waits()))
         super().__init__(
-            rooms, pinned, self.facts.append, durably, self.reasons.append, ClientName("c"), SessionId("s")
+            rooms,
+            pinned,
+            self.facts.append,
+            durably,
+            self.reasons.append,
+            ClientName("c"),
+            SessionId("s"),
+            frozenset,
         )
 
 

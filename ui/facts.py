@@ -13,7 +13,7 @@ from broker.api import schema
 from broker.model import Lifetime
 from ui.present import BLOCK, clock_time, count, left, untrusted, untrusted_block
 
-Kind: TypeAlias = Literal["connection", "call", "launch", "drift", "review", "advisory"]
+Kind: TypeAlias = Literal["connection", "call", "launch", "drift", "review", "advisory", "egress", "open", "left"]
 
 SUBJECTS: Final = MappingProxyType({
     "connection": "A client wants to connect to a server",
@@ -22,6 +22,9 @@ SUBJECTS: Final = MappingProxyType({
     "drift": "A server is no longer what you agreed to",
     "review": "Something of Bulkhead's own was changed",
     "advisory": "Something became known about a package that a server runs",
+    "egress": "A server wants to send something out by itself",
+    "open": "A server wants to open a page in your browser",
+    "left": "A server left files that other programs obey",
 })  # fmt: skip
 
 # What each yes means.  A kind that stands for one exact thing has no yes for later.
@@ -47,6 +50,12 @@ MEANINGS: Final = MappingProxyType({
     "drift": MappingProxyType({"once": "exactly the changes shown"}),
     "review": MappingProxyType({"once": "exactly the changes shown"}),
     "advisory": MappingProxyType({"once": "exactly the advisories shown; a no switches the server off"}),
+    "egress": MappingProxyType({
+        "once": "this one request, exactly as it is",
+        "session": "whatever this server sends to this host of what was read until now, until the link ends",
+    }),
+    "open": MappingProxyType({"once": "exactly this address, once"}),
+    "left": MappingProxyType({"once": "exactly these files are put aside; a no leaves them where they are"}),
 })  # fmt: skip
 
 WHAT: Final = 400  # on the card; the full detail shows more

@@ -49,7 +49,7 @@ class QuestionView(Words):
     """An open question.  `evidence` and `detail` may hold text a server wrote; everything else is ours."""
 
     id: str
-    kind: Literal["connection", "call", "launch", "drift", "review", "advisory"]
+    kind: Literal["connection", "call", "launch", "drift", "review", "advisory", "egress", "open", "left"]
     client: str
     server: str
     session: str

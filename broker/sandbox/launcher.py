@@ -21,6 +21,7 @@ from broker.sandbox import bubblewrap
 from broker.sandbox.cgroups import Group
 from broker.sandbox.commands import Command, Ends, Identity
 from broker.sandbox.delegation import Groups, no_groups
+from broker.sandbox.egress.leaving import Bodies
 from broker.sandbox.egress.making import make_egress
 from broker.sandbox.egress.outside import real_outside
 from broker.sandbox.egress.service import Egress
@@ -100,13 +101,15 @@ class Launcher:
         identity: Identity | None = None,
         seen: Seen | None = None,
         proof: Proof | None = None,
+        bodies: Bodies | None = None,
     ) -> Instance:
         """Start the server of `spec` and return once it has been let go.  `identity` was asked for before.
 
         What `spec` runs may be read and judged meanwhile: the gate opens only after `proof` answered.
 
         `record` takes what it does on the network: it is called before that happens, and prevents it by raising.
-        A server with hosts is not started without it.  With `seen`, it is watched, and what it asks for in vain noted.
+        A server with hosts is not started without it.  `bodies` judges what it sends by itself.  With `seen`, it is
+        watched, and what it asks for in vain noted.
 
         Raises:
             MachineError: this machine cannot build a sandbox.
@@ -119,7 +122,7 @@ class Launcher:
         if spec.hosts and spec.boxed and self._tier.name != "B":
             if record is None:
                 raise SandboxError(f"{spec.server} has a network, and nobody keeps its receipts")
-            egress = make_egress(spec, rules_of(spec), self._outside, record)
+            egress = make_egress(spec, rules_of(spec), self._outside, record, bodies)
         wires = Wires()
         try:
             async with asyncio.timeout(self._waits.launch) as end:

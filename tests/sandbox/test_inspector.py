@@ -12,7 +12,8 @@ import pytest
 
 from broker.model import Fact, Injection, Inspection, Limits, ServerName
 from broker.sandbox.egress.authority import Authority
-from broker.sandbox.egress.inspector import Inspector, Outgoing
+from broker.sandbox.egress.inspector import Inspector
+from broker.sandbox.egress.leaving import Outgoing
 from broker.sandbox.egress.service import Egress
 from broker.sandbox.egress.way import Outside, Way
 from broker.sandbox.egress.wire import BUFFER, Stream

@@ -14,6 +14,7 @@ from broker.errors import AuditError
 from broker.model import Fact, Limits, ServerName, Verdict
 from broker.sandbox.addresses import is_public
 from broker.sandbox.egress import wire
+from broker.sandbox.egress.leaving import Outgoing
 from broker.sandbox.egress.receipts import Asked, Denied, Receipts
 from broker.sandbox.egress.service import Egress
 from broker.sandbox.egress.way import Outside, Unreachable, Way
@@ -42,6 +43,8 @@ class Elsewhere:
         self.own: set[str] = set()
         self.full = False
         self.limits = Limits()
+        self.asked: list[Outgoing] = []
+        self.held = ""
 
     @property
     def outside(self) -> Outside:
@@ -53,7 +56,11 @@ class Elsewhere:
         self.facts.append(fact)
 
     def way(self, *hosts: str) -> Way:
-        return Way(TOY, HostRules.of(hosts), self.outside, self.record, limits=self.limits)
+        return Way(TOY, HostRules.of(hosts), self.outside, self.record, limits=self.limits, bodies=self._judge)
+
+    async def _judge(self, outgoing: Outgoing) -> str:
+        self.asked.append(outgoing)
+        return self.held
 
     async def _resolve(self, name: str) -> tuple[str, ...]:
         return self.names[name.removesuffix(".")]
@@ -145,6 +152,30 @@ async def test_a_connection_is_recorded_before_it_is_dialled_and_with_its_bytes_
     assert (opening.target, opening.decision.rule) == ("far.test:8443", "host:far.test:8443")
     assert closing.body is not None
     assert (closing.body["address"], closing.body["bytes_out"], closing.body["bytes_in"]) == (PUBLIC, 5000, 5000)
+
+
+async def test_what_plain_http_asks_for_is_judged_before_it_is_dialled() -> None:
+    elsewhere = Elsewhere(far_test=PUBLIC)
+    async with opened(elsewhere, "far.test:80") as doors:
+        for elsewhere.held in ("it holds what another server said", ""):
+            stream = Stream(*await asyncio.open_connection("127.0.0.1", doors.proxy))
+            await stream.send(b"GET http://far.test/a?b HTTP/1.1\r\nHost: far.test\r\n\r\n")
+            async with asyncio.timeout(LIMIT):
+                first = await stream.reader.readuntil(b"\r\n")
+            assert (b" 403 " in first) == bool(elsewhere.held)
+            assert bool(elsewhere.dialled) != bool(elsewhere.held)
+            stream.abort()
+    assert elsewhere.asked == [Outgoing("far.test", "GET", "//far.test/a?b")] * 2
+
+
+async def test_a_name_that_the_server_may_choose_is_judged_before_it_is_looked_up() -> None:
+    elsewhere = Elsewhere(far_test=PUBLIC)
+    elsewhere.held = "it holds what another server said"
+    way = elsewhere.way("*.far.test:443", "far.test:443")
+    with pytest.raises(Denied, match="what another server said"):
+        await way.tell("secret.far.test")
+    assert await way.tell("far.test") == (PUBLIC,)
+    assert [outgoing.host for outgoing in elsewhere.asked] == ["secret.far.test"]
 
 
 async def test_closing_drops_what_is_open_and_writes_its_receipt() -> None:

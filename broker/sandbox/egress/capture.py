@@ -49,5 +49,7 @@ async def to_address(way: Way, client: Stream, asked: Asked) -> None:
     if inspector is not None:
         await inspector.serve(way, client, named, rule, (asked.host,), opening)
         return
+    if opening.head is not None:
+        await way.check_plain(name, opening.head.method, opening.head.target)
     async with way.line(named, rule, (asked.host,)) as line:
         await go_on(client, line, opening)

@@ -6,15 +6,16 @@ dialled for a request that no rule covers, and nothing goes out that was not wri
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
-from typing import Final, TypeAlias
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
 
 from broker.sandbox.addresses import normal
 from broker.sandbox.egress.authority import Authority
 from broker.sandbox.egress.credentials import Credentials
 from broker.sandbox.egress.exchange import SWITCHING, Exchange
 from broker.sandbox.egress.head import Head, HeadError, chunk_length, origin_form
+from broker.sandbox.egress.leaving import Bodies, Outgoing, check_leaving
 from broker.sandbox.egress.mask import Mask
 from broker.sandbox.egress.opening import HTTP, Opening
 from broker.sandbox.egress.receipts import Asked, Denied
@@ -26,20 +27,6 @@ from broker.sandbox.inspection import Inspected, Request
 
 MAX_JUDGED: Final = 4 << 20  # of a body that is judged whole; as much as one message of a client may be
 BODY_LIMIT: Final = 120.0
-
-
-@dataclass(frozen=True, slots=True)
-class Outgoing:
-    """What is about to leave, as somebody who knows where text came from judges it."""
-
-    host: str
-    method: str
-    url: str
-    body: bytes
-
-
-Bodies: TypeAlias = Callable[[Outgoing], Awaitable[str]]
-"""Why it must not leave; empty: it may."""
 
 
 class Inspector:
@@ -111,8 +98,7 @@ class Inspector:
         if self._bodies is not None:
             body, head = await _whole_body(head, client)
             url = f"{'https' if secure else 'http'}://{request.host}:{request.port}{request.target}"
-            if reason := await self._bodies(Outgoing(request.host, request.method, url, body)):
-                raise Denied(f"what it carries may not leave: {reason}")
+            await check_leaving(self._bodies, Outgoing(request.host, request.method, url, body))
         head, put = self._credentials.settle(head, request, secure=secure)
         async with way.line(asked, rule, addresses) as line:
             outside = await self._vouched_for(line, request.host) if secure else line.stream

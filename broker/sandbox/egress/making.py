@@ -7,7 +7,8 @@ from typing import Final
 
 from broker.model import Fact, SandboxSpec
 from broker.sandbox.egress.authority import Authority
-from broker.sandbox.egress.inspector import Bodies, Inspector
+from broker.sandbox.egress.inspector import Inspector
+from broker.sandbox.egress.leaving import Bodies
 from broker.sandbox.egress.service import Egress
 from broker.sandbox.egress.way import Outside, Way
 from broker.sandbox.hosts import HostRules
@@ -23,13 +24,15 @@ def make_egress(
     record: Callable[[Fact], None],
     bodies: Bodies | None = None,
 ) -> Egress:
-    """Everything that will serve the network of `spec`; nothing is open yet.  `bodies` judges what requests carry."""
+    """Everything that will serve the network of `spec`; nothing is open yet.  `bodies` judges what leaves."""
     if spec.inspection is None:
-        return Egress(Way(spec.server, rules, outside, record, tool=spec.tool, limits=spec.limits))
+        return Egress(Way(spec.server, rules, outside, record, tool=spec.tool, limits=spec.limits, bodies=bodies))
     authority = Authority()
     inspected = Inspected.of(spec.server, spec.inspection, rules, spec.secrets)
     inspector = Inspector(inspected, authority, outside.trust, bodies)
-    way = Way(spec.server, rules, outside, record, tool=spec.tool, limits=spec.limits, inspector=inspector)
+    way = Way(
+        spec.server, rules, outside, record, tool=spec.tool, limits=spec.limits, inspector=inspector, bodies=bodies
+    )
     return Egress(way, authority.certificate + _of_the_system())
 
 

@@ -58,6 +58,7 @@ async def _serve_http(way: Way, client: Stream, first: bytes) -> None:
             opening = Opening(head=_of_its_own(head, name, path), host=name)
             await way.inspector.serve(way, client, asked, rule, addresses, opening)
             return
+        await way.check_plain(name, head.method, path)
         async with way.line(asked, rule, addresses) as line:
             await send_request(client, line, head, name if port == 80 else f"{name}:{port}", path)
     except HeadError as cause:
@@ -89,6 +90,9 @@ async def _tunnel(way: Way, client: Stream, asked: Asked, established: bytes) ->
         opening = Opening()
         if rule.kind != "address":
             opening = await _after_yes(read_opening(client, asked.port, {name}, way.rules), way, asked)
+        if opening.head is not None:
+            checking = way.check_plain(name, opening.head.method, opening.head.target)
+            await _after_yes(checking, way, asked)
         await go_on(client, line, opening)
 
 

@@ -17,6 +17,7 @@ from broker.errors import SandboxError
 from broker.model import Fact, Limits, ServerName
 from broker.sandbox.addresses import LOOPBACK, OWN_NETWORKS, is_public, lies_in, never, normal
 from broker.sandbox.egress.authority import system_trust
+from broker.sandbox.egress.leaving import Bodies, Outgoing, check_leaving
 from broker.sandbox.egress.receipts import Asked, Denied, Receipts, not_granted
 from broker.sandbox.egress.wire import Budget, Carried, Stream
 from broker.sandbox.hosts import LAN, HostRule, HostRules, narrowest, parse_rule
@@ -29,6 +30,7 @@ KNOWN_ADDRESSES: Final = 4096
 REMEMBERED: Final = 30.0  # seconds; as long as an answer to the server lives
 MAX_REMEMBERED: Final = 1024
 USED_ADDRESSES: Final = 8
+CHOSEN: Final = ("suffix", "public")  # rules under which the server itself chooses the name, and can say much by it
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +83,10 @@ class Way:
         tool: bool = False,
         limits: Limits | None = None,
         inspector: Inspects | None = None,
+        bodies: Bodies | None = None,
     ) -> None:
-        """`tool`: it is no server but gets packages, so nobody grants it hosts."""
+        """`tool`: it is no server but gets packages, so nobody grants it hosts.  `bodies` judges what leaves."""
+        self._bodies = bodies
         self.rules = rules
         self.inspector = inspector
         self.limits = limits or Limits()
@@ -130,6 +134,8 @@ class Way:
         """
         if rule.kind == "address":
             return (name,)
+        if rule.kind in CHOSEN:
+            await check_leaving(self._bodies, Outgoing(name, "a lookup", f"//{name}"))
         found = await self._look_up(name if rule.kind in ("lan", "registry") else f"{name}.")
         refusals = {address: self._refusal(IPv4Address(address), rule, port) for address in found}
         good = tuple(address for address, refusal in refusals.items() if not refusal)
@@ -138,6 +144,10 @@ class Way:
         if not good:
             raise Denied(f"{name} leads to an address that {refusals[found[0]]}", grant=_near(name, rule, port, found))
         return good[:USED_ADDRESSES]
+
+    async def check_plain(self, name: str, method: str, target: str) -> None:
+        """A request of plain HTTP, which nobody has to look into.  Raises Denied: it must not leave."""
+        await check_leaving(self._bodies, Outgoing(name, method, f"//{name}{target}"))
 
     def names_told(self, address: str, port: int) -> set[str]:
         """The names that `address` was given out for, and that may be reached at `port`.
