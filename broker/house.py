@@ -15,6 +15,7 @@ from broker.consent import ConsentDesk
 from broker.flow.store import LabelBook, LedgerStore
 from broker.lessons import Lessons
 from broker.model import Fact, Grants, NamedArtifact, Proof, ServerName
+from broker.policy.around import Rates
 from broker.policy.store import GrantBook, PolicyStore
 from broker.policy.tokens import Tokens
 from broker.policy.wall_book import WallBook
@@ -61,4 +62,5 @@ class House:
     """Ways between servers that a person agreed to since the daemon started."""
     blocked: BlockedBook = field(default_factory=BlockedBook)
     bounds: Bounds = field(default_factory=Bounds)
+    rates: Rates = field(default_factory=Rates)
     refusals: Refusals = field(default_factory=lambda: Refusals(time.monotonic, is_method=METHODS.__contains__))

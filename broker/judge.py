@@ -4,8 +4,10 @@ The stricter of two opinions counts, and a yes that lasts is on the disk before 
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
 from broker.consent import Ticket
@@ -20,9 +22,11 @@ from broker.house import House
 from broker.labelling import standing
 from broker.model import Call, ClientName, Decision, Fact, JsonObject, Lifetime, SessionId, Verdict
 from broker.pin import Pin
+from broker.policy.around import NOWHERE, Around
 from broker.policy.evaluate import evaluate, strictest
 from broker.policy.tokens import RULE as TOKEN_RULE
 from broker.policy.walls import permitted
+from broker.protocol.sight import Masked
 from broker.registry import Server
 from broker.sentences import sentence
 from broker.trust import pins
@@ -43,8 +47,11 @@ class Judge:
         server: Server,
         pin: Pin,
         record_durably: Callable[[Fact], Awaitable[None]],
+        workspace: str = "",
     ) -> None:
+        """`workspace` is the folder the client works in; the root and the home of its user say nothing about that."""
         self.client = client
+        self.workspace = "" if workspace in ("", "/", str(Path.home())) else workspace
         self.session = session
         self.server = server
         self.labels = standing(house, server, pin).labels
@@ -83,7 +90,7 @@ class Judge:
         if kept_apart is not None:
             return kept_apart
         grants, policy = self._house.grants, self._house.policy.current
-        decision = grants.settle(call, evaluate(policy, call))
+        decision = grants.settle(call, evaluate(policy, call, self._around(call)))
         if policy.holds:
             for held in self._held(call, scope):
                 decision = _both(decision, grants.settle(call, held))
@@ -176,6 +183,30 @@ class Judge:
     def scope(self, method: str, target: str, arguments: JsonObject) -> str:
         """Which part of the server a call with these arguments is about."""
         return scope_of(self.labels.of(method, target), arguments)
+
+    def masked(self, call: Call, answer: JsonObject) -> Masked | None:
+        """The answer as the policy in force lets the client see it."""
+        policy = self._house.policy.current
+        found = policy.masker(call, self._around(call)) if policy.masking else None
+        if found is None:
+            return None
+        rules, masker = found
+        shown, places = dict(answer), 0
+        for part in ("result", "error"):
+            if part in answer:
+                shown[part], count = masker.applied(answer[part])
+                places += count
+        return Masked(shown, rules, places) if places else None
+
+    def _around(self, call: Call) -> Around:
+        """What is around a call, for a policy that asks for it."""
+        if not self._house.policy.current.looks_around:
+            return NOWHERE
+        labels, now = self.labels_of(call), time.localtime()
+        return Around(
+            self.workspace, labels.flags, labels.level, labels.vouched, now.tm_wday, now.tm_hour * 60 + now.tm_min,
+            time.monotonic(), self._house.rates,
+        )  # fmt: skip
 
     def crossing(self, scope: str) -> Decision | None:
         """R2: why nothing of this part of the server may reach the session."""

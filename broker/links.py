@@ -47,6 +47,7 @@ class Link:
         catalog: Catalog,
         descriptors: tuple[int, int],
         admitted: bool,
+        workspace: str = "",
     ) -> None:
         self.id = id
         self.client = client
@@ -59,7 +60,7 @@ class Link:
         self._stories = Stories(id)
         self._pin = pin
         self._pin_digest = pins.pin_digest(pin)
-        self.judge = Judge(house, client, session, server, pin, self._record_durably)
+        self.judge = Judge(house, client, session, server, pin, self._record_durably, workspace)
         self._launching = Launch(
             house, pin, self._record, self._record_durably, self.end, client, session, self.judge.let_in
         )

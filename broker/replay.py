@@ -16,6 +16,7 @@ from broker.flow.labels import UNLABELLED, ServerLabels
 from broker.flow.ledger import Ledger, Read, hold
 from broker.flow.provenance import Origin, Provenance
 from broker.model import Call, ClientName, Decision, JsonObject, ServerName, SessionId, Verdict
+from broker.policy.around import Around
 from broker.policy.evaluate import Policy, evaluate, strictest
 
 CLIENT: Final = ClientName("replay")
@@ -55,7 +56,7 @@ def replay(
         call = _call(event, SessionId(id))
         known = of_arguments(labels(event.server).of_call(call), event.arguments)
         scope = scope_of(known, event.arguments)
-        decision = evaluate(policy, call)
+        decision = evaluate(policy, call, Around("", known.flags, known.level, known.vouched))
         shown: tuple[str, ...] = ()
         if policy.holds:
             ignore = answered.setdefault((event.server, event.tool), set())

@@ -104,7 +104,7 @@ class Sessions:
                 f"the policy lets {client} not use {server.name}: {decision.reason}", hint="bulkhead policy show"
             )
         link = Link(self._house, LinkId(secrets.token_hex(8)), client, session.id, server, pin, catalog, descriptors,
-                    admitted=decision.verdict is Verdict.ALLOW)  # fmt: skip
+                    decision.verdict is Verdict.ALLOW, peer.cwd)  # fmt: skip
         facts = {"pid": peer.pid, "uid": peer.uid, "executable": peer.executable, "cwd": peer.cwd,
                  "root_pid": peer.root_pid, "root_executable": peer.root_executable}  # fmt: skip
         link.record_opening(Fact("link-opened", "broker", decision=decision, body=facts))

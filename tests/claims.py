@@ -48,6 +48,7 @@ CLAIMS: Final[dict[str, str]] = {
     "C87": "A client, or one session, can be limited to named tools of named servers (`bulkhead limit`).",
     "C88": "A yes to a held call is good once, for exactly that call, for two minutes, also when it comes late.",
     "C80": "Labels you accepted for a server hold for its publisher and these definitions, until you take them back.",
+    "C81": "A result is changed only where a mask rule of your policy matches, and the receipt says so.",
     # what is recorded
     "C40": "Every call is recorded before it is forwarded.",
     "C41": "`bulkhead audit verify` finds a receipt that was changed, removed or moved, and names the first one.",

@@ -1,6 +1,7 @@
 """`policy use|check|show|explain|test`."""
 
 from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
 
 from broker.api import schema
@@ -43,8 +44,8 @@ async def policy(args: Namespace, context: Context) -> int:
 
 
 def _explain(args: Namespace) -> int:
-    call = parse_call(_read(args.name), args.name)
-    found = explain(parse_policy(_text(args.policy).encode(), args.policy), call)
+    call, around = parse_call(_read(args.name), args.name)
+    found = explain(parse_policy(_text(args.policy).encode(), args.policy), call, around)
     if args.json:
         output.show_json(_document(found))
         return DONE
@@ -52,7 +53,7 @@ def _explain(args: Namespace) -> int:
     output.show(f"{decision.verdict.value}: {decision.rule} ({decision.reason})")
     for voice in found.voices:
         lacks = f"; does not hold for {', '.join(voice.unmet)}" if voice.unmet else ""
-        output.show(f"  {voice.verdict.value:5}  {voice.rule}{'' if voice.fits else ' (not this call' + lacks + ')'}")
+        output.show(f"  {voice.effect:5}  {voice.rule}{'' if voice.fits else ' (not this call' + lacks + ')'}")
     return DONE
 
 
@@ -61,8 +62,9 @@ def _document(found: Explanation) -> dict[str, object]:
         "verdict": found.decision.verdict.value,
         "rule": found.decision.rule,
         "reason": found.decision.reason,
+        "masks": list(found.masks),
         "rules": [
-            {"rule": v.rule, "verdict": v.verdict.value, "reason": v.reason, "fits": v.fits, "unmet": list(v.unmet)}
+            {"rule": v.rule, "verdict": v.effect, "reason": v.reason, "fits": v.fits, "unmet": list(v.unmet)}
             for v in found.voices
         ],
     }
@@ -82,10 +84,12 @@ def _test(args: Namespace) -> int:
         policy = parse_policy(_text(str(beside) if beside.is_file() else name).encode(), name)
         for case in cases:
             count += 1
-            decision = explain(policy, case.call).decision
-            if decision.verdict is not case.verdict or (case.rule and decision.rule != case.rule):
-                said = f"{decision.verdict.value} by {decision.rule}"
-                wanted = f"{case.verdict.value}{' by ' + case.rule if case.rule else ''}"
+            found = explain(policy, case.call, case.around)
+            decision = found.decision
+            other = decision.verdict is not case.verdict or (case.rule and decision.rule != case.rule)
+            if other or set(case.masks) != set(found.masks):
+                said = f"{decision.verdict.value} by {decision.rule}{_masked(found.masks)}"
+                wanted = f"{case.verdict.value}{' by ' + case.rule if case.rule else ''}{_masked(case.masks)}"
                 wrong.append({"file": str(file), "case": case.name, "wanted": wanted, "said": said})
     if args.json:
         output.show_json({"cases": count, "wrong": wrong})
@@ -94,6 +98,10 @@ def _test(args: Namespace) -> int:
             output.show(f"{one['file']}: {one['case']}: wanted {one['wanted']}, the policy says {one['said']}")
         output.show(f"{count} cases, {len(wrong)} wrong")
     return NO if wrong else DONE
+
+
+def _masked(rules: Sequence[str]) -> str:
+    return f", masked by {', '.join(sorted(rules))}" if rules else ""
 
 
 def _read(name: str) -> bytes:

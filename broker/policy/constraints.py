@@ -53,14 +53,6 @@ class Constraint:
         return _TESTS[self.kind](self.wanted, found)
 
 
-def all_of(constraints: tuple[Constraint, ...], arguments: JsonObject) -> Answer:
-    """Yes if every constraint holds, no if one surely does not."""
-    answers = {constraint.answer(arguments) for constraint in constraints}
-    if Answer.NO in answers:
-        return Answer.NO
-    return Answer.UNSURE if Answer.UNSURE in answers else Answer.YES
-
-
 def check_schema(schema: JsonObject, where: str) -> None:
     """Refuse what is no JSON Schema.
 

@@ -10,8 +10,12 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from broker.errors import PolicyError
 from broker.model import Verdict
+from broker.policy.around import DAYS, Rate
+from broker.policy.conditions import AtTimes, Condition, InFolder, Labelled, Often
 from broker.policy.constraints import Constraint, check_schema
+from broker.policy.contradictions import contradictions
 from broker.policy.evaluate import Policy, Rule
+from broker.policy.masks import Mask
 from broker.toml_text import line_of, read_document
 
 MAX_RULES: Final = 1000
@@ -68,12 +72,45 @@ class ArgumentText(_Strict):
         return tuple(found)
 
 
+Flag = Literal["P", "U", "E", "M"]
+RateText = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,5}/(second|minute|hour|day)$")]
+SECONDS: Final = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86400.0}
+
+
+class MaskText(_Strict):
+    """What is blotted out: words as they are, fields of JSON by their names, values of a known form."""
+
+    words: Annotated[tuple[Sentence, ...], Field(max_length=MAX_WANTED, strict=False)] = ()
+    fields: Annotated[tuple[Pattern, ...], Field(max_length=MAX_WANTED, strict=False)] = ()
+    kinds: Annotated[tuple[Literal["mail", "card", "iban", "phone", "ip"], ...], Field(strict=False)] = ()
+
+    def mask(self) -> Mask:
+        return Mask(self.words, self.kinds, self.fields)
+
+
 class RuleText(_Strict):
-    """One `[[rule]]`.  Patterns are shell patterns (`*`, `?`, `[abc]`); upper and lower case differ."""
+    """One `[[rule]]`.  Patterns are shell patterns (`*`, `?`, `[abc]`); upper and lower case differ.
+
+    `tool` is short for the method tools/call and this target.  `up_to` matches the calls within a rate, `beyond` those
+    over it; both count by session.
+    """
 
     name: Name
-    effect: Literal["allow", "ask", "deny"]
+    effect: Literal["allow", "ask", "deny", "mask"]
     reason: Sentence
+    tool: Pattern | None = None
+    workspace: Folder | Annotated[tuple[Folder, ...], _SEVERAL] | None = None
+    labels: Annotated[tuple[Flag, ...], Field(max_length=4, strict=False)] = ()
+    without: Annotated[tuple[Flag, ...], Field(max_length=4, strict=False)] = ()
+    level: Annotated[Literal["H", "L"] | None, Field(alias="class")] = None
+    days: Annotated[tuple[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"], ...], Field(strict=False)] = ()
+    hours: Annotated[
+        str | None,
+        StringConstraints(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]-(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$"),
+    ] = None
+    up_to: RateText | None = None
+    beyond: RateText | None = None
+    mask: MaskText | None = None
     client: Pattern = "*"
     server: Pattern = "*"
     origin: Literal["client", "server", "either"] = "either"
@@ -96,7 +133,8 @@ def parse_policy(data: bytes, source: str) -> Policy:
     """Read a policy.  `source` names the file in errors.
 
     Raises:
-        PolicyError: it is not TOML, has an unknown or missing key or a wrong value, or two rules share a name.
+        PolicyError: it is not TOML, has an unknown or missing key or a wrong value, two rules share a name, or what it
+            says contradicts itself; the line is named.
     """
     hint = f"correct {source}, then: bulkhead policy check {source}"
     document, text = read_document(PolicyText, data, source, hint)
@@ -105,12 +143,58 @@ def parse_policy(data: bytes, source: str) -> Policy:
         if name in names[:number]:
             line = line_of(text, ("rule", number, "name"))
             raise PolicyError(f"{source}, line {line}: two rules are named {name!r}", hint=hint)
-    rules = tuple(
-        Rule(rule.name, Verdict(rule.effect), rule.reason, rule.client, rule.server, rule.origin, rule.method,
-             rule.target, _constraints(rule, source, text, number))
-        for number, rule in enumerate(document.rule)
-    )  # fmt: skip
+    rules = tuple(_rule(rule, source, text, number) for number, rule in enumerate(document.rule))
+    for found in contradictions(rules):
+        at = [line_of(text, ("rule", names.index(name), "name")) for name in (found.rule, found.other) if name]
+        said = found.said if len(at) < 2 else f"{found.said} (line {at[1]})"
+        raise PolicyError(f"{source}, line {at[0]}: a contradiction: {said}", hint=hint)
     return Policy(document.name, document.description, rules, document.holds, hashlib.sha256(data).hexdigest())
+
+
+def _rule(rule: RuleText, source: str, text: str, number: int) -> Rule:
+    def refuse(key: str, why: str) -> PolicyError:
+        hint = f"correct {source}, then: bulkhead policy check {source}"
+        return PolicyError(f"{source}, line {line_of(text, ('rule', number, key))}: {why}", hint=hint)
+
+    method, target = rule.method, rule.target
+    if rule.tool is not None:
+        if {"method", "target"} & rule.model_fields_set:
+            raise refuse("tool", "'tool' stands for a method and a target, so neither is named beside it")
+        method, target = "tools/call", rule.tool
+    if (rule.effect == "mask") != (rule.mask is not None):
+        raise refuse("effect", "the effect mask and what it masks (mask = {words, fields, kinds}) go together")
+    if rule.mask is not None and not rule.mask.model_fields_set:
+        raise refuse("mask", "it masks nothing")
+    if rule.up_to is not None and rule.effect != "allow":
+        raise refuse("up_to", "a rule that asks, denies or masks counts what goes 'beyond' a rate")
+    if rule.beyond is not None and rule.effect == "allow":
+        raise refuse("beyond", "a rule that allows counts 'up_to' a rate")
+    verdict = Verdict.DENY if rule.effect == "mask" else Verdict(rule.effect)
+    return Rule(
+        rule.name, verdict, rule.reason, rule.client, rule.server, rule.origin, method, target,
+        _constraints(rule, source, text, number), _conditions(rule), rule.mask.mask() if rule.mask else None,
+    )  # fmt: skip
+
+
+def _conditions(rule: RuleText) -> tuple[Condition, ...]:
+    """The cheap ones first; a rate last, so that only a call that fits otherwise is counted."""
+    found: list[Condition] = []
+    if rule.labels or rule.without or rule.level:
+        found.append(Labelled(frozenset(rule.labels), frozenset(rule.without), rule.level or ""))
+    if rule.workspace is not None:
+        found.append(InFolder(rule.workspace if isinstance(rule.workspace, tuple) else (rule.workspace,)))
+    if rule.days or rule.hours:
+        begins, _, ends = (rule.hours or "00:00-24:00").partition("-")
+        found.append(AtTimes(tuple(sorted({DAYS.index(day) for day in rule.days})), _minute(begins), _minute(ends)))
+    for text, beyond in ((rule.up_to, False), (rule.beyond, True)):
+        if text is not None:
+            calls, _, unit = text.partition("/")
+            found.append(Often(Rate(int(calls), SECONDS[unit]), beyond))
+    return tuple(found)
+
+
+def _minute(text: str) -> int:
+    return int(text[:2]) * 60 + int(text[3:])
 
 
 def _constraints(rule: RuleText, source: str, text: str, number: int) -> tuple[Constraint, ...]:

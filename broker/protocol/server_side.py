@@ -151,7 +151,18 @@ class ServerSide:
         if result is not None:
             self._remember(request, result)
         link.from_client.close(request)
-        link.forward("client", message, counted)
+        link.forward("client", self._masked(request, message), counted)
+
+    def _masked(self, request: OpenRequest, message: JsonObject) -> JsonObject:
+        """The answer as the policy lets the client see it; what was done to it is on record before it goes."""
+        found = self._link.sight.masked(request.call, message) if request.call is not None else None
+        if found is None:
+            return message
+        body = {"masked": found.places, "rules": list(found.rules)}
+        digest = request.call.digest if request.call is not None else ""
+        fact = Fact("policy", "broker", request.method, request.target, request.id, digest=digest, body=body)
+        self._link.record(fact)
+        return found.answer
 
     def _remember(self, request: OpenRequest, result: JsonObject) -> None:
         link = self._link

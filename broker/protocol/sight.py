@@ -1,6 +1,7 @@
 """What a conversation asks about its client besides its calls: what lists show, what may be delivered, what goes by a
 yes that was given."""
 
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 from broker.model import Call, Decision, JsonObject
@@ -21,6 +22,18 @@ class Sight(Protocol):
     def spend(self, call: Call, asked: Decision, consent: Decision, /) -> Decision | None:
         """Use up the yes `consent`, now that the call goes; None when it counts no more."""
 
+    def masked(self, call: Call, answer: JsonObject, /) -> "Masked | None":
+        """The answer as the client may see it; None where it may see it as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Masked:
+    """An answer with something blotted out: by which rules, and in how many places."""
+
+    answer: JsonObject
+    rules: tuple[str, ...]
+    places: int
+
 
 class _Clear:
     def offers(self, _method: str, _target: str, /) -> bool:
@@ -34,6 +47,9 @@ class _Clear:
 
     def spend(self, _call: Call, _asked: Decision, consent: Decision, /) -> Decision | None:
         return consent
+
+    def masked(self, _call: Call, _answer: JsonObject, /) -> Masked | None:
+        return None
 
 
 CLEAR: Final[Sight] = _Clear()
