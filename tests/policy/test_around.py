@@ -1,7 +1,7 @@
 """Rules about what is around a call: folder, labels, time, rate.  What is not known permits nothing."""
 
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from hypothesis import given
@@ -22,7 +22,7 @@ def policy(*rules: str) -> Policy:
     return parse_policy((HEAD + text).encode(), "mine.toml")
 
 
-def call(**changes: str) -> Call:
+def call(**changes: Any) -> Call:
     asked = Call(ClientName("c"), ServerName("s"), SessionId("one"), "client", "tools/call", "t", {}, "d")
     return replace(asked, **changes)
 
