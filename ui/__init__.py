@@ -6,6 +6,7 @@
     known.py     what the daemon told us last
     clock.py     time as an argument, and the pause before a card may be answered
     messages.py  what workers post
+    web/         the same in a browser
     screens/     questions (home), sessions, servers, audit; and what opens over them
     widgets/     rows, the consent card, the status lines
 

@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(spelled_out(list(sys.argv[1:] if argv is None else argv)))
     context = Context(paths_of(os.environ), os.environ)
     try:
-        if args.command_name is None:
+        if args.command_name is None or (args.command_name == "ui" and not args.web):
             from broker.cli.screen import screen
 
             return screen(context)

@@ -22,6 +22,7 @@ from broker.cli import (
     policy,
     replay,
     scan,
+    screen,
     servers,
     service,
     verify,
@@ -79,6 +80,9 @@ def parser() -> argparse.ArgumentParser:
     command("doctor", doctor.doctor, "what this machine enforces, what is wrong, and what to do", json=True)
     command("demo", demo.demo, "the main job on real servers, in a throw-away home", json=True)
 
+    ui = command("ui", screen.in_browser, "the screen, as `bulkhead` alone opens it; or in a browser on this machine")
+    ui.add_argument("--web", action="store_true", help="in a browser, by a link that works once (extra `web`)")
+    ui.add_argument("--port", type=int, default=0, help="on 127.0.0.1; default: a free one")
     command(
         "clients", clients.found, "AI applications found, and which of their servers go through Bulkhead", json=True
     )

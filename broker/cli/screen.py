@@ -1,11 +1,13 @@
-"""`bulkhead` alone: open the screen."""
+"""`bulkhead` alone and `bulkhead ui`: open the screen, in this terminal or in a browser."""
 
 import asyncio
 import sys
+from argparse import Namespace
 
-from broker.cli.context import Context
+from broker.cli import output
+from broker.cli.context import DONE, Context
 from broker.cli.start import ensure
-from broker.errors import DaemonUnreachable
+from broker.errors import ConfigError, DaemonUnreachable
 
 
 def screen(context: Context) -> int:
@@ -22,3 +24,27 @@ def screen(context: Context) -> int:
     from ui.app import run  # textual is slow to import, and only needed here
 
     return run(context.paths.control_socket)
+
+
+async def in_browser(args: Namespace, context: Context) -> int:
+    """The screen in a browser on this machine, until Ctrl-C.
+
+    Raises:
+        ConfigError: the extra is not installed, or the port is taken.
+    """
+    try:
+        from ui.web import open_browser, serve
+    except ImportError as cause:
+        raise ConfigError(
+            "the screen in a browser needs `textual-serve`", hint="install Bulkhead with its extra: mcp-bulkhead[web]"
+        ) from cause
+    await ensure(context.paths, context.environment)
+    try:
+        await serve(
+            context.paths.control_socket, args.port, lambda link, origin: open_browser(link, origin, output.aside)
+        )
+    except OSError as cause:
+        raise ConfigError(
+            f"port {args.port} cannot be used: {cause.strerror}", hint="name another: --port N"
+        ) from cause
+    return DONE
