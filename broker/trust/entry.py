@@ -9,19 +9,66 @@ from pathlib import Path
 from typing import Final
 
 from broker.pin import LaunchRequest
+from broker.trust.code_file import CODE
 from broker.trust.pypi_package import find_script
 from broker.trust.wheel import SITE
 
 _PACKAGES: Final = """\
-import sys
-
-sys.path.append(__file__.rpartition("/")[0] + "/{site}")
-"""
-_PROJECT: Final = """\
+import marshal
+import mmap
 import os
 import sys
 from importlib import machinery
 
+TOP = __file__.rpartition("/")[0]
+SITE = TOP + "/{site}"
+with open(TOP + "/{code}", "rb") as file:
+    CODE = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+FIRST = 8 + int.from_bytes(CODE[:8], "little")
+KNOWN = marshal.loads(CODE[8:FIRST])
+
+
+class Compiled(machinery.SourceFileLoader):
+    def get_code(self, name):
+        return marshal.loads(CODE[FIRST + self.start : FIRST + self.start + self.size])
+
+
+class Folder(machinery.FileFinder):
+    def find_spec(self, fullname, target=None):
+        name = fullname.rpartition(".")[2]
+        if name not in self.known:
+            return super().find_spec(fullname, target)
+        start, size, package = self.known[name]
+        file = self.path + "/" + name + ("/__init__.py" if package else ".py")
+        loader = Compiled(fullname, file)
+        loader.start, loader.size = start, size
+        spec = machinery.ModuleSpec(fullname, loader, origin=file, is_package=package)
+        spec.has_location = True
+        if package:
+            spec.submodule_search_locations.append(self.path + "/" + name)
+        return spec
+
+
+def folder(path):
+    inside = path[len(SITE) + 1 :] if path == SITE or path.startswith(SITE + "/") else None
+    if inside is None or inside not in KNOWN and not os.path.isdir(path):
+        raise ImportError(path)
+    found = Folder(
+        path,
+        (machinery.ExtensionFileLoader, machinery.EXTENSION_SUFFIXES),
+        (machinery.SourceFileLoader, machinery.SOURCE_SUFFIXES),
+        (machinery.SourcelessFileLoader, machinery.BYTECODE_SUFFIXES),
+    )
+    found.known = KNOWN.get(inside, {{}})
+    return found
+
+
+sys.path_hooks.insert(0, folder)
+"""
+_BESIDE: Final = """\
+sys.path.append(SITE)
+"""
+_PROJECT: Final = """\
 ROOT = {root!r}
 
 
@@ -43,7 +90,7 @@ def finder(path):
 
 sys.path_hooks.insert(0, finder)
 sys.path[:0] = {first!r}
-sys.path.append(__file__.rpartition("/")[0] + "/{site}")
+sys.path.append(SITE)
 sys.path += {last!r}
 """
 _FUNCTION: Final = """\
@@ -82,7 +129,7 @@ def entry_of_packages(request: LaunchRequest, scripts: Mapping[str, Mapping[str,
     Raises:
         TrustError: the packages have no such program.
     """
-    return _PACKAGES.format(site=SITE) + _what(request, scripts, packages)
+    return _PACKAGES.format(site=SITE, code=CODE) + _BESIDE + _what(request, scripts, packages)
 
 
 def entry_of_project(request: LaunchRequest, scripts: Mapping[str, Mapping[str, str]], packages: list[str]) -> str:
@@ -96,8 +143,8 @@ def entry_of_project(request: LaunchRequest, scripts: Mapping[str, Mapping[str, 
     if request.module is None and request.bin is not None and request.bin.endswith(".py"):
         first = [request.bin.rpartition("/")[0]]
     last = [f"{root}/src"] if Path(root, "src").is_dir() else [root]
-    setting = _PROJECT.format(root=root, first=first, last=last, site=SITE)
-    return setting + _what(request, scripts, packages)
+    setting = _PROJECT.format(root=root, first=first, last=last)
+    return _PACKAGES.format(site=SITE, code=CODE) + setting + _what(request, scripts, packages)
 
 
 def _what(request: LaunchRequest, scripts: Mapping[str, Mapping[str, str]], packages: list[str]) -> str:

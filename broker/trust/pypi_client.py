@@ -15,6 +15,7 @@ import uv
 from broker.errors import ConfigError, TrustError
 from broker.files import read_bounded
 from broker.pin import Interpreter
+from broker.trust.code_file import gather
 from broker.trust.interpreters import own_runtime, runtime_of
 from broker.trust.launchers.uvx import normal
 from broker.trust.pins import PACKAGE
@@ -168,7 +169,7 @@ class PypiClient:
         return await anyio.to_thread.run_sync(hashed, self._wheels)
 
     async def compile(self, tree: Path) -> None:
-        """Compile ahead: the store is read-only, and without it every start would compile anew.
+        """Compile ahead, into one file: the store is read-only, and without it every start would compile anew.
 
         Files of other Python versions that do not compile are left as they are; Python would not import them either.
         """
@@ -179,6 +180,7 @@ class PypiClient:
         finished = await self._tool(argv, COMPILING)
         if finished.code not in {0, 1}:  # 1: some file did not compile
             raise TrustError(f"compiling failed (it ended with {finished.code})", hint="check that this Python works")
+        await anyio.to_thread.run_sync(gather, tree)
 
     async def _tool(
         self, argv: tuple[str, ...], seconds: float, hosts: tuple[str, ...] = (), limit: int = MAX_OUTPUT
