@@ -94,7 +94,15 @@ class Judge:
         if policy.holds:
             for held in self._held(call, scope):
                 decision = _both(decision, grants.settle(call, held))
-        return decision
+        return replace(decision, durable=True) if self._may_harm(call) else decision
+
+    def _may_harm(self, call: Call) -> bool:
+        """Whether a call is of class H, and its box has a door: what can leave it, or stay after it."""
+        if call.method != "tools/call" or call.origin != "client" or self.labels_of(call).level != "H":
+            return False
+        grants = self.server.grants
+        open_box = grants.write or grants.hosts or grants.state != "none" or not grants.boxed
+        return bool(open_box) or self._pin.artifact.kind == "remote"
 
     async def ask(self, call: Call, decision: Decision) -> Decision:
         """Put a call to a person and wait; whoever is cancelled meanwhile has withdrawn the question."""

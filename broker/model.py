@@ -56,12 +56,16 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What was decided, by which rule, and a sentence for a person."""
+    """What was decided, by which rule, and a sentence for a person.
+
+    `durable`: what it allows may do lasting harm, so it is on the disk before anything happens.
+    """
 
     verdict: Verdict
     rule: str
     reason: str
     evidence: tuple[str, ...] = ()
+    durable: bool = field(default=False, compare=False)
 
 
 Lifetime: TypeAlias = Literal["once", "session", "always"]

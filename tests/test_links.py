@@ -11,7 +11,7 @@ import pytest
 
 from broker.errors import ConfigError
 from broker.links import Link, server_of
-from broker.model import Fact, JsonObject, Lifetime, Origin, ServerName, VerifiedArtifact
+from broker.model import Fact, Grants, JsonObject, Lifetime, Origin, ServerName, VerifiedArtifact
 from broker.protocol.catalog import Catalog
 from broker.sandbox.process import Instance
 from tests.house import OPEN, QUICK, Rooms, housed, pin_server
@@ -200,6 +200,32 @@ async def test_every_hop_of_a_call_carries_its_story_and_no_other_does(tmp_path:
     assert all(hop["stories"] == [story] and hop["pin"] for hop in hops)
     assert [hop["tier"] for hop in hops][-3:] == ["none"] * 3 and hops[-1]["labels"] == "EMPU"
     assert hops[-1]["digest"] == hops[0]["digest"] and "hello" in json.dumps(hops[0]["body"])
+
+
+@pytest.mark.claim("C40")
+@pytest.mark.parametrize("harmful", [True, False])
+async def test_a_call_that_may_do_harm_is_on_the_disk_before_the_server_hears_of_it(
+    tmp_path: Path, harmful: bool
+) -> None:
+    """Nobody vouches for the tool; what its box lets it do decides."""
+    synced: list[tuple[int, int]] = []
+
+    def look(message: JsonObject) -> JsonObject | None:
+        if message.get("method") == "tools/call":
+            synced.append((rooms.house.audit.seq, rooms.house.audit.synced_seq))
+        return echo(message)
+
+    async with housed(tmp_path, toy=lambda: ToyServer(answer=look)) as rooms:
+        pin_server(rooms, grants=Grants(write=(tmp_path,)) if harmful else Grants())
+        far = await opened(rooms)
+        for number in (1, 2):
+            await far.say(call(number))
+            await reply(far, number)
+        far.close()
+        decided = [entry for entry in rooms.receipts() if entry["kind"] == "decision"]
+    assert {entry["durable"] for entry in decided} == {harmful}
+    written, on_disk = synced[-1]
+    assert (on_disk >= decided[-1]["seq"]) is harmful and written >= decided[-1]["seq"]
 
 
 async def test_a_missing_value_starts_nothing_and_is_named(tmp_path: Path) -> None:

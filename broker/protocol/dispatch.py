@@ -235,7 +235,7 @@ class Dispatcher:
             request.size,
             request.call.digest,
             body=request.message.get("params"),
-            durable=decision.verdict is Verdict.DENY,
+            durable=decision.durable or decision.verdict is Verdict.DENY,
         )
         self._link.record(fact)
 
