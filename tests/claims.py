@@ -53,6 +53,10 @@ CLAIMS: Final[dict[str, str]] = {
     "C40": "Every call is recorded before it is forwarded.",
     "C41": "`bulkhead audit verify` finds a receipt that was changed, removed or moved, and names the first one.",
     "C42": "Secrets are cut out of receipts by their value.",
+    "C43": "A disk that is full or fails ends links with the reason, and a daemon with room goes on from there.",
+    "C44": "What peers said to each other is sealed in the receipts, and nothing else of them is.",
+    "C45": "`bulkhead audit show` tells the story of one request, from the question to the result.",
+    "C46": "`bulkhead audit export` writes what the published schema of OCSF and OTLP's own messages take.",
     # bad peers
     "C50": "What breaks the rules of the wire is refused, its sender is named, and every other link goes on.",
     "C51": "An answer that nobody asked for never reaches the client.",

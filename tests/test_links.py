@@ -165,6 +165,7 @@ async def test_a_question_shows_everything_the_call_says(tmp_path: Path) -> None
         far.close()
 
 
+@pytest.mark.claim("C45")
 async def test_every_hop_of_a_call_carries_its_story_and_no_other_does(tmp_path: Path) -> None:
     """Question, yes that lasts, launch under the pin, decision, connection, labelled result."""
     records: list[Callable[[Fact], None]] = []

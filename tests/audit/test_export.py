@@ -48,6 +48,7 @@ def schema_of(uid: int) -> Any:
     return jsonschema.Draft202012Validator(published.get_class_schema(published.lookup_class_name_from_uid(uid)))
 
 
+@pytest.mark.claim("C46")
 def test_every_receipt_is_an_event_of_the_published_ocsf_schema(entries: list[JsonObject]) -> None:
     events = [ocsf(entry) for entry in entries]
     assert [event["class_uid"] for event in events] == [6003, 6003, 6003, 4001, 4001, 6002, 6002, 6002, 6003]
@@ -60,6 +61,7 @@ def test_every_receipt_is_an_event_of_the_published_ocsf_schema(entries: list[Js
     assert list(schema_of(6003).iter_errors(spoilt)), "the schema says no to something"
 
 
+@pytest.mark.claim("C46")
 def test_every_receipt_is_a_log_record_of_otlp(entries: list[JsonObject]) -> None:
     for entry in entries:
         said = ParseDict(otlp(entry), ExportLogsServiceRequest())

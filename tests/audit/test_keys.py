@@ -19,6 +19,7 @@ def entries(folder: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in lines_of(folder)]
 
 
+@pytest.mark.claim("C44")
 @pytest.mark.parametrize("kind", sorted(SEALED))
 def test_what_peers_said_stands_nowhere_in_clear_and_can_be_opened(tmp_path: Path, kind: str) -> None:
     log = opened(tmp_path)
