@@ -1,21 +1,18 @@
 """Image references: `host/repository:tag@sha256:digest`, as engines read them.
 
-A name without a host means what the person's own engine would make of it: podman's configured registries in their
-order, else the registry that docker's reference grammar puts in the place of a missing one.
+A name without a host means what the person's own engines were told it means, and nothing where they were told nothing:
+no registry is written down here.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from broker.errors import TrustError
 
-UNNAMED: Final = "docker.io"
-"""The host that docker's grammar writes before a name without one; it is part of the grammar and no setting, so it
-has to stand somewhere, and stands only here.  Its registry answers at a host of its own."""
-ANSWERS: Final = f"registry-1.{UNNAMED}"
-_OFFICIAL: Final = "library"  # the same grammar: a name without a folder lies in this one
+_OFFICIAL: Final = "library"  # where a registry that takes no name without a folder keeps those
+_ANSWERS: Final = "registry-1."  # before the name of a site that leaves its registry to a host beside it
 _LABEL: Final = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
 _HOST: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*(?::\d{{1,5}})?")
 _PART: Final = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
@@ -49,10 +46,12 @@ class Reference:
 
 
 def read_reference(text: str, unnamed: Sequence[str] = ()) -> tuple[Reference, ...]:
-    """Every place the text may mean, in the order they are to be asked; `unnamed` are hosts for a name without one.
+    """Every place the text may mean, in the order they are to be asked.
+
+    `unnamed` are hosts for a name without one, each with a folder or without.
 
     Raises:
-        TrustError: it is no image reference.
+        TrustError: it is no image reference, or has no host and there is none for it.
     """
     wrong = TrustError(f"{ascii(text)[:200]} is no image reference", hint="for example: HOST/NAME:TAG")
     rest, at, digest = text.partition("@")
@@ -67,16 +66,27 @@ def read_reference(text: str, unnamed: Sequence[str] = ()) -> tuple[Reference, .
     if host and not _HOST.fullmatch(host):
         raise wrong
     found = Reference(host, repository, tag or ("" if digest else "latest"), digest)
-    hosts = (host,) if host else tuple(unnamed) or (UNNAMED,)
-    return tuple(_on(found, each) for each in hosts)
+    if not host and not unnamed:
+        raise TrustError(
+            f"the image name {rest!a} does not say its registry, and no settings of docker or podman here do",
+            hint=f"write it out (HOST/{path}), or name one under unqualified-search-registries in registries.conf",
+        )
+    return tuple(each for place in ((host,) if host else unnamed) for each in _on(found, place))
 
 
 def address(host: str) -> str:
     """Where a registry answers.  Only one on this very machine is asked without TLS, as engines do."""
-    return f"{'http' if _LOOPBACK.fullmatch(host) else 'https'}://{ANSWERS if host == UNNAMED else host}"
+    return f"{'http' if _LOOPBACK.fullmatch(host) else 'https'}://{host}"
 
 
-def _on(reference: Reference, host: str) -> Reference:
-    official = host == UNNAMED and "/" not in reference.repository
-    folder = f"{_OFFICIAL}/" if official else ""
-    return replace(reference, host=host, repository=folder + reference.repository)
+def beside(host: str) -> str:
+    """The host that may have the registry of a site that has none itself; empty for one with a port of its own."""
+    return "" if ":" in host or _LOOPBACK.fullmatch(host) else f"{_ANSWERS}{host}"
+
+
+def _on(reference: Reference, place: str) -> Iterator[Reference]:
+    host, _, folder = place.partition("/")
+    repository = f"{folder}/{reference.repository}" if folder else reference.repository
+    yield replace(reference, host=host, repository=repository)
+    if "/" not in repository and not _LOOPBACK.fullmatch(host):
+        yield replace(reference, host=host, repository=f"{_OFFICIAL}/{repository}")

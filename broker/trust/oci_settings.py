@@ -6,9 +6,10 @@ knows is not used, and that is said.
 
 import json
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,12 +17,14 @@ import anyio.to_thread
 
 from broker.errors import ConfigError, TrustError
 from broker.files import read_bounded
-from broker.trust.oci_reference import UNNAMED, Reference, address
+from broker.trust.oci_reference import Reference, address, beside
 
 MAX_SETTINGS: Final = 1024 * 1024
 MAX_PLACES: Final = 8  # mirrors and the registry itself; more would be a very long wait
 _OLD_KEYS: Final = ("https://index.{host}/v1/", "index.{host}", "https://{host}", "https://{host}/v1/")
 """Spellings under which docker keeps a login."""
+_OWN: Final = re.compile(r"https://index\.([^/:]+)/v1/?")
+"""The one under which it keeps the login of the registry it means by a name without a host."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +41,14 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class OciSettings:
-    """`credentials` by host or host and folder (base64 of name and password); `rules` as in `registries.conf`."""
+    """`credentials` by host or host and folder (base64 of name and password); `rules` as in `registries.conf`.
+
+    `unnamed` are the registries that are asked for a name without a host, in this order.
+    """
 
     credentials: Mapping[str, str]
     rules: tuple[Mapping[str, Any], ...] = ()
     unnamed: tuple[str, ...] = ()
-    mirrors: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
@@ -60,9 +65,11 @@ class OciSettings:
             raise TrustError(f"your container settings block the registry of {reference.name}")
         own = _moved(reference, rule, rule)
         found = [_moved(reference, rule, mirror) for mirror in _tables(rule.get("mirror"))]
-        if reference.host == UNNAMED and not found:
-            found = [f"{mirror.rstrip('/')}/{reference.repository}" for mirror in self.mirrors]
-        return tuple(self._place(each) for each in (*found, own))[-MAX_PLACES:]
+        there = self._place(own)
+        places = [*(self._place(each) for each in found), there]
+        if (other := beside(reference.host)) and own == reference.name:
+            places.append(replace(there, url=address(other)))
+        return tuple(places)[-MAX_PLACES:]
 
     def _place(self, name: str) -> Place:
         scheme, _, rest = name.rpartition("://")
@@ -92,6 +99,7 @@ def _read(environment: Mapping[str, str], runner: str) -> OciSettings:
     config = Path(environment.get("XDG_CONFIG_HOME") or home / ".config")
     docker = Path(environment.get("DOCKER_CONFIG") or home / ".docker")
     credentials: dict[str, str] = {}
+    own: list[str] = []
     notes: list[str] = []
     podmans = [environment.get("REGISTRY_AUTH_FILE") or f"/run/user/{os.getuid()}/containers/auth.json"]
     files = [docker / "config.json", config / "containers/auth.json", *map(Path, podmans)]
@@ -99,6 +107,8 @@ def _read(environment: Mapping[str, str], runner: str) -> OciSettings:
         document = _json(path)
         auths = document.get("auths")
         for key, value in auths.items() if isinstance(auths, dict) else ():
+            if found := _OWN.fullmatch(key):
+                own.append(found[1])
             if isinstance(value, dict) and isinstance(value.get("auth"), str) and value["auth"]:
                 credentials[key.rstrip("/") if "://" not in key else key] = value["auth"]
         if document.get("credsStore") or document.get("credHelpers"):
@@ -113,13 +123,13 @@ def _read(environment: Mapping[str, str], runner: str) -> OciSettings:
             document = _toml(file)
             rules += _tables(document.get("registry"))
             unnamed = _texts(document.get("unqualified-search-registries")) or unnamed
-    mirrors = [*_texts(_json(Path("/etc/docker/daemon.json")).get("registry-mirrors")),
-               *_texts(_json(docker / "daemon.json").get("registry-mirrors"))]  # fmt: skip
+    listed = [*_texts(_json(Path("/etc/docker/daemon.json")).get("registry-mirrors")),
+              *_texts(_json(docker / "daemon.json").get("registry-mirrors"))]  # fmt: skip
+    mirrors = [each.partition("://")[2].strip("/") for each in listed if each.startswith("https://")]
     return OciSettings(
         credentials,
         tuple(rules),
-        unnamed if runner.startswith("podman") else (),
-        tuple(mirrors) if not runner.startswith("podman") else (),
+        unnamed if runner.startswith("podman") else (*mirrors, *own, *unnamed),
         tuple(dict.fromkeys(notes)),
     )
 

@@ -17,7 +17,8 @@ from broker.pin import LaunchRequest, Pin, PinnedArtifact
 from broker.trust import launch_spec, oci_client, oci_layers, oci_tree, pins
 from broker.trust.continuity import compare
 from broker.trust.oci import resolve_image
-from broker.trust.oci_reference import UNNAMED, read_reference
+from broker.trust.oci_reference import read_reference
+from broker.trust.oci_settings import oci_settings
 from broker.trust.store import Store
 from tests.trust.images import MANIFEST, PROGRAM, TAR, ImageRegistry, digest_of, folder, layer, link, member, statement
 from tests.trust.mini_sigstore import Builder, MiniSigstore
@@ -337,15 +338,47 @@ async def test_the_persons_own_mirrors_and_blocks_count(store: Store, images: Im
 
 
 REFERENCES: Final = {
-    "time": f"{UNNAMED}/library/time:latest", "mcp/time:1": f"{UNNAMED}/mcp/time:1",
-    "localhost/a": "localhost/a:latest", "h.test:5000/a/b:c": "h.test:5000/a/b:c",
-    f"h.test/a@{digest_of(b'')}": f"h.test/a@{digest_of(b'')}", f"{UNNAMED}/a": f"{UNNAMED}/library/a:latest",
-}  # fmt: skip
+    "time": ["one.test/time:latest", "one.test/library/time:latest", "two.test/all/time:latest"],
+    "mcp/time:1": ["one.test/mcp/time:1", "two.test/all/mcp/time:1"],
+    "localhost/a": ["localhost/a:latest"],
+    "h.test:5000/a/b:c": ["h.test:5000/a/b:c"],
+    f"h.test/a/b@{digest_of(b'')}": [f"h.test/a/b@{digest_of(b'')}"],
+    "h.test/a": ["h.test/a:latest", "h.test/library/a:latest"],
+}
 
 
 @pytest.mark.parametrize("text", REFERENCES)
-async def test_a_name_means_what_engines_make_of_it(text: str) -> None:
-    assert list(map(str, read_reference(text))) == [REFERENCES[text]]
+async def test_a_name_means_what_engines_were_told_it_means(text: str) -> None:
+    assert list(map(str, read_reference(text, ("one.test", "two.test/all")))) == REFERENCES[text]
+
+
+async def test_a_name_without_a_registry_means_nothing_where_no_engine_was_told_one(
+    store: Store, tmp_path: Path
+) -> None:
+    request = launch_spec.parse(["docker", "run", "-i", "mcp/time"], exists=lambda path: True)
+    environment = {**NOBODY, "CONTAINERS_REGISTRIES_CONF": str(tmp_path / "none")}
+    with pytest.raises(TrustError, match="'mcp/time' does not say its registry") as refused:
+        await resolve_image(request, store=store, environment=environment, progress=lambda said: None)
+    assert "HOST/mcp/time" in refused.value.hint
+
+
+async def test_docker_means_the_registry_it_keeps_its_own_login_for(tmp_path: Path) -> None:
+    auths = {"https://index.hub.test/v1/": {"auth": "bG9naW4="}, "other.test": {"auth": "eA=="}}
+    (tmp_path / "config.json").write_text(json.dumps({"auths": auths}))
+    (tmp_path / "daemon.json").write_text(json.dumps({"registry-mirrors": ["https://near.test/"]}))
+    (tmp_path / "registries.conf").write_text('unqualified-search-registries = ["far.test"]\n')
+    environment = {
+        **NOBODY,
+        "DOCKER_CONFIG": str(tmp_path),
+        "CONTAINERS_REGISTRIES_CONF": str(tmp_path / "registries.conf"),
+    }
+    settings = await oci_settings(environment, "docker run")
+    assert settings.unnamed == ("near.test", "hub.test", "far.test")
+    (_, image, _) = read_reference("mcp/time", settings.unnamed)
+    assert [(place.url, place.credential) for place in settings.places(image)] == [
+        ("https://hub.test", "bG9naW4="), ("https://registry-1.hub.test", "bG9naW4="),
+    ]  # fmt: skip
+    assert (await oci_settings(environment, "podman run")).unnamed == ("far.test",)
 
 
 @pytest.mark.parametrize("text", ["A", "a//b", "a:b:c", "a@sha256:12", "h.test/../x", "-a", "a:", "", "h.test/", "ä"])
