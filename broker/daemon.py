@@ -138,6 +138,8 @@ def _open_log(paths: Paths, foreground: bool) -> None:
         handler = RotatingFileHandler(paths.log, maxBytes=LOG_BYTES, backupCount=1)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    for library in ("httpx2", "httpcore2"):  # they would write down whole addresses, and what stands in them
+        logging.getLogger(library).setLevel(logging.WARNING)
 
 
 def _hide() -> None:

@@ -30,9 +30,10 @@ from broker.trust.store import Store
 from broker.vault.vault import Vault
 
 Spawn: TypeAlias = Callable[
-    [NamedArtifact, Grants, Mapping[str, str], Callable[[Fact], None], str, Proof, Bodies], Awaitable[Instance]
+    [NamedArtifact, Grants, Mapping[str, str], Callable[[Fact], None], str, Proof, Bodies, str], Awaitable[Instance]
 ]
-"""The last but two is whose state it gets, where each session has its own; the last judges what it sends by itself."""
+"""The last are whose state it gets, where each session has its own, what proves it, what judges what it sends by
+itself, and which client signs in."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ from broker.audit.keys import AuditKeys
 from broker.audit.log import AuditLog
 from broker.audit.redact import Redactor
 from broker.audit.words import secret_words
+from broker.auth.grants import Grants as SignInGrants
 from broker.clients.found import config_paths
 from broker.config import Paths, Waits
 from broker.consent import ConsentDesk
@@ -44,6 +45,7 @@ from broker.policy.store import DEFAULT, STRICTEST, GrantBook, PolicyStore
 from broker.policy.tokens import Tokens
 from broker.policy.wall_book import WallBook
 from broker.registry import Registry
+from broker.remotes import Remotes
 from broker.rollback import HeadFile
 from broker.root_book import RootBook
 from broker.sandbox.delegation import find_groups
@@ -54,6 +56,7 @@ from broker.sandbox.state import StateRooms
 from broker.sandbox.supervisor import Supervisor
 from broker.sandbox.tiers import probe
 from broker.sessions import Sessions
+from broker.sign_ins import SignIns
 from broker.starting import Starter
 from broker.trust.advisories import Advisories
 from broker.trust.store import Store
@@ -102,11 +105,20 @@ async def keep_house(
     launcher = Launcher(supervisor, await asyncio.to_thread(probe), waits, real_outside(guests.ports), groups)
     tier = await launcher.settle()
     lessons = Lessons(Path.home(), lambda: _protected(paths))
-    starter = Starter(launcher, StateRooms(paths.server_state), Path.home(), lambda: _protected(paths), lessons)
     drifts = DriftBook(registry)
     news = News()
+    sign_ins = SignIns(
+        consent, audit.append_durable, redactor.add, news.tell, lambda: SignInGrants(vault.book), wait=waits.question
+    )
+    if vault.standing.is_open:
+        for name, value in SignInGrants(vault.book).secrets().items():
+            redactor.add(name, value)
+    starter = Starter(
+        launcher, StateRooms(paths.server_state), Path.home(), lambda: _protected(paths), lessons,
+        Remotes(sign_ins.attached),
+    )  # fmt: skip
 
-    async def spawn_to_pin(artifact: VerifiedArtifact, wanted: Grants, env: Mapping[str, str]) -> Instance:
+    async def spawn_to_pin(artifact: VerifiedArtifact, wanted: Grants, env: Mapping[str, str], client: str) -> Instance:
         origin = Origin(server=artifact.server, tier=tier.name)
         for value in secret_words(artifact.argv):
             redactor.add(f"{artifact.server}/argument", value)
@@ -123,7 +135,7 @@ async def keep_house(
         async def checked() -> VerifiedArtifact:
             return artifact
 
-        return await starter.start(artifact, wanted, env, record, "", checked)
+        return await starter.start(artifact, wanted, env, record, "", checked, client=client)
 
     house = House(
         registry=registry,
@@ -179,6 +191,7 @@ async def keep_house(
             stop=stop.set,
             news=news,
             http=http,
+            sign_ins=sign_ins,
         )
     )
     door, desk = Door(sessions.open_link), FrontDesk(handlers.table(), handlers.gate)
@@ -210,6 +223,7 @@ async def keep_house(
         await sessions.close()
         await http.close()
         await starter.close()
+        await sign_ins.close()
         await asyncio.to_thread(groups.close)
         await door.close()
         await desk.close()

@@ -86,7 +86,7 @@ class Launch:
 
         try:
             instance = await self._house.spawn(
-                *(artifact, grants, env, self._record, self._session, proof, self._outflow)
+                *(artifact, grants, env, self._record, self._session, proof, self._outflow, self._client)
             )
         finally:
             reading.cancel()

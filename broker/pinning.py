@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 
 from broker.documents import check_name
 from broker.edges import Running
@@ -47,7 +47,9 @@ class Tools(Run, Protocol):
     def tier(self) -> str: ...
 
 
-Spawn = Callable[[VerifiedArtifact, Grants, Mapping[str, str]], Awaitable[Instance]]
+Spawn = Callable[[VerifiedArtifact, Grants, Mapping[str, str], str], Awaitable[Instance]]
+"""The last is the client whose sign-in is used, where the server runs elsewhere."""
+SignIn: TypeAlias = Callable[[ServerName, str], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,10 +171,13 @@ class Pinner:
         progress: Callable[[str], None],
         *,
         build: bool = False,
+        client: str = "",
+        sign_in: SignIn | None = None,
     ) -> tuple[Pin, tuple[str, ...]]:
         """A person said yes: start the server once in its sandbox, write down what it offers, pin it.
 
         `build` is their other yes, to running the code of authors that the proposal names; without it none is run.
+        Where the server runs elsewhere it is asked as `client`, after `sign_in` at its address was done.
 
         Returns the pin, and what a person should know about the grants (a folder that cannot be written, say).
 
@@ -200,11 +205,13 @@ class Pinner:
         warnings: dict[str, None] = {}
 
         async def start() -> Running:
-            instance = await self._spawn(artifact, grants, values)
+            instance = await self._spawn(artifact, grants, values, client)
             warnings.update(dict.fromkeys(instance.warnings))
             return instance
 
         elsewhere = prepared.launch.kind == "remote"
+        if elsewhere and sign_in is not None and not any(name.lower() == "authorization" for name in values):
+            await sign_in(prepared.server, artifact.argv[0])
         catalog = await take_stock(prepared.server, start, progress, elsewhere=elsewhere)
         known = self._registry.server(prepared.server) if self._registry.has_server(prepared.server) else None
         server = Server(prepared.server, prepared.launch.argv, pin.created, grants=grants, env=tuple(sorted(values)))

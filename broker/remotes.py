@@ -1,13 +1,14 @@
 """Servers that run elsewhere, started as if they ran here.  Nothing of HTTP is loaded before one is needed."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from broker.errors import SandboxError
 from broker.model import NamedArtifact
 
 if TYPE_CHECKING:
+    from broker.endpoints.http_channel import Credentials
     from broker.endpoints.http_reach import Reach
     from broker.endpoints.http_upstream import RemoteInstance
 
@@ -23,10 +24,12 @@ _VALUE: Final = re.compile(r"[\x20-\x7e\t]{1,8192}")
 class Remotes:
     """The pools of connections to all servers that run elsewhere."""
 
-    def __init__(self) -> None:
+    def __init__(self, credentials: "Callable[[str, str, str], Credentials] | None" = None) -> None:
+        """`credentials` gives what a client (the first) has for a server at an address."""
+        self._credentials = credentials
         self._reach: Reach | None = None
 
-    def start(self, artifact: NamedArtifact, headers: Mapping[str, str]) -> "RemoteInstance":
+    def start(self, artifact: NamedArtifact, headers: Mapping[str, str], client: str = "") -> "RemoteInstance":
         """A conversation with the server; its variables are headers that go with every request.
 
         Raises:
@@ -38,7 +41,9 @@ class Remotes:
         check_headers(artifact.server, headers)
         if self._reach is None:
             self._reach = Reach()
-        return RemoteInstance(self._reach, artifact.argv[0], {name.lower(): value for name, value in headers.items()})
+        url, given = artifact.argv[0], {name.lower(): value for name, value in headers.items()}
+        credentials = self._credentials(client, artifact.server, url) if client and self._credentials else None
+        return RemoteInstance(self._reach, url, given, credentials)
 
     async def close(self) -> None:
         if self._reach is not None:

@@ -35,6 +35,7 @@ class Starter:
         home: Path,
         protected: Callable[[], list[Path]],
         lessons: Lessons | None = None,
+        remotes: Remotes | None = None,
     ) -> None:
         """`protected` is what no server may be granted, looked up at each start; `lessons` say which are watched."""
         self._lessons = lessons
@@ -42,7 +43,7 @@ class Starter:
         self._states = states
         self._home = home
         self._protected = protected
-        self._remotes = Remotes()
+        self._remotes = remotes or Remotes()
 
     async def start(
         self,
@@ -53,16 +54,17 @@ class Starter:
         session: str,
         proof: Proof,
         bodies: Bodies | None = None,
+        client: str = "",
     ) -> Instance:
         """The server, running.  `session` is whose state it gets, where each session has its own; `bodies` judges what
-        it sends by itself.
+        it sends by itself; `client` signs in at one that runs elsewhere.
 
         Raises:
             MachineError, SandboxError: why it was not started; or what `proof` raised.
         """
         if artifact.kind == "remote":
             await proof()
-            return cast(Instance, self._remotes.start(artifact, env))  # it has all that is used of one
+            return cast(Instance, self._remotes.start(artifact, env, client))  # it has all that is used of one
         protected = await asyncio.to_thread(self._protected)
         await asyncio.to_thread(check_places, artifact.server, grants)
         taken = None

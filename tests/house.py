@@ -154,6 +154,7 @@ async def housed(
         session: str,
         proof: Proof,
         bodies: Bodies,
+        client: str,
     ) -> Instance:
         await proof()
         rooms.bodies = bodies

@@ -89,7 +89,7 @@ async def benched(folder: Path, toy: Callable[[], ToyServer] = BothEras) -> Asyn
         servers: list[ToyServer] = []
         spawned: list[tuple[VerifiedArtifact, Grants, Mapping[str, str]]] = []
 
-        async def spawn(artifact: VerifiedArtifact, grants: Grants, env: Mapping[str, str]) -> Instance:
+        async def spawn(artifact: VerifiedArtifact, grants: Grants, env: Mapping[str, str], _client: str) -> Instance:
             spawned.append((artifact, grants, env))
             servers.append(toy())
             return cast(Instance, servers[-1])

@@ -13,7 +13,9 @@ from broker.api import schema
 from broker.model import Lifetime
 from ui.present import BLOCK, clock_time, count, left, untrusted, untrusted_block
 
-Kind: TypeAlias = Literal["connection", "call", "launch", "drift", "review", "advisory", "egress", "open", "left"]
+Kind: TypeAlias = Literal[
+    "connection", "call", "launch", "drift", "review", "advisory", "egress", "open", "left", "sign-in"
+]
 
 SUBJECTS: Final = MappingProxyType({
     "connection": "A client wants to connect to a server",
@@ -25,6 +27,7 @@ SUBJECTS: Final = MappingProxyType({
     "egress": "A server wants to send something out by itself",
     "open": "A server wants to open a page in your browser",
     "left": "A server left files that other programs obey",
+    "sign-in": "A client wants to sign in, as you, at a server elsewhere",
 })  # fmt: skip
 
 # What each yes means.  A kind that stands for one exact thing has no yes for later.
@@ -56,6 +59,7 @@ MEANINGS: Final = MappingProxyType({
     }),
     "open": MappingProxyType({"once": "exactly this address, once"}),
     "left": MappingProxyType({"once": "exactly these files are put aside; a no leaves them where they are"}),
+    "sign-in": MappingProxyType({"once": "this client, at this host, for the rights shown; your browser opens then"}),
 })  # fmt: skip
 
 WHAT: Final = 400  # on the card; the full detail shows more

@@ -55,8 +55,9 @@ class DeskClient:
         answer: type[Answer],
         *,
         progress: Callable[[str], None] = lambda _text: None,
+        to_do: Callable[[schema.ToDo], None] = lambda _what: None,
     ) -> Answer:
-        """Send one request and return its answer; `progress` hears of long work.
+        """Send one request and return its answer; `progress` hears of long work, `to_do` of what a person must do.
 
         Raises:
             DeskError: the desk said no, and why.
@@ -72,7 +73,10 @@ class DeskClient:
                     f"the daemon said nothing about {route.method} for {ANSWER_SECONDS:.0f} s", hint=_LOOK
                 ) from cause
             if "event" in line:
-                progress(str(line["event"].get("text", "")))
+                if line["event"].get("event") == "to do":
+                    to_do(schema.ToDo.model_validate(line["event"]))
+                else:
+                    progress(str(line["event"].get("text", "")))
                 continue
             try:
                 return answer.model_validate(line.get("result"))

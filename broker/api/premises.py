@@ -16,6 +16,7 @@ from broker.model import Fact, FactKind, Origin
 from broker.pinning import Pinner
 from broker.sandbox.tiers import Tier
 from broker.sessions import Sessions
+from broker.sign_ins import SignIns
 from broker.upkeep import Upkeep
 
 
@@ -48,6 +49,7 @@ class Premises:
     stop: Callable[[], None]
     news: News
     http: HttpDoor
+    sign_ins: SignIns
 
     def server_changed(self, name: str) -> None:
         """Links follow the document of their server at once; of one that was switched off or removed they end."""

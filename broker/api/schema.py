@@ -49,7 +49,7 @@ class QuestionView(Words):
     """An open question.  `evidence` and `detail` may hold text a server wrote; everything else is ours."""
 
     id: str
-    kind: Literal["connection", "call", "launch", "drift", "review", "advisory", "egress", "open", "left"]
+    kind: Literal["connection", "call", "launch", "drift", "review", "advisory", "egress", "open", "left", "sign-in"]
     client: str
     server: str
     session: str
@@ -252,11 +252,32 @@ class Prepare(Words):
     settings: dict[str, str] = {}
 
 
+class SignIn(Words):
+    """Sign a client in at a server elsewhere.  What is None stays as it was chosen before.
+
+    `resource` is what names the server to the authorization server: `prm` (what it says itself), `omit`, `fixed:URI`.
+    `secret` goes with a client id that was registered by hand; with `key` it is a private key, and no person is needed.
+    """
+
+    client: str = "local"
+    server: str = ""
+    way: Literal["browser", "device"] = "browser"
+    resource: str | None = Field(default=None, max_length=2048)
+    client_id: str | None = Field(default=None, max_length=2048)
+    secret: str | None = Field(default=None, max_length=16384)
+    key: bool = False
+    issuer: str | None = Field(default=None, max_length=2048)
+    document: str | None = Field(default=None, max_length=2048)
+
+    def __repr__(self) -> str:
+        return f"SignIn(client={self.client!r}, server={self.server!r})"
+
+
 class Agree(Words):
     """A person's yes to a proposal.  Starts the server once, in its sandbox, to pin its catalog.
 
     `connect` names clients whose connection to this server the same yes covers (an import).  `build` is a second yes,
-    to running what the proposal's `builds` say.
+    to running what the proposal's `builds` say.  `sign_in` is whose sign-in it is, if the server asks for one.
     """
 
     id: str
@@ -270,6 +291,53 @@ class Agree(Words):
     state: State | None = None
     limits: dict[str, str] = Field(default={}, max_length=32)
     build: bool = False
+    sign_in: SignIn | None = None
+
+
+class SignedIn(Words):
+    """What came of it; `needed` is false where the server asks for no sign-in."""
+
+    needed: bool
+    issuer: str = ""
+    scopes: list[str] = []
+
+
+class Logout(Words):
+    client: str
+    server: str
+
+
+class LoggedOut(Words):
+    """`revoked`: the authorization server has forgotten the tokens, too."""
+
+    revoked: bool
+
+
+class Paste(Words):
+    """The address that a browser on another machine could not open."""
+
+    url: str = Field(max_length=16384)
+
+
+class TokenView(Words):
+    """One client's sign-in at one server; never a token.  `expires` is seconds since the epoch, 0 for not said."""
+
+    client: str
+    server: str
+    url: str = ""
+    issuer: str = ""
+    registered: str = ""
+    redirect: str = ""
+    scopes: list[str] = []
+    state: Literal["signed in", "sign in again", "waits for a person"]
+    expires: float = 0.0
+    renews: bool = False
+    link: str = ""
+    code: str = ""
+
+
+class TokenList(Words):
+    tokens: list[TokenView]
 
 
 class Answered(Words):
@@ -623,6 +691,16 @@ class Progress(Words):
     text: str
 
 
+class ToDo(Words):
+    """A sign-in needs its person: to answer a question, or to go to an address (with a code, on another machine)."""
+
+    event: Literal["to do"] = "to do"
+    question: str = ""
+    link: str = ""
+    code: str = ""
+    redirect: str = ""
+
+
 class Snapshot(Words):
     """Everything, once, before the changes.  `receipts` are the last ones, oldest first."""
 
@@ -743,6 +821,11 @@ WALL_REMOVE: Final = Route("wall.remove", Name, Nothing, "loosen")
 LIMIT_ADD: Final = Route("limit.add", LimitChoice, LimitView, "tighten")  # beside what there is: it only takes away
 LIMIT_REMOVE: Final = Route("limit.remove", Name, Nothing, "loosen")
 POLICY_USE: Final = Route("policy.use", PolicyUse, Nothing, "loosen")
+LOGIN: Final = Route("login", SignIn, SignedIn, "loosen")
+LOGOUT: Final = Route("logout", Logout, LoggedOut, "tighten")
+PASTE: Final = Route("login.paste", Paste, Nothing, "loosen")
+TOKENS: Final = Route("tokens", Nothing, TokenList, "read")
+WAITING: Final = Route("login.waiting", Nothing, TokenList, "loosen")  # with the links, which belong to a person
 AUDIT: Final = Route("audit", Search, Receipts, "read")
 AUDIT_OPEN: Final = Route("audit.open", Search, Receipts, "loosen")  # what peers said to each other becomes known
 
@@ -757,5 +840,6 @@ ROUTES: Final[dict[str, Route]] = {
         REVOKE, WALLS, WALL_ADD, WALL_REMOVE, LIMIT_ADD, LIMIT_REMOVE, POLICY_USE, AUDIT, AUDIT_OPEN,
         ADVISORIES, ADVISORIES_REFRESH, ADVISORIES_USE, ROOTS_REFRESH, STORE_GC, ENDPOINT,
         LABELS, LABELS_ACCEPT, LABELS_TAKE_BACK,
+        LOGIN, LOGOUT, PASTE, TOKENS, WAITING,
     )
 }  # fmt: skip

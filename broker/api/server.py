@@ -9,6 +9,7 @@ from broker.api.routes.checks import Checks
 from broker.api.routes.endpoints import Endpoints
 from broker.api.routes.labels import LabelRoutes
 from broker.api.routes.lessons import LessonRoutes
+from broker.api.routes.logins import Logins
 from broker.api.routes.overview import Overview
 from broker.api.routes.people import People
 from broker.api.routes.receipts import ReceiptRoutes
@@ -30,10 +31,11 @@ class Handlers:
     def table(self) -> Mapping[str, Handler]:
         """Every route and what it does."""
         people = People(self._at)
-        servers = Servers(self._at, people)
+        logins = Logins(self._at)
+        servers = Servers(self._at, people, logins)
         overview = Overview(self._at, people, servers)
         rooms = (people, servers, overview, Checks(self._at), Reviews(self._at), Endpoints(self._at), Boxes(self._at),
-                 LessonRoutes(self._at), WallRoutes(self._at), LabelRoutes(self._at),
+                 logins, LessonRoutes(self._at), WallRoutes(self._at), LabelRoutes(self._at),
                  ReceiptRoutes(self._at))  # fmt: skip
         return {method: handler for room in rooms for method, handler in room.table().items()}
 

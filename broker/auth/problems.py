@@ -116,3 +116,8 @@ class AuthError(BulkheadError):
         super().__init__(f"{problem.sentence}{f' ({about})' if about else ''}", hint=problem.hint)
         self.code = code
         self.kind = problem.kind
+
+    def named(self, client: str, server: str) -> "AuthError":
+        """The same, with what to do now spelled out for one client and server."""
+        self.hint = self.hint.replace("NAME", server).replace("CLIENT", client)
+        return self

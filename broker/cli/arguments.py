@@ -25,6 +25,7 @@ from broker.cli import (
     screen,
     servers,
     service,
+    sign_ins,
     verify,
     walls,
 )
@@ -114,6 +115,7 @@ def parser() -> argparse.ArgumentParser:
     add.add_argument("--dev", action="store_true", help="trust a local project while you work on it, for 30 days")
     add.add_argument("--bundle", metavar="FILE.mcpb", help="an MCPB bundle in the place of a command")
     add.add_argument("--url", metavar="URL", help="a server that runs elsewhere; its headers are given with --env")
+    _signing_in(add)
     add.add_argument("command", nargs="+", metavar="COMMAND", help="after --, the line a client would run")
     command("servers", servers.servers, "registered servers", json=True)
     show = command("show", servers.show, "one server: its pin, grants and catalog", json=True)
@@ -167,6 +169,18 @@ def parser() -> argparse.ArgumentParser:
     endpoint.add_argument("--client", default="local")
     endpoint.add_argument("--workspace", metavar="DIR", default="", help="the folder the client works in")
     endpoint.add_argument("--show", action="store_true", help="print the bearer too")
+
+    login = command("login", sign_ins.login, "sign a client in at a server that runs elsewhere", json=True)
+    login.add_argument("name")
+    _signing_in(login)
+    login.add_argument("--paste", action="store_true", help="the browser is elsewhere: paste the address it ends at")
+    login.add_argument("--no-browser", action="store_true", help="only print the address")
+    login.add_argument("--yes", action="store_true", help="answer this command's own question with yes")
+    logout = command("logout", sign_ins.logout, "sign a client out of a server, there too", json=True)
+    logout.add_argument("name")
+    logout.add_argument("--client", default="local")
+    tokens = command("tokens", sign_ins.tokens, "who is signed in where; never a token", json=True)
+    tokens.add_argument("--links", action="store_true", help="with the addresses that wait for you")
 
     pending = command("pending", answers.pending, "open questions", json=True)
     pending.add_argument("--watch", action="store_true", help="go on: show each question as it comes, and ring")
@@ -223,6 +237,17 @@ def _labels(command: Callable[..., argparse.ArgumentParser]) -> None:
     said.add_argument("--accept", action="store_true", help="yes to what is proposed, for these definitions")
     said.add_argument("--set", action="append", default=[], metavar="TOOL=LABELS/CLASS", help="as in search=PU/L")
     said.add_argument("--take-back", action="store_true", help="what was accepted counts no more")
+
+
+def _signing_in(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--client", default="local", help="whose sign-in it is at a server elsewhere")
+    command.add_argument("--device", action="store_true", help="sign in on another machine, with a code")
+    command.add_argument("--resource", metavar="prm|omit|fixed:URI", help="what names the server when signing in")
+    command.add_argument("--client-id", metavar="ID", help="a client id that was registered by hand")
+    command.add_argument("--client-secret", action="store_true", help="its secret, from a prompt or standard input")
+    command.add_argument("--client-key", metavar="FILE", help="its private key (PEM): no person is needed then")
+    command.add_argument("--issuer", metavar="URL", help="the one authorization server that the client id is for")
+    command.add_argument("--client-document", metavar="URL", help="a client id metadata document that you published")
 
 
 def _limits(command: argparse.ArgumentParser) -> None:

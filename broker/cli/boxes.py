@@ -5,9 +5,8 @@ from argparse import Namespace
 from broker.api import schema
 from broker.cli import output
 from broker.cli.context import DONE, NO, Context
-from broker.cli.servers import chosen_limits
 from broker.errors import DeskError
-from broker.sandbox.limits import KINDS
+from broker.sandbox.limits import KINDS, parsed
 
 
 async def limits(args: Namespace, context: Context) -> int:
@@ -52,6 +51,14 @@ async def state(args: Namespace, context: Context) -> int:
     if args.keep is None:
         raise DeskError("state use needs how it is kept", hint="bulkhead state use NAME none|session|server")
     return await _choose(schema.SandboxChoice(name=args.name, state=args.keep), True, args, context)
+
+
+def chosen_limits(args: Namespace) -> dict[str, str]:
+    """The limits that were written on the line.  Raises ConfigError before a daemon is asked."""
+    wanted = {flag: text for flag in KINDS if (text := getattr(args, flag.replace("-", "_"), None)) is not None}
+    for flag, text in wanted.items():
+        parsed(KINDS[flag], text)
+    return wanted
 
 
 async def _choose(choice: schema.SandboxChoice, change: bool, args: Namespace, context: Context) -> int:

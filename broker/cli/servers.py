@@ -8,12 +8,13 @@ from types import MappingProxyType
 from broker.api import schema
 from broker.api.client import DeskClient
 from broker.cli import labels, output
+from broker.cli.boxes import chosen_limits
 from broker.cli.context import DONE, NO, USAGE, Context
 from broker.cli.environment import caller_environment
+from broker.cli.sign_ins import Attending, agreed_to, chosen
 from broker.errors import DeskError
 from broker.model import State
 from broker.sandbox.hosts import PUBLIC, HostRules
-from broker.sandbox.limits import KINDS, parsed
 
 LEAVES = "it may also leave new files there that tools run by themselves (told when it ends), such as .vscode or .envrc"
 EVERY_HOST = "every public host"
@@ -52,6 +53,7 @@ async def add(args: Namespace, context: Context) -> int:
             limits=limits,
             build=args.build,
             show=output.aside if args.json else output.show,
+            attending=Attending(context, yes=args.yes, sign_in=chosen(args)),
         )
         if agreed is not None and not args.json:
             _show_agreed(agreed)
@@ -83,6 +85,7 @@ async def add_server(
     state: State | None = None,
     limits: Mapping[str, str] = MappingProxyType({}),
     build: bool = False,
+    attending: Attending | None = None,
 ) -> schema.Agreed | None:
     """The whole way of one server; None if the person said no.  `show` is told everything a yes is about.
 
@@ -144,16 +147,9 @@ async def add_server(
         unix_sockets="unix-sockets" in {*allow, *proposal.needs},
         state=state,
         limits=dict(limits),
+        sign_in=attending.sign_in if attending else None,
     )
-    return await desk.ask(schema.AGREE, agree, schema.Agreed, progress=output.progress)
-
-
-def chosen_limits(args: Namespace) -> dict[str, str]:
-    """The limits that were written on the line.  Raises ConfigError before a daemon is asked."""
-    wanted = {flag: text for flag in KINDS if (text := getattr(args, flag.replace("-", "_"), None)) is not None}
-    for flag, text in wanted.items():
-        parsed(KINDS[flag], text)
-    return wanted
+    return await agreed_to(desk, agree, attending)
 
 
 async def servers(args: Namespace, context: Context) -> int:

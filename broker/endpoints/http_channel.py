@@ -4,15 +4,15 @@ Every answer is bounded and strict JSON; a stream that broke off is resumed wher
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, aclosing
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol, TypeVar
 
 import httpx2
 
 from broker.endpoints.http_reach import Reach, Unreachable, asked, origin_of
-from broker.errors import ProtocolError
+from broker.errors import BulkheadError, ProtocolError
 from broker.model import JsonObject
 from broker.protocol.frames import MAX_FRAME, encode, strict_json
 from broker.protocol.http_values import LAST_EVENT, SESSION, VERSION
@@ -25,7 +25,11 @@ MAX_RESUMED: Final = 5  # times in a row without a single event
 MAX_RETRY_SECONDS: Final = 30.0
 RETRY_SECONDS: Final = 1.0
 MAX_SESSION: Final = 1024
-SIGN_IN: Final = "needs a sign-in, which is not yet possible; a fixed header can be given when it is added"
+SIGN_IN: Final = "needs a sign-in, or does not take the one it was given; look at: bulkhead tokens"
+MAX_TRIES: Final = 4  # a token that ended, one that was renewed, and two steps to more rights
+
+
+_T = TypeVar("_T")
 
 
 @dataclass(slots=True)
@@ -47,12 +51,25 @@ class Tail:
             self.pause = min(event.retry / 1000, MAX_RETRY_SECONDS)
 
 
+class Credentials(Protocol):
+    """Tokens for one server.  `refused` says whether a request is worth making again; both raise `BulkheadError`."""
+
+    async def token(self) -> str: ...
+    async def refused(self, status: int, challenges: list[str], sent: str, /) -> bool: ...
+
+
 class Channel:
     """One server's address, headers, session and version.  `heard` is given each message of a stream."""
 
     def __init__(
-        self, reach: Reach, url: str, headers: Mapping[str, str], heard: Callable[[JsonObject], Awaitable[None]]
+        self,
+        reach: Reach,
+        url: str,
+        headers: Mapping[str, str],
+        heard: Callable[[JsonObject], Awaitable[None]],
+        credentials: Credentials | None = None,
     ) -> None:
+        """`credentials` are asked for a token, unless a person gave a fixed one among the headers."""
         self.url = url
         self.posts = ""
         """Where the first transport by HTTP wants messages; empty in the later ones."""
@@ -62,18 +79,49 @@ class Channel:
         self._client = reach.client(self.origin)
         self._own_headers = dict(headers)
         self._heard = heard
+        self._credentials = None if "authorization" in headers else credentials
 
     def post(
         self, message: JsonObject, headers: Mapping[str, str] | None = None
     ) -> AbstractAsyncContextManager[httpx2.Response]:
         said = {**self._headers(), "accept": BOTH, "content-type": "application/json", **(headers or {})}
-        return asked(self._client, "POST", self.posts or self.url, said, encode(message))
+        return self._asked("POST", self.posts or self.url, said, encode(message))
 
     def get(self, tail: Tail) -> AbstractAsyncContextManager[httpx2.Response]:
-        return asked(self._client, "GET", self.url, {**self._headers(), "accept": EVENTS, **tail.header})
+        return self._asked("GET", self.url, {**self._headers(), "accept": EVENTS, **tail.header})
 
     def delete(self) -> AbstractAsyncContextManager[httpx2.Response]:
-        return asked(self._client, "DELETE", self.url, self._headers())
+        return self._asked("DELETE", self.url, self._headers())
+
+    @asynccontextmanager
+    async def _asked(
+        self, method: str, url: str, headers: Mapping[str, str], content: bytes | None = None
+    ) -> AsyncIterator[httpx2.Response]:
+        """An answer to a request with a token, where there are any; made again while a better one can be had."""
+        for tries in range(1, MAX_TRIES + 1):
+            token = await self._told(self._credentials.token()) if self._credentials is not None else ""
+            bearer = {"authorization": f"Bearer {token}"} if token else {}
+            async with asked(self._client, method, url, {**headers, **bearer}, content) as response:
+                is_last = self._credentials is None or tries == MAX_TRIES or method == "DELETE"
+                if is_last or response.status_code not in (401, 403):
+                    yield response
+                    return
+                challenges = response.headers.get_list("www-authenticate")
+                if response.status_code == 403 and not challenges:
+                    yield response
+                    return
+            assert self._credentials is not None
+            if not await self._told(self._credentials.refused(response.status_code, challenges, token)):
+                raise self.refused(response.status_code)
+
+    async def _told(self, work: Awaitable[_T]) -> _T:
+        try:
+            return await work
+        except Unreachable:
+            raise
+        except BulkheadError as problem:
+            hint = f"; {problem.hint}" if problem.hint else ""
+            raise Unreachable(f"{self.origin}: {problem}{hint}", hint=problem.hint) from problem
 
     def keep_session(self, response: httpx2.Response) -> None:
         """Remember the id a server gave in its answer to `initialize`.

@@ -6,11 +6,11 @@ a name that means something else a moment later leads nowhere.  Redirects stay w
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Address
-from typing import Final
+from typing import Final, TypeAlias
 from urllib.parse import urlsplit
 
 import httpx2
@@ -77,18 +77,30 @@ def origin_of(url: str) -> Origin:
     return origin
 
 
-class Guard(httpx2.AsyncBaseTransport):
-    """Dials judged addresses of one origin only."""
+Resolve: TypeAlias = Callable[[str, int], Awaitable[list[IPv4Address]]]
 
-    def __init__(self, origin: Origin) -> None:
+
+async def resolved(host: str, port: int) -> list[IPv4Address]:
+    """The addresses of a name, as this machine finds them."""
+    infos = await asyncio.get_running_loop().getaddrinfo(host, port, family=socket.AF_INET, type=socket.SOCK_STREAM)
+    return [IPv4Address(str(info[4][0])) for info in infos]
+
+
+class Guard(httpx2.AsyncBaseTransport):
+    """Dials judged addresses of one origin only.  `resolve` raises OSError; `inner` dials what was judged."""
+
+    def __init__(
+        self, origin: Origin, resolve: Resolve = resolved, inner: httpx2.AsyncBaseTransport | None = None
+    ) -> None:
         self._origin = origin
+        self._resolve = resolve
         limits = httpx2.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=8)
-        self._inner = httpx2.AsyncHTTPTransport(limits=limits, trust_env=False)
+        self._inner = inner or httpx2.AsyncHTTPTransport(limits=limits, trust_env=False)
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         if not within(self._origin, str(request.url)):
             raise Unreachable(f"{self._origin} is the only place that was agreed to")
-        address = await _judged(self._origin)
+        address = await _judged(self._origin, self._resolve)
         extensions = {**request.extensions, "sni_hostname": self._origin.host}
         dialled = httpx2.Request(
             request.method,
@@ -104,16 +116,17 @@ class Guard(httpx2.AsyncBaseTransport):
 
 
 class Reach:
-    """One pool of connections for each origin, made when it is first needed."""
+    """One pool of connections for each origin, made when it is first needed.  `dial` makes the way there."""
 
-    def __init__(self) -> None:
+    def __init__(self, dial: Callable[[Origin], httpx2.AsyncBaseTransport] = Guard) -> None:
+        self._dial = dial
         self._clients: dict[Origin, httpx2.AsyncClient] = {}
 
     def client(self, origin: Origin) -> httpx2.AsyncClient:
         if origin not in self._clients:
             timeout = httpx2.Timeout(SILENT_SECONDS, connect=CONNECT_SECONDS, write=SEND_SECONDS)
             self._clients[origin] = httpx2.AsyncClient(
-                transport=Guard(origin), timeout=timeout, trust_env=False, follow_redirects=False
+                transport=self._dial(origin), timeout=timeout, trust_env=False, follow_redirects=False
             )
         return self._clients[origin]
 
@@ -165,7 +178,7 @@ def within(home: Origin, url: str) -> bool:
         return False
 
 
-async def _judged(origin: Origin) -> IPv4Address:
+async def _judged(origin: Origin, resolve: Resolve) -> IPv4Address:
     """An address of the origin that may be dialled.
 
     Raises:
@@ -177,12 +190,9 @@ async def _judged(origin: Origin) -> IPv4Address:
     else:
         try:
             async with asyncio.timeout(RESOLVE_SECONDS):
-                infos = await asyncio.get_running_loop().getaddrinfo(
-                    origin.host, origin.port, family=socket.AF_INET, type=socket.SOCK_STREAM
-                )
+                found = await resolve(origin.host, origin.port)
         except (OSError, TimeoutError) as cause:
             raise Unreachable(f"the name of {origin} could not be resolved") from cause
-        found = [IPv4Address(str(info[4][0])) for info in infos]
     for address in found:
         if problem := _objection(origin, address):
             raise Unreachable(f"{origin} is at {address}, which {problem}")

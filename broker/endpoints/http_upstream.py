@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import httpx2
 
-from broker.endpoints.http_channel import EVENTS, MAX_RESUMED, Channel, Tail, kind_of
+from broker.endpoints.http_channel import EVENTS, MAX_RESUMED, Channel, Credentials, Tail, kind_of
 from broker.endpoints.http_reach import Reach, Unreachable, within
 from broker.errors import ProtocolError
 from broker.model import JsonObject
@@ -48,10 +48,12 @@ class RemoteInstance:
     kept_by = ""
     warnings: tuple[str, ...] = ()
 
-    def __init__(self, reach: Reach, url: str, headers: Mapping[str, str]) -> None:
+    def __init__(
+        self, reach: Reach, url: str, headers: Mapping[str, str], credentials: Credentials | None = None
+    ) -> None:
         self.ending = ""
         self.alive = True
-        self._channel = Channel(reach, url, headers, self._heard)
+        self._channel = Channel(reach, url, headers, self._heard, credentials)
         self._opening: JsonObject | None = None
         self._initialized: JsonObject | None = None
         self._schemas: dict[str, object] = {}

@@ -22,6 +22,7 @@ from broker.api.presence import Presence
 from broker.api.server import Handlers
 from broker.api.wire import Caller
 from broker.audit.index import Index
+from broker.auth.grants import Grants
 from broker.errors import AuditError, BulkheadError, ConfigError, DeskError, PolicyError
 from broker.guest_book import GuestBook
 from broker.model import Peer, ServerName
@@ -31,6 +32,7 @@ from broker.processes import process
 from broker.protocol.catalog import Catalog, Change
 from broker.root_book import RootBook
 from broker.sandbox.tiers import Tier
+from broker.sign_ins import SignIns
 from broker.upkeep import Sources, Upkeep
 from tests.house import ME, Rooms, housed, pin_server
 from tests.protocol.stage import CATALOG, INITIALIZE, INITIALIZED, LEGACY, READ, call
@@ -119,6 +121,15 @@ async def office(folder: Path, presence: Presence = "unsafe-no-presence", **opti
             stop=lambda: stopped.append(True),
             news=bell,
             http=HttpDoor(GuestBook(rooms.paths.config), rooms.house, rooms.sessions),
+            sign_ins=SignIns(
+                rooms.house.consent,
+                rooms.house.audit.append_durable,
+                rooms.house.audit.redactor.add,
+                bell.rung.set,
+                lambda: Grants(rooms.house.vault.book),
+                wait=60.0,
+                browse=lambda _url: False,
+            ),
         )
         try:
             yield Office(rooms, Handlers(premises), bell, stopped)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from broker.api import schema, views
 from broker.api.premises import Premises
+from broker.api.routes.logins import client_gone
 from broker.api.wire import Caller, Handler
 from broker.documents import check_name
 from broker.errors import DeskError
@@ -109,6 +110,7 @@ class People:
         for link in self._at.sessions.links():
             if link.client == params.name:
                 link.end(f"the client {params.name} was removed")
+        await client_gone(self._at, params.name)
         await self._at.did("grant", "client.remove", params.name, Origin(client=params.name))
         return schema.Nothing()
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from broker.api import schema, views
 from broker.api.premises import Premises
+from broker.api.routes.logins import Logins
 from broker.api.routes.people import People
 from broker.api.wire import Caller, Handler
 from broker.boxes import box_table, carried_over, rechosen
@@ -22,9 +23,10 @@ from broker.trust.builds import needs_building
 class Servers:
     """Everything that is done to a registered server."""
 
-    def __init__(self, premises: Premises, people: People) -> None:
+    def __init__(self, premises: Premises, people: People, logins: Logins) -> None:
         self._at = premises
         self._people = people
+        self._logins = logins
 
     def table(self) -> Mapping[str, Handler]:
         return {
@@ -100,9 +102,15 @@ class Servers:
             house.audit.redactor.add(value_name, value)
         if params.build:
             await self._at.did("pin", "server.build", name, Origin(server=ServerName(name)), {"digest": params.digest})
+        wish = params.sign_in or schema.SignIn()
+
+        async def sign_in(server: ServerName, url: str) -> None:
+            await self._logins.enter(caller, server, url, wish, always=False)
+
         pin, notes = await self._at.pinner.agree(
-            params.id, params.digest, grants, params.env, caller.progress, build=params.build
-        )
+            params.id, params.digest, grants, params.env, caller.progress,
+            build=params.build, client=wish.client, sign_in=sign_in,
+        )  # fmt: skip
         server = house.registry.server(pin.server)
         for value_name, value in house.registry.env(server).items():
             house.audit.redactor.add(f"{server.name}/{value_name}", value)
@@ -129,6 +137,7 @@ class Servers:
         house.blocked.forget(ServerName(params.name))
         self._at.drifts.forget(params.name)
         self._at.server_changed(params.name)
+        await self._logins.server_gone(params.name)
         await StateRooms(self._at.paths.server_state).remove(ServerName(params.name))
         await self._at.did("pin", "server.remove", params.name, Origin(server=params.name))
         return schema.Nothing()
