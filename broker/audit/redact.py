@@ -51,6 +51,7 @@ class Redactor:
         self._values: dict[str, str] = {}
         self._forms: tuple[tuple[str, str], ...] = ()
         self._traces: tuple[str, ...] = ()
+        self._all_plain = True
 
     def __repr__(self) -> str:
         return f"<Redactor of {len(self._values)} secrets>"
@@ -70,6 +71,7 @@ class Redactor:
                 hint="store it as a file reference",
             )
         self._values[value] = _plain(name)
+        self._all_plain = self._all_plain and _encode(value) == f'"{value}"'
         forms = {form: name for value, name in self._values.items() for form in _forms_of(value)}
         # The longest first: a secret that contains another one goes as a whole.
         self._forms = tuple(sorted(forms.items(), key=lambda item: (-len(item[0]), item[0])))
@@ -110,9 +112,23 @@ class Redactor:
         for mark in _MARKS:
             if mark in text:
                 return True
-        if _URL_PASSWORD.search(text) is not None:
+        if "://" in text and _URL_PASSWORD.search(text) is not None:
             return True
-        return bool(self._values) and ("%" in text or "+" in text or "\\" in text)
+        return bool(self._values) and self._hides(text)
+
+    def _hides(self, text: str) -> bool:
+        """Whether JSON text may hold a known value in an encoding of its own.
+
+        A backslash of the value's own is two in JSON; one alone only writes a line end, a quote or a letter.
+        """
+        if "\\\\" in text:
+            return True
+        if "%" not in text and "+" not in text:
+            return False
+        if not self._all_plain:  # JSON writes such a value in another way than it is
+            return True
+        views = {urllib.parse.unquote(text), urllib.parse.unquote_plus(text)}
+        return any(value in view for view in views for value in self._values)
 
     def _clean(self, value: Any, depth: int) -> Any:
         if depth > MAX_DEPTH:

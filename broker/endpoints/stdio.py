@@ -41,6 +41,7 @@ class LineEndpoint:
         self._outbox = bytearray()
         self._reading = False
         self._writing = False
+        self._gathering = False
         self._closed = False
         self._ending = False
         self.broken = False
@@ -90,15 +91,38 @@ class LineEndpoint:
             self._loop.add_reader(self._read_descriptor, self._readable)
 
     def send(self, data: bytes) -> None:
-        """Write now what the peer takes; the rest waits in the outbox.  A peer that is gone is told to `on_closed`."""
+        """Write now what the peer takes; the rest waits in the outbox.  A peer that is gone is told to `on_closed`.
+
+        The first message of a turn of the loop goes out at once, so that the peer can begin with it; those that follow
+        in the same turn go out together.
+        """
         if self._closed or self.broken:
             return
-        if not self._outbox:
-            written = self._write(data)
-            if written < 0 or written == len(data):
-                return
-            data = data[written:]
-        self._outbox += data
+        if self._outbox or self._gathering:
+            self._outbox += data
+            return
+        self._gathering = True
+        self._loop.call_soon(self._gathered)
+        written = self._write(data)
+        if 0 <= written < len(data):
+            self._outbox += data[written:]
+            self._wait_for_room()
+
+    def _gathered(self) -> None:
+        """The turn is over: write what came together in it."""
+        self._gathering = False
+        if not self._outbox or self._writing or self._closed or self.broken:
+            return
+        written = self._write(self._outbox)
+        if written < 0:
+            return
+        del self._outbox[:written]
+        if self._outbox:
+            self._wait_for_room()
+        else:
+            self._on_drained()
+
+    def _wait_for_room(self) -> None:
         if not self._writing:
             self._writing = True
             self.stuck_since = self._loop.time()
@@ -108,6 +132,8 @@ class LineEndpoint:
         """Close both descriptors at once.  Idempotent; `on_closed` is not called for it."""
         if self._closed:
             return
+        if self._gathering and self._outbox and not self._writing and not self.broken:
+            self._write(self._outbox)  # said in this turn, before the word to close
         self._closed = True
         self.pause_reading()
         self._stop_writing()

@@ -166,3 +166,22 @@ def test_time_grows_with_the_text_and_not_faster(piece: str) -> None:
     small = min(seconds(2_000) for _ in range(3))
     large = min(seconds(32_000) for _ in range(3))
     assert large < 16 * 6 * max(small, 1e-4), "sixteen times the text may not take sixteen times sixteen"
+
+
+@pytest.mark.parametrize("secret", ["plain-secret-0123", 'quo"ted-secret', "lön-secret-0123", "back\\slash-secret"])
+@pytest.mark.parametrize("hidden", ["%{}", "line\n%{}", "a+b\t%{}"])
+def test_a_secret_written_in_percent_is_found_beside_ordinary_escapes(secret: str, hidden: str) -> None:
+    redactor = Redactor()
+    redactor.add("key", secret)
+    written = "".join(f"%{byte:02x}" for byte in secret.encode())
+    text = hidden.format(written[1:])
+    _, body = redactor.entry({}, {"note": "line\none", "text": text})
+    assert "[redacted:key]" in body
+    assert json.loads(body)["note"] == "line\none"
+
+
+def test_ordinary_text_with_line_ends_and_signs_is_left_alone() -> None:
+    redactor = Redactor()
+    redactor.add("key", "plain-secret-0123")
+    body = {"text": 'one\ntwo "three" 100 % 1 + 1 é'}
+    assert json.loads(redactor.entry({}, body)[1]) == body
