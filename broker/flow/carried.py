@@ -17,6 +17,8 @@ MAX_SNIPPET: Final = 80  # letters that a person reads
 FOLLOWS: Final = frozenset({"resources/read", "resources/subscribe", "completion/complete"})
 """Asks a server for what it pointed at itself.  Its own pointer steers nobody to anything it does not hold already."""
 
+_NAMED: Final = frozenset({"tools/call", "tasks/update"})  # their target is the server's own name for what is meant
+
 
 def carried(
     call: Call, labels: Labels, provenance: Provenance, scope: str = "", ignore: Collection[int] = ()
@@ -27,7 +29,7 @@ def carried(
     """
     if call.origin != "client" or call.method in NO_EFFECT or not labels.flags & {"E", "M"}:
         return None
-    texts = [*leaves(call.arguments), *(() if call.method == "tools/call" else (call.target,))]
+    texts = [*leaves(call.arguments), *(() if call.method in _NAMED else (call.target,))]
     here = (call.server, scope)
     leaves_here = "E" in labels.flags
     words = leaves_here or labels.level == "H"  # running text in a note on the user's own disk steers nobody yet

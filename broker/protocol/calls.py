@@ -2,13 +2,15 @@
 
 import hashlib
 from dataclasses import dataclass
+from typing import Final
 
 from broker.model import Call, ClientName, JsonObject, ServerName, SessionId, Side
 from broker.protocol.catalog import canonical
 from broker.protocol.envelope import meta_of
 from broker.protocol.versions import RESERVED_META
 
-_ARGUMENTS_OF = frozenset({"tools/call", "prompts/get"})
+_ARGUMENTS_OF: Final = frozenset({"tools/call", "prompts/get"})
+_NAMES: Final = {"tools/call": "name", "prompts/get": "name", "tasks/update": "taskId"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,18 +24,15 @@ class Names:
     def call(self, origin: Side, method: str, target: str, params: JsonObject) -> Call:
         """The call a request makes.
 
-        `arguments` is what the called thing receives: the `arguments` of a tool or prompt, else the whole params.
+        `arguments` is what the called thing receives: the `arguments` of a tool or prompt, else the whole params without
+        what the protocol itself needs: the name a server gave a task is the target, and no value that is carried to it.
         """
-        arguments, extra = _parts(params) if method in _ARGUMENTS_OF else (params, {})
+        said = {name: value for name, value in params.items() if name not in ("_meta", _NAMES.get(method))}
+        meta = {name: value for name, value in meta_of(params).items() if name not in RESERVED_META}
+        said = {**said, "_meta": meta} if meta else said
+        arguments, extra = (said.pop("arguments", {}), said) if method in _ARGUMENTS_OF else (said, {})
         asked = digest(method, params)
         return Call(self.client, self.server, self.session, origin, method, target, arguments, asked, extra)
-
-
-def _parts(params: JsonObject) -> tuple[JsonObject, JsonObject]:
-    """The arguments, and what else is said that the protocol itself does not need."""
-    extra = {name: value for name, value in params.items() if name not in ("name", "arguments", "_meta")}
-    meta = {name: value for name, value in meta_of(params).items() if name not in RESERVED_META}
-    return params.get("arguments", {}), {**extra, "_meta": meta} if meta else extra
 
 
 def digest(method: str, params: JsonObject) -> str:
