@@ -24,8 +24,8 @@ class Names:
     def call(self, origin: Side, method: str, target: str, params: JsonObject) -> Call:
         """The call a request makes.
 
-        `arguments` is what the called thing receives: the `arguments` of a tool or prompt, else the whole params without
-        what the protocol itself needs: the name a server gave a task is the target, and no value that is carried to it.
+        `arguments` is what the called thing receives: the `arguments` of a tool or prompt, else all params but
+        what the protocol itself needs: the name a server gave a task is the target, and nothing is carried in it.
         """
         said = {name: value for name, value in params.items() if name not in ("_meta", _NAMES.get(method))}
         meta = {name: value for name, value in meta_of(params).items() if name not in RESERVED_META}
