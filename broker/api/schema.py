@@ -625,6 +625,21 @@ class Search(Words):
     oldest_first: bool = False
 
 
+class Prune(Words):
+    """Receipts to let go of: of these classes, from before a time, and the oldest beyond so many bytes."""
+
+    classes: list[Literal["messages", "decisions", "network", "daemon"]] = ["messages", "network"]
+    older_than: float | None = None
+    keep: int | None = Field(default=None, ge=0)
+    dry_run: bool = False
+
+
+class PrunedView(Words):
+    entries: int
+    bytes: int
+    segments: int
+
+
 class PolicyUse(Words):
     """`text` is the whole document; `name` is what status calls it."""
 
@@ -827,6 +842,7 @@ PASTE: Final = Route("login.paste", Paste, Nothing, "loosen")
 TOKENS: Final = Route("tokens", Nothing, TokenList, "read")
 WAITING: Final = Route("login.waiting", Nothing, TokenList, "loosen")  # with the links, which belong to a person
 AUDIT: Final = Route("audit", Search, Receipts, "read")
+AUDIT_PRUNE: Final = Route("audit.prune", Prune, PrunedView, "loosen")  # what happened is known to nobody any more
 AUDIT_OPEN: Final = Route("audit.open", Search, Receipts, "loosen")  # what peers said to each other becomes known
 
 ROUTES: Final[dict[str, Route]] = {
@@ -837,7 +853,7 @@ ROUTES: Final[dict[str, Route]] = {
         INSPECT, FORBID,
         GRANT_PATHS, SANDBOX, SANDBOX_SET, LEARN, LEARNT, STATES, STATE_CLEAR,
         REVIEW, ACCEPT, SESSIONS, SESSION_END, SESSION_NEW, CLIENTS, CLIENT_ADD, CLIENT_REMOVE, CONNECT, GRANTS,
-        REVOKE, WALLS, WALL_ADD, WALL_REMOVE, LIMIT_ADD, LIMIT_REMOVE, POLICY_USE, AUDIT, AUDIT_OPEN,
+        REVOKE, WALLS, WALL_ADD, WALL_REMOVE, LIMIT_ADD, LIMIT_REMOVE, POLICY_USE, AUDIT, AUDIT_OPEN, AUDIT_PRUNE,
         ADVISORIES, ADVISORIES_REFRESH, ADVISORIES_USE, ROOTS_REFRESH, STORE_GC, ENDPOINT,
         LABELS, LABELS_ACCEPT, LABELS_TAKE_BACK,
         LOGIN, LOGOUT, PASTE, TOKENS, WAITING,

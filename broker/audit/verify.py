@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from broker.audit.head import NAME, Head, read_head
+from broker.audit.prune import holds, read_stub
 from broker.audit.receipt import Chain
 from broker.audit.segments import first_seq, lines, segments
 from broker.errors import AuditError
@@ -27,7 +28,8 @@ class Report:
     """What `verify` found.
 
     `vouched` is how many entries the checkpoint covers; `torn` are bytes of a last line that was never finished: a
-    write is under way, or there was a crash.  `jumps` are the entries that tell of a clock that was set.
+    write is under way, or there was a crash.  `jumps` are the entries that tell of a clock that was set; `pruned` is
+    how many entries were let go.
     """
 
     entries: int
@@ -36,6 +38,7 @@ class Report:
     broken: Broken | None = None
     torn: int = 0
     jumps: tuple[tuple[int, str], ...] = ()
+    pruned: int = 0
 
     @property
     def ok(self) -> bool:
@@ -52,7 +55,7 @@ def verify(folder: Path, public: bytes, witness: Path | None = None) -> Report:
     try:
         head, problem = _head(folder, public, witness)  # before the entries: those written meanwhile stand after it
         files = segments(folder)
-        torn, broken = _follow(chain, files, head)
+        torn, broken, pruned = _follow(chain, files, head, public)
     except OSError as cause:
         raise AuditError(f"the audit log cannot be read: {cause.strerror}") from cause
     broken = broken or problem
@@ -63,7 +66,7 @@ def verify(folder: Path, public: bytes, witness: Path | None = None) -> Report:
         broken = Broken(last.name if last else NAME, count + 1, chain.seq + 1, f"{gone} were written and are gone")
     if broken is None and head is None and files:
         broken = Broken(NAME, 1, chain.seq + 1, "the checkpoint is gone, so nothing vouches for the end of the chain")
-    return Report(chain.seq, len(files), head.seq if head else 0, broken, torn, tuple(chain.jumps))
+    return Report(chain.seq, len(files), head.seq if head else 0, broken, torn, tuple(chain.jumps), pruned)
 
 
 def _head(folder: Path, public: bytes, witness: Path | None) -> tuple[Head | None, Broken | None]:
@@ -73,17 +76,32 @@ def _head(folder: Path, public: bytes, witness: Path | None) -> tuple[Head | Non
         return Head(), Broken(NAME, 1, 0, str(error))
 
 
-def _follow(chain: Chain, files: list[Path], head: Head | None) -> tuple[int, Broken | None]:
+def _follow(chain: Chain, files: list[Path], head: Head | None, public: bytes) -> tuple[int, Broken | None, int]:
+    pruned = 0
     for file in files:
         if first_seq(file.name) != chain.seq + 1:
             why = f"entry {chain.seq + 1} is expected here, and this segment begins with {first_seq(file.name)}"
-            return 0, Broken(file.name, 1, chain.seq + 1, why)
+            return 0, Broken(file.name, 1, chain.seq + 1, why), pruned
+        try:
+            stub = read_stub(file, public)
+        except AuditError as error:
+            return 0, Broken(file.name, 1, chain.seq + 1, str(error)), pruned
+        if stub is not None and holds(file, stub):
+            if (stub.first, stub.prev) != (chain.seq + 1, chain.hash):
+                why = f"its stub does not follow entry {chain.seq}: its link to the one before does not match"
+                return 0, Broken(file.name, 1, chain.seq + 1, why), pruned
+            pruned += stub.last - stub.first + 1 - stub.kept
+            chain.seq, chain.hash, chain.time = stub.last, stub.hash, stub.time
+            continue
         for number, line in enumerate(lines(file), 1):
             if not line.endswith(b"\n") and file == files[-1] and (head is None or chain.seq >= head.seq):
-                return len(line), None
+                return len(line), None, pruned
             if why := chain.follow(line):
-                return 0, Broken(file.name, number, chain.seq + 1, why)
+                return 0, Broken(file.name, number, chain.seq + 1, why), pruned
             if head is not None and chain.seq == head.seq and chain.hash != head.hash:
                 why = "the checkpoint vouches for another entry here: the chain was written anew, here or before"
-                return 0, Broken(file.name, number, chain.seq, why)
-    return 0, None
+                return 0, Broken(file.name, number, chain.seq, why), pruned
+        if stub is not None and chain.seq != stub.last:
+            why = "what is left of this segment is not what its stub says"
+            return 0, Broken(file.name, 1, chain.seq + 1, why), pruned
+    return 0, None, pruned

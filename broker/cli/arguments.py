@@ -304,7 +304,7 @@ def _store(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
 def _audit(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     book = commands.add_parser("audit", help="what happened")
-    pages = book.add_subparsers(dest="page", required=True, metavar="tail|search|show|export|verify")
+    pages = book.add_subparsers(dest="page", required=True, metavar="tail|search|show|export|verify|prune")
     tail = pages.add_parser("tail", help="the last receipts")
     tail.add_argument("-n", dest="number", type=int, default=20)
     tail.add_argument("--follow", action="store_true")
@@ -325,9 +325,17 @@ def _audit(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     show = pages.add_parser("show", help="one receipt by its number, or all of one request by its story")
     show.add_argument("id", metavar="NUMBER|STORY")
     show.set_defaults(run=audit.show)
+    prune = pages.add_parser("prune", help="let go of old receipts; what is left still verifies")
+    classes = ("messages", "decisions", "network", "daemon")
+    prune.add_argument("--class", dest="classes", action="append", choices=classes,
+                       help="of these only; may stand several times; without it messages and network")  # fmt: skip
+    prune.add_argument("--older-than", metavar="TIME", help="2026-01-31, or 90d ago")
+    prune.add_argument("--keep", metavar="SIZE", help="at most so much of them: 500M, 2G")
+    prune.add_argument("--dry-run", action="store_true", help="say how much it would be")
+    prune.set_defaults(run=audit.prune)
     verify = pages.add_parser("verify", help="check the whole chain")
     verify.set_defaults(run=audit.verify)
-    for page in (tail, search, show, export, verify):
+    for page in (tail, search, show, export, verify, prune):
         _json(page)
 
 

@@ -1,4 +1,4 @@
-"""`audit tail|search|show|export|verify`."""
+"""`audit tail|search|show|export|verify|prune`."""
 
 import asyncio
 import json
@@ -20,6 +20,7 @@ from broker.vault.keychain import integrity_key
 
 FILTERS: Final = ("client", "server", "session", "tool", "kind", "rule", "verdict", "story", "text")
 UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+SIZES: Final = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 PAGE: Final = 1000
 OPENED: Final = 100  # bodies are large
 PAUSE: Final = 1.0  # between two looks for receipts that came; nobody reads faster
@@ -90,16 +91,48 @@ async def verify(args: Namespace, context: Context) -> int:
         jumps = [{"receipt": seq, "what": what} for seq, what in report.jumps]
         output.show_json({
             "ok": report.ok, "receipts": report.entries, "vouched": report.vouched, "problem": problem,
+            "pruned": report.pruned,
             "clock": jumps, "public_key": public.hex(),
         })  # fmt: skip
     elif report.ok:
         output.show(f"{report.entries} receipts, the chain is whole; {report.vouched} are covered by the checkpoint")
         for seq, what in report.jumps:
             output.show(f"receipt {seq}: {what}")
+        if report.pruned:
+            output.show(f"{report.pruned} receipts were let go; signed stubs stand in for them")
         output.show(f"signed with {public.hex()}")
     else:
         output.show(f"the chain is broken: {problem}")
     return DONE if report.ok else NO
+
+
+async def prune(args: Namespace, context: Context) -> int:
+    """Let go of old receipts."""
+    if args.older_than is None and args.keep is None:
+        raise ConfigError("nothing says which receipts are old", hint="bulkhead audit prune --older-than 90d")
+    wanted = schema.Prune(
+        older_than=_moment(args.older_than),
+        keep=_bytes(args.keep),
+        dry_run=args.dry_run,
+        **({"classes": args.classes} if args.classes else {}),
+    )
+    async with context.desk() as desk:
+        done = await desk.ask(schema.AUDIT_PRUNE, wanted, schema.PrunedView)
+    if args.json:
+        output.show_json(done.model_dump(mode="json"))
+    else:
+        would = "would be" if args.dry_run else "were"
+        output.show(f"{done.entries} receipts of {done.segments} segments {would} let go, {done.bytes} bytes")
+    return DONE
+
+
+def _bytes(text: str | None) -> int | None:
+    if not text:
+        return None
+    number, unit = (text[:-1], SIZES[text[-1]]) if text[-1] in SIZES else (text, 1)
+    if not number.isdecimal():
+        raise ConfigError(f"{text} is no size", hint="500M, 2G")
+    return int(number) * unit
 
 
 def _wanted(args: Namespace, limit: int) -> schema.Search:

@@ -71,6 +71,15 @@ def newest_head(path: Path, public: bytes) -> dict[str, object] | None:
     return max((slot for slot in slots if slot), key=lambda head: int(str(head["seq"])), default=None)
 
 
+def stub_of(file: Path, public: bytes | None) -> dict[str, object] | None:
+    """What stands in for the entries a segment let go."""
+    path = file.with_suffix(".pruned")
+    if public is None or not path.exists():
+        return None
+    stub = signed(path.read_bytes(), b"bulkhead audit prune 1\n", public)
+    return stub if stub and stub["segment"] == file.name else {"last": -1, "sha256": ""}
+
+
 def verify(folder: Path, public: bytes | None = None, witness: Path | None = None) -> str:
     """The first broken link, as a sentence; "" if there is none.  Without a key the checkpoint is not checked."""
     places = [folder / "head", *([witness] if witness else [])] if public else []
@@ -82,6 +91,11 @@ def verify(folder: Path, public: bytes | None = None, witness: Path | None = Non
     for file in files:
         if file.name != f"segment-{seq + 1:012d}.jsonl":
             return f"{file.name}, line 1: entry {seq + 1} should begin a segment here"
+        stub = stub_of(file, public)
+        fits = stub and stub["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
+        if stub and fits and (stub["first"], stub["prev"]) == (seq + 1, prev):
+            seq, prev, time = int(str(stub["last"])), str(stub["hash"]), str(stub["time"])
+            continue
         for number, line in enumerate(file.read_bytes().splitlines(keepends=True), 1):
             if not line.endswith(b"\n") and file == files[-1] and seq >= vouched:
                 break  # a write under way, or what a crash left
@@ -91,6 +105,8 @@ def verify(folder: Path, public: bytes | None = None, witness: Path | None = Non
             seq, prev, time = seq + 1, own, now
             if head and seq == vouched and own != head["hash"]:
                 return f"{file.name}, line {number}: the checkpoint vouches for another entry"
+        if stub and stub["last"] != seq:
+            return f"{file.name}, line 1: what is left is not what its stub says"
     if public and head is None and (files or any(place.exists() for place in places)):
         return "head, line 1: there is no checkpoint that the key vouches for"
     return f"entry {seq + 1}: gone, the checkpoint vouches for {vouched}" if seq < vouched else ""

@@ -638,7 +638,7 @@ def test_every_command_of_the_contract_is_there_and_says_what_it_does() -> None:
     assert found.keys() >= CONTRACT
     for name, command in found.items():
         assert command.format_help(), name
-    assert set(commands(found["audit"])) == {"tail", "search", "show", "export", "verify"}
+    assert set(commands(found["audit"])) == {"tail", "search", "show", "export", "verify", "prune"}
 
 
 @pytest.mark.parametrize("name", sorted(WITH_JSON))
