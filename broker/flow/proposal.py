@@ -14,6 +14,7 @@ from broker.flow.labels import WORST, Flag, Labels, Level, ServerLabels, hinted
 from broker.model import JsonObject
 
 MAX_DESCRIPTION: Final = 4096  # characters that are looked at
+MAX_SENTENCE: Final = 400  # characters of it in which a verb is looked for
 
 
 def _set(words: str) -> frozenset[str]:
@@ -25,14 +26,15 @@ READS: Final = _set(
     "analysis explore browse navigate visit retrieve recommend suggest summarize summarise extract validate verify "
     "calculate compute convert translate geocode sample status log diff info details stats tree whois open scan "
     "preview inspect export print explain detect watch trending total login authenticate select "
-    "pull clone snapshot screenshot scrape crawl getter price rate forecast history transcript switch"
+    "pull clone snapshot screenshot scrape crawl price rate forecast history transcript switch "
+    "resolve expand research ask answer monitor track measure estimate parse decode encode identify"
 )
 CHANGES: Final = _set(
     "create add update delete remove write edit insert move copy set append replace rename save clear change modify "
     "put patch import merge restore reset enable disable start stop configure register install uninstall upsert "
     "assign mark archive apply generate draw fill download manage make mkdir touch cancel reschedule close reopen "
     "commit checkout branch tag stage drop truncate purge wipe erase destroy terminate kill run exec execute eval "
-    "interact type click press submit input upload sync lock unlock revoke rotate grant transfer unstar"
+    "interact type click press submit input upload sync lock unlock revoke rotate grant transfer"
 )
 SENDS: Final = _set(
     "send post publish share invite email mail message comment reply tweet push forward notify submit upload "
@@ -47,32 +49,33 @@ GRAVE: Final = _set(
 """What cannot be taken back, changes who may do what, or runs code."""
 
 ADDRESSEES: Final = _set(
-    "recipient recipients to cc bcc participants participant attendees attendee email emails mail channel phone "
-    "number user invitee collaborator collaborators guest guests assignee owner audience"
+    "recipient recipients cc bcc participants participant attendees attendee email emails mail channel phone "
+    "invitee invitees collaborator collaborators guest guests assignee assignees audience"
 )
-WEB: Final = _set("url urls uri link href website site web webpage page internet online domain")
-CLOCK: Final = _set("day date time timezone now today clock uuid random")
-OWN: Final = _set(
-    "balance iban account profile settings setting preferences contacts contact keys key sent draft drafts cart "
-    "order orders invoice history scheduled discounts discount status quota usage login "
-    "authenticate verify session me my whoami logged user"
-)
-"""What a person wrote or owns: strangers do not choose its text.  They do choose names of users, channels, folders."""
+ADDRESSED: Final = _set("to user users owner receiver receivers member members")
+"""Words that name an addressee only where they are the whole name of a parameter, or an address or id of one."""
 
-PRIVATE: Final = OWN | _set(
-    "email emails mail inbox message messages chat chats calendar event events file files document documents note "
-    "notes transaction transactions drive folder directory database sql table row rows record records issue ticket "
-    "task tasks memory knowledge photo photos health medical salary password ssh repository repositories repo "
-    "directories node excel sheet pdf crm customer customers bank slack meeting appointment appointments "
-    "channels users members directory"
+OF_ONE: Final = _set("id ids name address email username new")
+WEB: Final = _set("url urls uri link href website web webpage webpages internet online")
+CLOCK: Final = _set("day date time timezone now today clock uuid random")
+MINE: Final = _set(
+    "limit page pages per offset count cursor size max sort start end date from until since format username password "
+    "otp code token pin order orders invoice cart account id ids number"
 )
+"""Parameters by which nobody else's things are looked up."""
+
 STRANGERS: Final = _set(
     "email emails mail inbox message messages chat chats event events appointments file files document documents note "
     "notes transaction transactions page webpage website web url review reviews rating ratings comment comments issue "
     "issues ticket tickets news article articles post posts feed search product products listing repository "
-    "repositories repo log commit commits content contents transcript"
+    "repositories repo log commit commits content contents transcript notification notifications mention mentions "
+    "invitation invitations requests timeline thread threads conversation conversations form forms submission "
+    "submissions survey response responses feedback activity alerts lead leads answers question questions"
 )
 """Text of these was written by whoever."""
+
+VERBS: Final = READS | CHANGES | SENDS
+_ENDINGS: Final = (("ies", "y"), ("s", ""), ("es", ""), ("ing", ""), ("ing", "e"), ("ed", ""), ("d", ""))
 
 RETURNS: Final = _set("download clone pull run execute input")
 """Changes that answer with something, too."""
@@ -91,6 +94,13 @@ _ALSO_SENDS = re.compile(
     r"(?:will|also) (?:send|e-?mail|notify|invite|post|publish|submit))\b",
     re.IGNORECASE,
 )
+
+_YOURS = re.compile(
+    r"\b(?:your|my|(?:current(?:ly)?|authenticated|logged[ -]in)(?: \w+)? "
+    r"(?:account|user|cart|subscription|profile))\b",
+    re.IGNORECASE,
+)  # fmt: skip
+"""What a person wrote or owns: strangers do not choose its text, unless the tool can be told to look elsewhere."""
 
 
 def words(text: str) -> tuple[str, ...]:
@@ -125,6 +135,18 @@ class Guess:
         return Guess(labels, tuple(dict.fromkeys((*self.because, *other.because))))
 
 
+def stem(word: str) -> str:
+    """The verb that `word` is a form of, if it is one that is known."""
+    if word in VERBS:
+        return word
+    for ending, instead in _ENDINGS:
+        if word.endswith(ending) and word.removesuffix(ending) + instead in VERBS:
+            return word.removesuffix(ending) + instead
+    if word.startswith("un") and word[2:] in CHANGES | SENDS:  # what can be done to others can be undone to them
+        return word[2:]
+    return word
+
+
 def propose(tool: JsonObject) -> Labels:
     """What this tool seems to do."""
     return guess(tool).labels
@@ -138,22 +160,22 @@ def guess(tool: JsonObject) -> Guess:
     properties = schema.get("properties") if isinstance(schema, dict) else None
     names = tuple(map(str, properties)) if isinstance(properties, dict) else ()
     parameters = frozenset(word for one in names for word in words(one))
-    told = frozenset(words(description[:400]))
-    sure = [word for word in name if word in READS or word in CHANGES or word in SENDS]
-    if not description or not (sure or told & (READS | CHANGES | SENDS)):
+    addressed = frozenset(part[0] for one in names if (part := _addressed(words(one))))
+    told = [stem(word) for word in words(description[:MAX_SENTENCE])]
+    sure = [stem(word) for word in name if stem(word) in VERBS]
+    if not description or not (sure or VERBS & set(told)):
         return Guess(replace(WORST, reason="its definition does not say what it does"),
                      (("all", "its definition does not say what it does"),))  # fmt: skip
     because: dict[Flag, str] = {}
-    verb = sure[0] if sure else next(word for word in words(description[:400]) if word in READS | CHANGES | SENDS)
+    verb = sure[0] if sure else next(word for word in told if word in VERBS)
     other = (frozenset(name) & (CHANGES - READS)) if {"or", "and"} & set(name) else frozenset()
     changes = verb not in READS or bool(other)
     if changes:
         because["M"] = f"its name or description says {_one(other) if verb in READS else verb!r}"
-    if leaving := _leaves(frozenset(name), parameters, description, verb, changes):
+    if leaving := _leaves(frozenset(map(stem, name)), parameters, addressed, description, verb, changes):
         because["E"] = leaving
-    subject = frozenset(name) | (told if verb in READS else frozenset())
-    if not changes or frozenset(name) & RETURNS:
-        because |= _result(frozenset(name), subject, parameters)
+    if not changes or frozenset(name) & RETURNS or (told and told[0] in READS):
+        because |= _result(frozenset(name), parameters, _YOURS.search(description[:MAX_SENTENCE]) is not None)
     flags = frozenset(because)
     grave = frozenset(name) & GRAVE if changes else frozenset()
     high = {"E", "M"} <= flags or bool(grave)
@@ -169,14 +191,27 @@ def _one(words: Iterable[str]) -> str:
     return repr(min(words))
 
 
-def _leaves(name: frozenset[str], parameters: frozenset[str], description: str, verb: str, changes: bool) -> str:
+def _addressed(parts: tuple[str, ...]) -> tuple[str, ...]:
+    """The words of a parameter's name that say whom it is for."""
+    whom = tuple(part for part in parts if part in ADDRESSED)
+    return whom if whom and all(part in ADDRESSED | OF_ONE for part in parts) else ()
+
+
+def _leaves(
+    name: frozenset[str],
+    parameters: frozenset[str],
+    addressed: frozenset[str],
+    description: str,
+    verb: str,
+    changes: bool,
+) -> str:
     """Why what it is told would leave; empty if nothing says so."""
     address = parameters & {"url", "urls", "uri"}
     if changes:
         if name & SENDS - READS:
             return f"its name says {_one(name & SENDS - READS)}"
-        if parameters & ADDRESSEES:
-            return f"it takes an addressee: {_one(parameters & ADDRESSEES)}"
+        if whom := (parameters & ADDRESSEES) | addressed:
+            return f"it takes an addressee: {_one(whom)}"
         if parameters & {"webhook"}:
             return "it takes an address: 'webhook'"
         if found := _ALSO_SENDS.search(description):
@@ -186,18 +221,16 @@ def _leaves(name: frozenset[str], parameters: frozenset[str], description: str, 
     return f"it reads from {_one(name & WEB)}" if verb in READS and name & WEB else ""
 
 
-def _result(name: frozenset[str], subject: frozenset[str], parameters: frozenset[str]) -> dict[Flag, str]:
-    """What its result may hold, and why."""
+def _result(name: frozenset[str], parameters: frozenset[str], own: bool) -> dict[Flag, str]:
+    """What its result may hold, and why.  `own`: its description says that it is about the user's own."""
     if name & CLOCK and not parameters:
         return {}
     because: dict[Flag, str] = {}
-    if subject & PRIVATE and not parameters & {"url", "urls"}:
-        because["P"] = f"it is about {_one(subject & PRIVATE)}"
-    if not name & OWN or name & STRANGERS:
-        about = name & STRANGERS or subject & STRANGERS
-        because["U"] = (
-            f"others may write {_one(about)}" if about else "nothing says that only you write what it answers"
-        )
+    if not name & WEB and not parameters & {"url", "urls"}:
+        because["P"] = "nothing says that anybody may read what it answers"
+    if not own or name & STRANGERS or parameters - MINE:
+        about = name & STRANGERS
+        because["U"] = f"others may write {_one(about)}" if about else "nothing says that only you write its answer"
     return because
 
 
