@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from broker.model import Grants, Limits, State
+from broker.errors import SandboxError
+from broker.model import Grants, Limits, ServerName, State
 from broker.sandbox.limits import changed, differing
 
 
@@ -47,6 +48,22 @@ def with_box(grants: Grants, table: SandboxTable) -> Grants:
         boxed=table.mode == "on",
         unix_sockets=table.unix_sockets,
     )
+
+
+def check_elsewhere(server: ServerName, grants: Grants) -> None:
+    """Refuse what means nothing for a server that runs elsewhere, and would only look like a wall.
+
+    Raises:
+        SandboxError: what of it was asked for.
+    """
+    asked = [str(path) for path in (*grants.read, *grants.write)] + list(grants.hosts)
+    asked += ["an inspection"] if grants.inspection is not None else []
+    asked += ["a kept state"] if grants.state != "none" else []
+    if asked:
+        raise SandboxError(
+            f"{server} runs elsewhere, where nothing of this machine can be shown to it or kept from it: {asked[0]}",
+            hint=f"leave it out; what {server} is told is what your policy lets through: bulkhead policy",
+        )
 
 
 def carried_over(grants: Grants, known: Grants) -> Grants:

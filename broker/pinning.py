@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Protocol, TypeAlias
 
+from broker.boxes import check_elsewhere
 from broker.documents import check_name
 from broker.edges import Running
 from broker.errors import ConfigError, DeskError, MachineError, TrustError
@@ -191,6 +192,8 @@ class Pinner:
             raise DeskError("there is no such proposal any more", hint="add the server again", code="unknown")
         if prepared.digest != digest:
             raise DeskError("this is not the proposal that was shown", hint="add the server again", code="replaced")
+        if prepared.launch.kind == "remote":
+            check_elsewhere(prepared.server, grants)
         values = {**prepared.env, **(env if prepared.launch.runner != CARRIER else {})}
         if not values and self._registry.has_server(prepared.server):
             values = self._registry.env(self._registry.server(prepared.server))
@@ -251,6 +254,11 @@ class Pinner:
         """Whose proposal it is; empty for one that is not there any more."""
         prepared = self._prepared.get(id)
         return prepared.server if prepared is not None else ""
+
+    def variables_of(self, id: str) -> tuple[str, ...]:
+        """The names of the variables that a proposal's line gives its server."""
+        prepared = self._prepared.get(id)
+        return tuple(prepared.env) if prepared is not None else ()
 
     @property
     def trees(self) -> frozenset[str]:

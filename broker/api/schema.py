@@ -273,11 +273,23 @@ class SignIn(Words):
         return f"SignIn(client={self.client!r}, server={self.server!r})"
 
 
+class SecretPlace(Words):
+    """Where the value of a variable is put in; the server holds a placeholder."""
+
+    name: str
+    header: str
+    host: str
+    method: list[str]
+    path: str = "/*"
+
+
 class Agree(Words):
     """A person's yes to a proposal.  Starts the server once, in its sandbox, to pin its catalog.
 
     `connect` names clients whose connection to this server the same yes covers (an import).  `build` is a second yes,
     to running what the proposal's `builds` say.  `sign_in` is whose sign-in it is, if the server asks for one.
+    `inspect` has its connections looked into from the start, under `rules`, with `secrets` put in; without it what is
+    known for its name stays.
     """
 
     id: str
@@ -292,6 +304,9 @@ class Agree(Words):
     limits: dict[str, str] = Field(default={}, max_length=32)
     build: bool = False
     sign_in: SignIn | None = None
+    inspect: bool = False
+    rules: list[str] = Field(default=[], max_length=64)
+    secrets: list[SecretPlace] = Field(default=[], max_length=32)
 
 
 class SignedIn(Words):
@@ -472,16 +487,6 @@ class Collected(Words):
     trees: list[str]
     byte_count: int
     spared: int
-
-
-class SecretPlace(Words):
-    """Where the value of a variable is put in; the server holds a placeholder."""
-
-    name: str
-    header: str
-    host: str
-    method: list[str]
-    path: str = "/*"
 
 
 class Inspect(Words):

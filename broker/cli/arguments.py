@@ -21,6 +21,7 @@ from broker.cli import (
     network,
     policy,
     replay,
+    review,
     scan,
     screen,
     servers,
@@ -105,6 +106,7 @@ def parser() -> argparse.ArgumentParser:
     add.add_argument("--read", action="append", default=[], metavar="PATH", help="let it read a file or folder")
     add.add_argument("--write", action="append", default=[], metavar="PATH", help="let it change a file or folder")
     add.add_argument("--host", action="append", default=[], metavar="HOST[:PORT]", help="let it reach a host")
+    network.flags_of_add(add)
     add.add_argument(
         "--allow", action="append", default=[], choices=["unix-sockets"], help="what no server has by itself"
     )
@@ -139,11 +141,7 @@ def parser() -> argparse.ArgumentParser:
     blocked.add_argument("name", nargs="?", default="")
     inspect = command("inspect", network.inspect, "look into a server's encrypted connections", json=True)
     inspect.add_argument("name")
-    inspect.add_argument("--on", action="store_true", help="every request to the granted hosts but websockets")
-    inspect.add_argument("--off", action="store_true", help="no more")
-    inspect.add_argument("--rule", action="append", default=[], metavar="[METHODS] HOST[/PATH]", help="only these")
-    inspect.add_argument("--secret", action="append", default=[], metavar=f'"{network.FORM}"',
-                         help="put the value of a variable in there; the server holds a placeholder")  # fmt: skip
+    network.flags_of_inspect(inspect)
     check = command("verify", verify.verify, "check the store against the pins now", json=True)
     check.add_argument("names", nargs="*", metavar="NAME")
     check.add_argument("--offline", action="store_true", help="do not ask registries about newer versions")
@@ -156,9 +154,9 @@ def parser() -> argparse.ArgumentParser:
     pin.add_argument("--update", action="store_true", help="resolve the line anew and ask")
     pin.add_argument("--yes", action="store_true")
     pin.add_argument("--build", action="store_true", help=BUILD)
-    review = command("review", servers.review, "go through what changed without a yes", json=True)
-    review.add_argument("name", nargs="?", default="")
-    review.add_argument("--yes", action="store_true")
+    changed = command("review", review.review, "go through what changed without a yes", json=True)
+    changed.add_argument("name", nargs="?", default="")
+    changed.add_argument("--yes", action="store_true")
 
     _labels(command)
     connect = command("connect", clients.connect, "what a client runs: stdio here, the daemon there")

@@ -1,14 +1,38 @@
 """`allow`, `blocked`, `inspect`, and `revoke NAME HOST`: what a server may reach, and how closely that is looked at."""
 
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from broker.api import schema
 from broker.cli import answers, output
 from broker.cli.context import DONE, USAGE, Context
 from broker.errors import DeskError
+from broker.model import Injection, Inspection
 from broker.sandbox.hosts import HostRules
+from broker.sandbox.inspection import describe
 
 FORM = "NAME HEADER METHOD[,METHOD] HOST[/PATH]"
+
+
+def flags_of_add(add: ArgumentParser) -> None:
+    """What `add` takes about connections that are looked into."""
+    add.add_argument("--inspect", action="store_true", help="look into its encrypted connections to these hosts")
+    _inspection(add, "--inject")
+
+
+def flags_of_inspect(inspect: ArgumentParser) -> None:
+    """What `inspect` takes."""
+    inspect.add_argument("--on", action="store_true", help="every request to the granted hosts but websockets")
+    inspect.add_argument("--off", action="store_true", help="no more")
+    _inspection(inspect, "--secret")
+
+
+def _inspection(made: ArgumentParser, secret: str) -> None:
+    made.add_argument("--rule", action="append", default=[], metavar="[METHODS] HOST[/PATH]", help="only these")
+    held = "put the value of a variable in there; the server holds a placeholder"
+    made.add_argument(secret, action="append", default=[], metavar=f'"{FORM}"', help=held)
 
 
 async def allow(args: Namespace, context: Context) -> int:
@@ -56,7 +80,7 @@ async def blocked(args: Namespace, context: Context) -> int:
 async def inspect(args: Namespace, context: Context) -> int:
     """Show, set or end the inspection of a server's encrypted connections."""
     try:
-        secrets = [_secret(text) for text in args.secret]
+        secrets = [secret_place(text) for text in args.secret]
     except ValueError:
         output.complain(DeskError("--secret takes four words", hint=f'--secret "{FORM}"'))
         return USAGE
@@ -79,7 +103,27 @@ async def inspect(args: Namespace, context: Context) -> int:
     return DONE
 
 
-def _secret(text: str) -> schema.SecretPlace:
+@dataclass(frozen=True, slots=True)
+class LookedInto:
+    """What `add` was told of an inspection."""
+
+    rules: Sequence[str]
+    secrets: Sequence[schema.SecretPlace]
+
+    @property
+    def lines(self) -> list[str]:
+        """As a person is shown it before a yes."""
+        placed = (Injection(s.name, s.header, s.host, tuple(s.method), s.path) for s in self.secrets)
+        return describe(Inspection(tuple(self.rules), tuple(placed)))
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """As the desk is asked for it."""
+        return {"inspect": True, "rules": list(self.rules), "secrets": list(self.secrets)}
+
+
+def secret_place(text: str) -> schema.SecretPlace:
+    """Where a value is put in, as a person writes it.  Raises ValueError."""
     name, header, methods, place = text.split()
     host, slash, path = place.partition("/")
     return schema.SecretPlace(name=name, header=header, host=host, method=methods.split(","), path=slash + path or "/*")

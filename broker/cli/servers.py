@@ -1,4 +1,4 @@
-"""`add`, `servers`, `show`, `remove`, `enable`, `disable`, `grant`, `pin`, `review`."""
+"""`add`, `servers`, `show`, `remove`, `enable`, `disable`, `grant`, `pin`."""
 
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
@@ -11,6 +11,7 @@ from broker.cli import labels, output
 from broker.cli.boxes import chosen_limits
 from broker.cli.context import DONE, NO, USAGE, Context
 from broker.cli.environment import caller_environment
+from broker.cli.network import FORM, LookedInto, secret_place
 from broker.cli.sign_ins import Attending, agreed_to, chosen
 from broker.errors import DeskError
 from broker.model import State
@@ -35,6 +36,11 @@ async def add(args: Namespace, context: Context) -> int:
     except ValueError:
         output.complain(DeskError("--env takes NAME=VALUE", hint="bulkhead add NAME --env KEY=VALUE -- COMMAND"))
         return USAGE
+    try:
+        places = [secret_place(text) for text in args.inject]
+    except ValueError:
+        output.complain(DeskError("--inject takes four words", hint=f'--inject "{FORM}"'))
+        return USAGE
     limits = chosen_limits(args)
     async with context.desk() as desk:
         agreed = await add_server(
@@ -51,6 +57,7 @@ async def add(args: Namespace, context: Context) -> int:
             allow=args.allow,
             state=args.state,
             limits=limits,
+            inspection=LookedInto(args.rule, places) if args.inspect or args.rule or places else None,
             build=args.build,
             show=output.aside if args.json else output.show,
             attending=Attending(context, yes=args.yes, sign_in=chosen(args)),
@@ -86,6 +93,7 @@ async def add_server(
     limits: Mapping[str, str] = MappingProxyType({}),
     build: bool = False,
     attending: Attending | None = None,
+    inspection: LookedInto | None = None,
 ) -> schema.Agreed | None:
     """The whole way of one server; None if the person said no.  `show` is told everything a yes is about.
 
@@ -114,6 +122,8 @@ async def add_server(
         show(f"it will see and change {path}; {LEAVES}")
     for host in hosts:
         show(f"it may reach {EVERY_HOST if host == PUBLIC else host}, and may tell it whatever it is told")
+    for line in inspection.lines if inspection is not None else ():
+        show(f"its connections are looked into: {line}")
     needs = {"unix-sockets": SOCKETS}
     for need in proposal.needs:
         show(f"it {needs[need]}: Bulkhead's own label of this package says that it needs that")
@@ -148,6 +158,7 @@ async def add_server(
         state=state,
         limits=dict(limits),
         sign_in=attending.sign_in if attending else None,
+        **(inspection.asked if inspection is not None else {}),
     )
     return await agreed_to(desk, agree, attending)
 
@@ -289,30 +300,6 @@ async def pin(args: Namespace, context: Context) -> int:
         _show_agreed(agreed)
         await labels.offer_after(desk, args.name)
     return DONE
-
-
-async def review(args: Namespace, context: Context) -> int:
-    """Go through what changed without a yes, one at a time.  Exit code 1 while something is left."""
-    left = 0
-    async with context.desk() as desk:
-        items = (await desk.ask(schema.REVIEW, schema.Nothing(), schema.Review)).items
-        wanted = [item for item in items if not args.name or item.name == args.name]
-        if args.json:
-            output.show_json([item.model_dump(mode="json") for item in wanted])
-            return NO if wanted else DONE
-        if not wanted:
-            output.show("nothing changed without a yes")
-        for item in wanted:
-            output.show(f"{item.kind} {output.line(item.name)} changed:")
-            for change in item.changes:
-                output.show(f"  {output.line(change, len(change))}")  # what is cut may be what matters
-            if args.yes or output.ask("accept this?") == "y":
-                await desk.ask(schema.ACCEPT, schema.Accept(name=item.name, digest=item.digest), schema.Nothing)
-                output.show("accepted")
-            else:
-                left += 1
-                output.show("kept as it was agreed to")
-    return NO if left else DONE
 
 
 async def _named(route: schema.Route, name: str, said: str, context: Context) -> int:

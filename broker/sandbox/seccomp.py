@@ -81,6 +81,7 @@ CALLS: Final = {
     "keyctl": Numbers(250, 219),
     "lchown": Numbers(94, None),
     "listmount": Numbers(458, 458),
+    "listns": Numbers(470, 470),
     "lookup_dcookie": Numbers(212, 18),
     "lremovexattr": Numbers(198, 15),
     "lsetxattr": Numbers(189, 6),
@@ -146,7 +147,8 @@ CALLS: Final = {
 
 ABSENT: Final = (
     "clone3", "io_uring_setup", "io_uring_enter", "io_uring_register", "open_tree", "move_mount", "fsopen", "fsconfig",
-    "fsmount", "fspick", "mount_setattr", "open_tree_attr", "listmount", "statmount", "quotactl_fd", "memfd_secret",
+    "fsmount", "fspick", "mount_setattr", "open_tree_attr", "listmount", "listns", "statmount", "quotactl_fd",
+    "memfd_secret",
     "set_mempolicy_home_node",
 )  # fmt: skip
 """Answered ENOSYS: glibc and libuv then use the older call, which the filter can look into."""

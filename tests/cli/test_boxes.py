@@ -100,3 +100,21 @@ def test_adding_shows_what_is_kept_and_limited_before_the_yes_that_covers_it(
 def test_a_limit_that_makes_no_sense_is_refused_before_anything_is_prepared(desk: Desk) -> None:
     assert bulkhead("add", "notes", "--yes", "--processes", "2", "--", "npx", "-y", "notes") != 0
     assert desk.asked == []
+
+
+def test_adding_shows_how_its_connections_are_looked_into_before_the_yes_that_covers_it(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--host", "api.example.com", "--rule", "GET api.example.com/v1/*"]
+    words += ["--inject", "TOKEN Authorization GET api.example.com/v1/*", "--env", "TOKEN=s3cret"]
+    bulkhead("add", "notes", "--yes", *words, "--", "npx", "-y", "notes")
+    (agreed,) = (params for method, params in desk.asked if method == schema.AGREE.method)
+    assert isinstance(agreed, schema.Agree) and agreed.inspect and agreed.rules == ["GET api.example.com/v1/*"]
+    place = schema.SecretPlace(
+        name="TOKEN", header="Authorization", host="api.example.com", method=["GET"], path="/v1/*"
+    )
+    assert agreed.secrets == [place]
+    said = capsys.readouterr().out
+    assert "looked into" in said and "GET api.example.com/v1/*" in said and "s3cret" not in said
+    assert bulkhead("add", "notes", "--inject", "TOKEN", "--", "npx", "-y", "notes") == 2
+    assert "--inject takes four words" in capsys.readouterr().err

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -106,6 +107,13 @@ async def test_a_client_by_http_uses_a_server_by_http_in_both_eras(
     assert set(elsewhere.seen) == {KEY}
     bearer = found["headers"]["Authorization"].removeprefix("Bearer ")
     assert not any(bearer in seen for seen in elsewhere.seen)
+
+
+def test_what_would_only_look_like_a_wall_is_refused_for_a_server_elsewhere(home: Running, tmp_path: Path) -> None:
+    for words in (["--read", str(tmp_path)], ["--host", "api.example.com"]):
+        done = home.bulkhead("grant", "far", *words)
+        assert done.returncode == 1, done
+        assert "far runs elsewhere" in done.stderr and words[1] in done.stderr and "try: " in done.stderr
 
 
 def test_a_client_by_stdio_uses_a_server_by_http(home: Running) -> None:

@@ -1,6 +1,6 @@
 """Servers at the desk: prepare, agree, look, switch, grant, verify."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from broker.api import schema, views
@@ -8,10 +8,10 @@ from broker.api.premises import Premises
 from broker.api.routes.logins import Logins
 from broker.api.routes.people import People
 from broker.api.wire import Caller, Handler
-from broker.boxes import box_table, carried_over, rechosen
+from broker.boxes import box_table, carried_over, check_elsewhere, rechosen
 from broker.errors import DeskError
 from broker.labelling import shipped
-from broker.model import Fact, Injection, Inspection, Origin, ServerName
+from broker.model import Fact, Grants, Injection, Inspection, Origin, ServerName
 from broker.network import check_network, tables
 from broker.pinning import grants_of
 from broker.sandbox.hosts import HostRules
@@ -98,6 +98,9 @@ class Servers:
         if house.registry.has_server(name):
             grants = carried_over(grants, house.registry.server(name).grants)
         grants = rechosen(grants, params.limits, params.state)
+        if params.inspect:
+            grants = replace(grants, inspection=_inspection(params.rules, params.secrets))
+            check_network(ServerName(name), grants, {*params.env, *self._at.pinner.variables_of(params.id)})
         for value_name, value in params.env.items():
             house.audit.redactor.add(value_name, value)
         if params.build:
@@ -121,7 +124,7 @@ class Servers:
             self._people.connect_now(client, server.name)
         agreed = {"argv": list(server.argv), "tree": pin.artifact.tree, "catalog": pin.catalog, "by": caller.peer.pid,
                   "read": params.read, "write": params.write, "hosts": list(grants.hosts),
-                  "variables": list(server.env), **box_table(server.grants),
+                  "variables": list(server.env), **box_table(server.grants), **tables(server.grants.inspection),
                   "builds": [[each.name, each.source, each.result] for each in pin.artifact.builds]}  # fmt: skip
         fact = Fact("pin", "person", target=server.name, digest=params.digest, body=agreed, durable=True)
         await house.audit.append_durable(Origin(server=server.name), fact)
@@ -171,6 +174,7 @@ class Servers:
             hosts=(*server.grants.hosts, *(host for host in more.hosts if host not in server.grants.hosts)),
         )
         check_sockets(server.name, grants)
+        self._check_place(server.name, grants)
         body = {"read": params.read, "write": params.write, "hosts": list(more.hosts)}
         await self._at.did("grant", "server.grant", params.name, Origin(server=params.name), body)
         registry.put_server(replace(registry.server(params.name), grants=grants))
@@ -199,9 +203,9 @@ class Servers:
     async def _inspect(self, _caller: Caller, params: schema.Inspect) -> schema.Nothing:
         registry = self._at.house.registry
         server = registry.server(params.name)
-        placed = tuple(Injection(s.name, s.header, s.host, tuple(s.method), s.path) for s in params.secrets)
-        inspection = Inspection(tuple(params.rules), placed) if params.on else None
+        inspection = _inspection(params.rules, params.secrets) if params.on else None
         wanted = replace(server, grants=replace(server.grants, inspection=inspection))
+        self._check_place(server.name, wanted.grants)
         check_network(server.name, wanted.grants, server.env)
         body = tables(inspection)
         await self._at.did("grant", "server.inspect", params.name, Origin(server=params.name), body)
@@ -212,4 +216,14 @@ class Servers:
         self._at.server_changed(params.name)
         return schema.Nothing()
 
+    def _check_place(self, name: ServerName, grants: Grants) -> None:
+        pin = self._at.house.registry.pin(name)
+        if pin is not None and pin.artifact.kind == "remote":
+            check_elsewhere(name, grants)
+
     # --- what changed without a yes ---
+
+
+def _inspection(rules: Sequence[str], secrets: Sequence[schema.SecretPlace]) -> Inspection:
+    placed = tuple(Injection(s.name, s.header, s.host, tuple(s.method), s.path) for s in secrets)
+    return Inspection(tuple(rules), placed)
