@@ -16,7 +16,7 @@ from broker.agreed import Agreed
 from broker.boxes import SandboxTable, box_table, with_box
 from broker.client_book import ClientBook
 from broker.documents import check_name, parse, stem
-from broker.errors import ConfigError
+from broker.errors import ConfigError, TrustError
 from broker.files import read_bounded, write_private
 from broker.flow.label_file import Accepted, format_accepted, parse_accepted
 from broker.model import Grants, ServerName
@@ -165,8 +165,13 @@ class Registry:
     # --- pins ---
 
     def pin(self, name: str) -> Pin | None:
+        """What was agreed to; None for a server without a pin.
+
+        Raises:
+            TrustError: whose pin cannot be read, and why.
+        """
         data = self._agreed.load(_pin_file(name))
-        return pins.from_text(data.decode()) if data is not None else None
+        return _read_pin(name, data.decode()) if data is not None else None
 
     def catalog(self, name: str) -> Catalog:
         """The agreed catalog.
@@ -234,13 +239,20 @@ class Registry:
             text = data.decode("utf-8", "replace")
             if file.endswith(".json"):
                 catalogs.from_json(text)
-            elif pins.from_text(text).server != stem(name):
+            elif _read_pin(stem(name), text).server != stem(name):
                 raise ConfigError(f"{name} is the pin of another server")
         if file:
             check_name(file.removesuffix(".toml").removesuffix(".catalog.json"))
 
     def _env_file(self, name: str) -> Path:
         return self._config / "env" / f"{name}.json"
+
+
+def _read_pin(name: str, text: str) -> Pin:
+    try:
+        return pins.from_text(text)
+    except TrustError as cause:
+        raise TrustError(f"the pin of {name} cannot be read: {cause}", hint=cause.hint) from cause
 
 
 def _grants(document: _ServerDocument) -> Grants:

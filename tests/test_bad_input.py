@@ -146,7 +146,9 @@ def test_a_pin_file_from_the_future_changes_nothing_and_is_refused(sold: Sold) -
     try:
         file.write_text(text.replace("v = 1\n", "v = 2\n", 1))
         assert sold.house.registry.pin("s") == sold.pin  # the agreed text counts
-        with pytest.raises(TrustError, match="has version 2, this program reads 1"):
+        said = "the pin of s cannot be read: the pin has version 2, this program reads 1"
+        with pytest.raises(TrustError, match=said) as refused:
             sold.house.registry.check("pins/s.toml", file.read_bytes())
+        assert "newer Bulkhead" in refused.value.hint
     finally:
         file.write_text(text)

@@ -22,6 +22,8 @@ MAX_REQUEST: Final = 8 * 1024 * 1024  # a policy document and a proposal's answe
 MAX_CALLERS: Final = 64  # windows of one person
 WATCH_BACKLOG: Final = 32 * 1024 * 1024  # a watcher that is further behind is dropped and starts again
 SEND_SECONDS: Final = 30.0
+WAITED_FOR: Final = (schema.WATCH, schema.PREPARE)
+"""What ends when its caller hangs up: nothing of it counts unless somebody is there to hear it."""
 
 _log = logging.getLogger(__name__)
 
@@ -112,11 +114,11 @@ class FrontDesk:
         number, route, params = _understood(text)
         self._gate(peer, route)
         work = asyncio.ensure_future(self._handlers[route.method](Caller(peer, number, writer), params))
-        hangup = asyncio.ensure_future(reader.read(1)) if route is schema.WATCH else None
+        hangup = asyncio.ensure_future(reader.read(1)) if route in WAITED_FOR else None
         try:
             await asyncio.wait({work, hangup} if hangup else {work}, return_when=asyncio.FIRST_COMPLETED)
             if not work.done():
-                raise ProtocolError("the watcher", "hung up")
+                raise ProtocolError("the caller", "hung up")
             return _line({"id": number, "result": work.result().model_dump(mode="json")})
         except BulkheadError:
             raise

@@ -103,7 +103,9 @@ def from_text(text: str) -> Pin:
         raise TrustError(f"the pin is not TOML: {str(cause)[:120]}") from cause
     version = data.pop("v", None)
     if version != _VERSION or isinstance(version, bool):
-        raise TrustError(f"the pin has version {version!r}, this program reads {_VERSION}")
+        newer = isinstance(version, int) and version > _VERSION
+        raise TrustError(f"the pin has version {version!r}, this program reads {_VERSION}",
+                         hint="it was written by a newer Bulkhead: update this one" if newer else "")  # fmt: skip
     pin = build(Pin, data, "pin")
     check_sound(pin)
     return pin
