@@ -50,7 +50,8 @@ class Tools(Run, Protocol):
 
 Spawn = Callable[[VerifiedArtifact, Grants, Mapping[str, str], str], Awaitable[Instance]]
 """The last is the client whose sign-in is used, where the server runs elsewhere."""
-SignIn: TypeAlias = Callable[[ServerName, str], Awaitable[None]]
+SignIn: TypeAlias = Callable[[ServerName, str, Mapping[str, str]], Awaitable[None]]
+"""Given the server, its address, and the headers that go with every request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +215,7 @@ class Pinner:
 
         elsewhere = prepared.launch.kind == "remote"
         if elsewhere and sign_in is not None and not any(name.lower() == "authorization" for name in values):
-            await sign_in(prepared.server, artifact.argv[0])
+            await sign_in(prepared.server, artifact.argv[0], values)
         catalog = await take_stock(prepared.server, start, progress, elsewhere=elsewhere)
         known = self._registry.server(prepared.server) if self._registry.has_server(prepared.server) else None
         server = Server(prepared.server, prepared.launch.argv, pin.created, grants=grants, env=tuple(sorted(values)))

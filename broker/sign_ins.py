@@ -5,7 +5,7 @@ browser, and what it could not open stands in `bulkhead tokens`.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -75,9 +75,9 @@ class SignIns:
         """The tokens of one client at one server."""
         return self.front.attached(client, server, url)
 
-    async def probed(self, url: str) -> Bearer | None:
+    async def probed(self, url: str, headers: Mapping[str, str]) -> Bearer | None:
         """What a server asks for; None where it asks for no sign-in."""
-        return await self.front.probed(url)
+        return await self.front.probed(url, headers)
 
     @contextmanager
     def attended(self, client: str, server: str, attendant: Attendant) -> Iterator[None]:
@@ -139,5 +139,6 @@ def _what(wish: Wish) -> str:
 
 def _evidence(wish: Wish) -> tuple[str, ...]:
     rights = [f"asks for: {scope}{' (new)' if scope in wish.new_scopes else ''}" for scope in wish.scopes[:MAX_SHOWN]]
-    return (f"authorization server: {wish.issuer}", f"the browser goes to: {wish.host}",
+    changed = (f"before, it was another authorization server: {wish.before}",) if wish.before else ()
+    return (f"authorization server: {wish.issuer}", *changed, f"the browser goes to: {wish.host}",
             *(rights or ["asks for no named rights: the authorization server decides"]))  # fmt: skip

@@ -26,7 +26,8 @@ class Found:
 
 
 async def discover(wire: Wire, url: str, challenge: Bearer, mode: str, issuer: str = "") -> Found:
-    """Ask the server, and then the authorization server it names; `issuer` is the one that was signed in at before.
+    """Ask the server, and then the authorization server it names; `issuer` was signed in at before, and
+    is chosen as long as the server names it; whoever asks the person says if it is another one now.
 
     Raises:
         AuthError: why nobody can sign in there.
@@ -38,8 +39,6 @@ async def discover(wire: Wire, url: str, challenge: Bearer, mode: str, issuer: s
         said = {**said, "resource": server.url}
     resource = metadata.read_resource(said, server, allowed)
     chosen = next((one for one in resource.issuers if one.removesuffix("/") == issuer.removesuffix("/")), "")
-    if issuer and not chosen:
-        raise AuthError("issuer_changed")
     chosen = chosen or resource.issuers[0]
     described = await _first(wire, metadata.server_addresses(chosen, allowed), "no_server_metadata")
     return Found(server, allowed, resource, metadata.read_server(described, chosen, allowed))

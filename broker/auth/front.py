@@ -5,7 +5,7 @@ A token is attached without a lock, and only to requests of the client and the s
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -162,8 +162,11 @@ class Front:
         except TimeoutError as cause:
             raise AuthError("sign_in_pending").named(want.client, want.server) from cause
 
-    async def probed(self, url: str) -> Bearer | None:
-        """What a server says to a request without a token; None if it asks for no sign-in, or cannot be asked."""
+    async def probed(self, url: str, given: Mapping[str, str]) -> Bearer | None:
+        """What a server says to a request without a token, with the fixed headers it was `given`.
+
+        None if it asks for no sign-in, or cannot be asked.
+        """
         headers = {
             "accept": "application/json, text/event-stream",
             "mcp-protocol-version": _MODERN,
@@ -172,7 +175,7 @@ class Front:
         meta: JsonObject = {VERSION_KEY: _MODERN, CLIENT_CAPABILITIES_KEY: {}}
         message: JsonObject = {"jsonrpc": "2.0", "id": 1, "method": _PROBE, "params": {"_meta": meta}}
         try:
-            said = await self._wire.post_json(endpoint(url), encode(message), headers)
+            said = await self._wire.post_json(endpoint(url), encode(message), {**given, **headers})
         except AuthError as problem:
             if problem.kind is Kind.LATER:
                 return None

@@ -37,7 +37,9 @@ PROBLEMS: Final = MappingProxyType(
         "address": _Problem(Kind.REFUSED, "an address that the server named may not be asked", _OPERATOR),
         "elsewhere": _Problem(Kind.REFUSED, "the server points elsewhere for what it must say itself", _OPERATOR),
         "no_resource_metadata": _Problem(
-            Kind.REFUSED, "the server does not say where to sign in (RFC 9728)", "give it a fixed header: --env"
+            Kind.REFUSED,
+            "the server needs a sign-in, and does not say where (RFC 9728)",
+            "give it a fixed header: --env HEADER=VALUE",
         ),
         "resource_metadata": _Problem(Kind.REFUSED, "what the server says of signing in cannot be used", _OPERATOR),
         "other_resource": _Problem(
@@ -55,9 +57,6 @@ PROBLEMS: Final = MappingProxyType(
         "no_pkce": _Problem(
             Kind.REFUSED, "the authorization server does not announce PKCE with S256, without which none is used",
             _OPERATOR,
-        ),
-        "issuer_changed": _Problem(
-            Kind.SIGN_IN, "the server now names another authorization server than the one you signed in at", _LOGIN
         ),
         "needs_client_id": _Problem(Kind.SIGN_IN, "this authorization server registers nobody by itself", _BY_HAND),
         "foreign_client_id": _Problem(

@@ -7,7 +7,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Awaitable, Callable
-from typing import Final, Literal
+from typing import Final
 
 from broker.auth import answers, registration, requests
 from broker.auth.callback import Brought, Expected
@@ -18,7 +18,7 @@ from broker.auth.problems import AuthError
 from broker.auth.registration import Registration
 from broker.auth.scopes import Scopes, wanted
 from broker.auth.wire import Wire
-from broker.auth.wishes import Shown, Wanted, Way, Wish
+from broker.auth.wishes import Reason, Shown, Wanted, Way, Wish
 from broker.protocol.frames import encode
 
 BROWSER_SECONDS: Final = 300.0
@@ -56,16 +56,26 @@ class SignIn:
         before = held.grant if held is not None else None
         pinned = before.registration.issuer if before is not None and not want.anew else ""
         found = await discover(self._wire, want.url, want.challenge, settings.resource, pinned)
-        if before is not None and before.registration.issuer != found.metadata.issuer:
-            before = None
-        had = before.scopes if before is not None and before.is_live else ()
-        asked_before = before.requested if before is not None and before.is_live else ()
-        held_scopes = tuple(dict.fromkeys((*had, *asked_before)))
-        scopes = wanted(want.challenge.scopes, found.resource.scopes, found.metadata.scopes, held_scopes)
-        more = tuple(scope for scope in scopes if scope not in held_scopes)
-        reason: Literal["sign in", "more rights", "without a person"] = "more rights" if held_scopes else "sign in"
-        wish = Wish(want.client, want.server, want.url, found.metadata.issuer, _host(found, want.way, settings), scopes,
-                    more, "without a person" if settings.key else reason)  # fmt: skip
+        left = before.registration.issuer if before is not None else ""
+        if left in ("", found.metadata.issuer):
+            left = ""
+        else:
+            before = None  # nothing of it is shown to another one
+        live = before if before is not None and before.is_live else None
+        had = tuple(dict.fromkeys((*live.scopes, *live.requested))) if live is not None else ()
+        scopes = wanted(want.challenge.scopes, found.resource.scopes, found.metadata.scopes, had)
+        reason: Reason = "another authorization server" if left else "more rights" if had else "sign in"
+        wish = Wish(
+            client=want.client,
+            server=want.server,
+            url=want.url,
+            issuer=found.metadata.issuer,
+            host=_host(found, want.way, settings),
+            scopes=scopes,
+            new_scopes=tuple(scope for scope in scopes if scope not in had),
+            reason="without a person" if settings.key else reason,
+            before=left,
+        )
         if not await self._agree(wish):
             raise AuthError("refused_by_person")
         resource = requests.resource_for(settings.resource, found.resource.resource)

@@ -7,6 +7,7 @@ from broker.auth.challenge import Bearer
 from broker.auth.scopes import Scopes
 
 Way: TypeAlias = Literal["browser", "device"]
+Reason: TypeAlias = Literal["sign in", "more rights", "another authorization server", "without a person"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,9 @@ class Wish:
     """Where the browser will be sent, in full."""
     scopes: Scopes
     new_scopes: Scopes
-    reason: Literal["sign in", "more rights", "without a person"]
+    reason: Reason
+    before: str = ""
+    """The authorization server that was signed in at before, if it is another one now."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,20 +121,28 @@ async def test_a_call_does_not_wait_for_a_person_for_ever_and_the_sign_in_goes_o
         assert await stage.call() == 200 and len(stage.opened) == 1
 
 
-async def test_the_authorization_server_of_a_grant_does_not_change_without_a_person() -> None:
+async def test_another_authorization_server_is_asked_about_by_its_name_and_told_nothing_of_the_first() -> None:
     async with asyncio.timeout(WITHIN), staged() as stage:
         await stage.login()
         stage.net.valid.clear()
         stage.net.refreshes.clear()
-        stage.net.scene.issuers = ("https://honest.example",)
-        with pytest.raises(Unreachable, match="names another authorization server"):
-            await stage.call()
-        assert len(stage.opened) == 1 and not stage.net.hits("honest.example")
         stage.net.scene.issuers = ("https://honest.example", AS)  # another order is no change
-        assert await stage.call() == 200
+        assert await stage.call() == 200 and stage.wishes[-1].before == ""
+        stage.net.valid.clear()
+        stage.net.refreshes.clear()
         stage.net.scene.issuers = ("https://honest.example",)
-        await stage.login()
-        assert stage.wishes[-1].issuer == "https://honest.example"
+        stage.says_yes = False
+        with pytest.raises(Unreachable, match="nobody agreed"):
+            await stage.call()
+        wish = stage.wishes[-1]
+        assert (wish.reason, wish.issuer, wish.before) == (
+            "another authorization server", "https://honest.example", AS
+        )  # fmt: skip
+        assert len(stage.opened) == 2 and not stage.net.hits("honest.example", "/register")
+        stage.says_yes = True
+        assert await stage.call() == 200
+        assert len(stage.net.hits("honest.example", "/register")) == 1
+        assert not any(b"SECRETTOKEN" in asked.body for asked in stage.net.hits("honest.example"))
 
 
 async def test_a_fixed_header_of_a_person_stands_in_the_place_of_any_sign_in() -> None:

@@ -156,7 +156,7 @@ def test_an_address_that_may_not_be_asked_is_refused_before_it_is(home: Running,
 
 def test_a_server_that_wants_a_sign_in_says_so(home: Running, elsewhere: Elsewhere) -> None:
     done = home.bulkhead("add", "locked", "--yes", "--url", elsewhere.url)
-    assert done.returncode == 1 and "needs a sign-in, which is not yet possible" in done.stderr
+    assert done.returncode == 1 and "needs a sign-in, and does not say where" in done.stderr
 
 
 def test_a_line_of_mcp_remote_is_the_server_it_leads_to(home: Running, elsewhere: Elsewhere) -> None:

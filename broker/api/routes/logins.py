@@ -32,7 +32,9 @@ class Logins:
             schema.WAITING.method: self._waiting,
         }
 
-    async def enter(self, caller: Caller, server: str, url: str, wish: schema.SignIn, *, always: bool) -> Grant | None:
+    async def enter(
+        self, caller: Caller, server: str, url: str, headers: Mapping[str, str], wish: schema.SignIn, *, always: bool
+    ) -> Grant | None:
         """Sign in where the server asks for it; None where it does not.  `always`: also where it did not ask just now.
 
         Raises:
@@ -41,7 +43,7 @@ class Logins:
         client = self._at.house.registry.clients.find(wish.client).name
         await self._choose(server, wish)
         settings = self._at.sign_ins.front.grants.settings(server)
-        challenge = await self._at.sign_ins.probed(url)
+        challenge = await self._at.sign_ins.probed(url, headers)
         if challenge is None and not always and not settings.key:
             return None
 
@@ -93,7 +95,8 @@ class Logins:
         if pin is None or pin.artifact.kind != "remote":
             raise DeskError(f"{params.server} runs here: there is nowhere to sign in", hint="bulkhead servers")
         url = (await self._at.house.store.verified(pin)).argv[0]
-        grant = await self.enter(caller, params.server, url, params, always=True)
+        headers = registry.env(registry.server(params.server))
+        grant = await self.enter(caller, params.server, url, headers, params, always=True)
         if grant is None:
             return schema.SignedIn(needed=False)
         return schema.SignedIn(needed=True, issuer=grant.registration.issuer, scopes=list(grant.scopes))

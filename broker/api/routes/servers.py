@@ -107,8 +107,8 @@ class Servers:
             await self._at.did("pin", "server.build", name, Origin(server=ServerName(name)), {"digest": params.digest})
         wish = params.sign_in or schema.SignIn()
 
-        async def sign_in(server: ServerName, url: str) -> None:
-            await self._logins.enter(caller, server, url, wish, always=False)
+        async def sign_in(server: ServerName, url: str, headers: Mapping[str, str]) -> None:
+            await self._logins.enter(caller, server, url, headers, wish, always=False)
 
         pin, notes = await self._at.pinner.agree(
             params.id, params.digest, grants, params.env, caller.progress,
