@@ -32,6 +32,7 @@ The rooms, from the street inwards:
     pinning     from a launch line to a pin; stocktaking asks a server for all it offers; drift keeps what changed
     registry    servers and their pins as documents that a person agreed to (see agreed); client_book  the clients and
                 their secrets; documents  what may be a name and what a document may say
+    provisions  what a server is given at its start; secrecy  which values are secrets
     trust       is it what we agreed to: launch lines, npm, PyPI, the content-addressed store
     sandbox     run it with its hands tied
     audit       what happened: the chain of receipts and its index

@@ -21,6 +21,7 @@ from broker.policy.tokens import Tokens
 from broker.policy.wall_book import WallBook
 from broker.protocol.catalog import Catalog, Change
 from broker.protocol.methods import METHODS
+from broker.provisions import Provisions
 from broker.refusals import Refusals
 from broker.registry import Registry
 from broker.sandbox.egress.leaving import Bodies
@@ -58,6 +59,7 @@ class House:
     owner: int
     lessons: Lessons
     vault: Vault
+    provisions: Provisions
     key: bytes = field(repr=False)
     joined: set[str] = field(default_factory=set)
     """Ways between servers that a person agreed to since the daemon started."""

@@ -44,6 +44,7 @@ from broker.pinning import Pinner
 from broker.policy.store import DEFAULT, STRICTEST, GrantBook, PolicyStore
 from broker.policy.tokens import Tokens
 from broker.policy.wall_book import WallBook
+from broker.provisions import Provisions
 from broker.registry import Registry
 from broker.remotes import Remotes
 from broker.rollback import HeadFile
@@ -92,6 +93,8 @@ async def keep_house(
     for server in registry.servers():
         for value in secret_words(server.argv):
             redactor.add(f"{server.name}/argument", value)
+    provisions = Provisions(registry, vault, redactor)
+    provisions.tell_redactor()
     policy = PolicyStore(agreed, default=STRICTEST if agreed.problem else DEFAULT)
     grants = GrantBook(agreed, time.time, lambda: secrets.token_hex(6))
     audit = AuditLog.open(paths.audit, AuditKeys(key.key), time.time, redactor, witness=paths.audit_witness)
@@ -156,6 +159,7 @@ async def keep_house(
         owner=os.getuid(),
         lessons=lessons,
         vault=vault,
+        provisions=provisions,
         key=key.key,
     )
     await asyncio.to_thread(house.ledgers.prune, time.time() - LEDGER_SECONDS)
@@ -174,6 +178,7 @@ async def keep_house(
                 store,
                 advisories,
                 spawn_to_pin,
+                provisions,
                 tools=lambda server: Box(server, launcher, audit.append),
                 roots=roots.current,
             ),

@@ -55,7 +55,7 @@ class Launch:
         await agree_to_flaws(self._house, self._pin)
         artifact = self._house.store.named(self._pin)
         joins = await agree_to_joins(self._house, self._client, self._session, server, self._record_durably)
-        env = self._house.registry.env(server)
+        env = await self._house.provisions.of(server)
         grants = server.grants
         fact = Fact(
             "launch",
@@ -70,6 +70,7 @@ class Launch:
                 "hosts": list(grants.hosts),
                 "network": tables(grants.inspection),
                 "variables": sorted(env),
+                "references": dict(server.references),
                 **box_table(grants),
                 "joins": list(joins),
                 "development": pins.development(self._pin.artifact),

@@ -117,6 +117,10 @@ class Link:
         self.judge.server_changed(server)
         self._launching.server_changed(server)
 
+    def provisions_changed(self, reason: str) -> None:
+        """Something the server was given at its start is not what it was."""
+        self._relay.restart_server(reason)
+
     def walls_changed(self) -> None:
         """What this client or session is limited to is not what it was."""
         beyond = self._house.walls.current.beyond(self.client, self.session, self.server.name)

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final, Protocol, TypeAlias
 
 from broker.boxes import check_elsewhere
@@ -20,6 +21,7 @@ from broker.edges import Running
 from broker.errors import ConfigError, DeskError, MachineError, TrustError
 from broker.model import Grants, ServerName, VerifiedArtifact
 from broker.pin import LaunchRequest, Pin, PinnedArtifact
+from broker.provisions import Provisions
 from broker.registry import Registry, Server
 from broker.remotes import check_address, check_headers
 from broker.sandbox.hosts import HostRules
@@ -83,6 +85,7 @@ class Pinner:
         store: Store,
         advisories: Advisories,
         spawn: Spawn,
+        provisions: Provisions,
         *,
         roots: Callable[[], Roots] = packaged,
         tools: Callable[[ServerName], Tools] | None = None,
@@ -93,6 +96,7 @@ class Pinner:
         self._advisories = advisories
         self._look_alikes = typosquat.shipped()
         self._spawn = spawn
+        self._provisions = provisions
         self._roots = roots
         self._tools = tools
         self._prepared: dict[str, Prepared] = {}
@@ -126,7 +130,7 @@ class Pinner:
                 env = filled(env, settings or {})
             check_headers(name, env)
         if launch.kind == "bundle":
-            known = self._registry.env(self._registry.server(name)) if self._registry.has_server(name) else {}
+            known = await self._provisions.of(self._registry.server(name)) if self._registry.has_server(name) else {}
             artifact, given = await resolve_bundle(
                 launch, store=self._store, environment=environment, progress=progress, run=run,
                 settings={**known, **env, **(settings or {})},
@@ -172,13 +176,15 @@ class Pinner:
         env: Mapping[str, str],
         progress: Callable[[str], None],
         *,
+        references: Mapping[str, str] = MappingProxyType({}),
         build: bool = False,
         client: str = "",
         sign_in: SignIn | None = None,
     ) -> tuple[Pin, tuple[str, ...]]:
         """A person said yes: start the server once in its sandbox, write down what it offers, pin it.
 
-        `build` is their other yes, to running the code of authors that the proposal names; without it none is run.
+        What looks like a secret among the values goes to the vault; `references` name others by where they are.
+        `build` is a person's other yes, to running the code of authors that the proposal names; without it none is run.
         Where the server runs elsewhere it is asked as `client`, after `sign_in` at its address was done.
 
         Returns the pin, and what a person should know about the grants (a folder that cannot be written, say).
@@ -195,9 +201,11 @@ class Pinner:
             raise DeskError("this is not the proposal that was shown", hint="add the server again", code="replaced")
         if prepared.launch.kind == "remote":
             check_elsewhere(prepared.server, grants)
-        values = {**prepared.env, **(env if prepared.launch.runner != CARRIER else {})}
-        if not values and self._registry.has_server(prepared.server):
-            values = self._registry.env(self._registry.server(prepared.server))
+        known = self._registry.server(prepared.server) if self._registry.has_server(prepared.server) else None
+        given = {**prepared.env, **(env if prepared.launch.runner != CARRIER else {})}
+        if not given and not references and known is not None:
+            given, references = self._registry.env(known), known.references
+        values = given | await self._provisions.looked_up(prepared.server, references)
         ids = {str(hit): hit.id for hit in self._advisories.check(prepared.artifact)}
         shown = tuple(dict.fromkeys(ids[line] for line in prepared.warnings if line in ids))
         settled = await self._settled(prepared, build, progress)
@@ -217,13 +225,18 @@ class Pinner:
         if elsewhere and sign_in is not None and not any(name.lower() == "authorization" for name in values):
             await sign_in(prepared.server, artifact.argv[0], values)
         catalog = await take_stock(prepared.server, start, progress, elsewhere=elsewhere)
-        known = self._registry.server(prepared.server) if self._registry.has_server(prepared.server) else None
-        server = Server(prepared.server, prepared.launch.argv, pin.created, grants=grants, env=tuple(sorted(values)))
+        given = {name: value for name, value in given.items() if name not in references}
+        references = {**self._provisions.kept(prepared.server, given), **references}
+        server = Server(
+            prepared.server, prepared.launch.argv, pin.created, grants=grants, env=tuple(sorted(values)),
+            references=references,
+        )  # fmt: skip
         if known is not None:  # what a person switched off stays off until they switch it on
             server = replace(server, enabled=known.enabled, disabled_tools=known.disabled_tools)
-        self._registry.put_env(prepared.server, values)
+        self._registry.put_env(prepared.server, {n: value for n, value in given.items() if n not in references})
         pin = self._registry.put_pin(pin, catalog)
         self._registry.put_server(server)
+        self._provisions.forget_server(prepared.server, keep=references)
         self._prepared.pop(id, None)
         return pin, tuple(warnings)
 

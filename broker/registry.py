@@ -5,6 +5,7 @@ lie beside them in owner-only files of their own, because documents are shown an
 """
 
 import json
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from broker.pin import Pin
 from broker.protocol import catalog as catalogs
 from broker.protocol.catalog import Catalog
 from broker.trust import pins
+from broker.vault.references import parse_reference
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,8 @@ class Server:
     grants: Grants = field(default_factory=Grants)
     env: tuple[str, ...] = ()
     disabled_tools: tuple[str, ...] = ()
+    references: Mapping[str, str] = field(default_factory=dict)
+    """Where the values of secrets among `env` are (see `vault.references`); the values of all others are in a file."""
 
 
 class _ServerDocument(BaseModel):
@@ -52,6 +56,7 @@ class _ServerDocument(BaseModel):
     disabled_tools: list[str] = []
     egress: EgressTable = EgressTable()
     sandbox: SandboxTable = SandboxTable()
+    references: dict[str, str] = Field(default={}, max_length=64)
     secrets: dict[str, SecretTable] = Field(default={}, max_length=16)
 
 
@@ -87,6 +92,7 @@ class Registry:
             grants=_grants(document),
             env=tuple(document.env),
             disabled_tools=tuple(document.disabled_tools),
+            references=document.references,
         )
 
     def has_server(self, name: str) -> bool:
@@ -96,6 +102,7 @@ class Registry:
         """Write a server a person agreed to.  Raises SandboxError for a host that may not be, or not with the rest."""
         check_name(server.name)
         check_network(server.name, server.grants, server.env)
+        _check_references(server.name, server.references, server.env)
         document: dict[str, Any] = {
             "argv": list(server.argv),
             "created": server.created,
@@ -106,6 +113,7 @@ class Registry:
             "env": list(server.env),
             "disabled_tools": list(server.disabled_tools),
             **tables(server.grants.inspection),
+            **({"references": dict(server.references)} if server.references else {}),
             **box_table(server.grants),
         }
         self._agreed.write(_server_file(server.name), tomli_w.dumps(document).encode())
@@ -133,7 +141,7 @@ class Registry:
         write_private(self._env_file(name), json.dumps(values).encode())
 
     def env(self, server: Server) -> dict[str, str]:
-        """The values of exactly the names the server document lists.
+        """The values of exactly the names the server document lists, but for those it refers to elsewhere.
 
         Raises:
             ConfigError: a value is missing.
@@ -142,13 +150,14 @@ class Registry:
             values = _values(self._env_file(server.name))
         except FileNotFoundError:
             values = {}
-        missing = [name for name in server.env if name not in values]
+        wanted = [name for name in server.env if name not in server.references]
+        missing = [name for name in wanted if name not in values]
         if missing:
             raise ConfigError(
                 f"the value of {', '.join(missing)} for {server.name} is not there",
                 hint=f"add the server again with: bulkhead add {server.name} --env NAME=VALUE ...",
             )
-        return {name: values[name] for name in server.env}
+        return {name: values[name] for name in wanted}
 
     def secrets(self) -> dict[str, str]:
         """Every kept value, by a name that may be shown: what must never be written to a receipt.
@@ -231,6 +240,7 @@ class Registry:
         if folder == "servers":
             document = parse(_ServerDocument, data, f"server {stem(name)}")
             check_network(ServerName(stem(name)), _grants(document), document.env)
+            _check_references(stem(name), document.references, document.env)
         elif folder == "clients":
             self.clients.check(name, data)
         elif folder == "labels":
@@ -259,6 +269,13 @@ def _grants(document: _ServerDocument) -> Grants:
     inspection = inspection_of(document.egress, document.secrets)
     folders = tuple(map(Path, document.read)), tuple(map(Path, document.write))
     return with_box(Grants(*folders, tuple(document.hosts), inspection=inspection), document.sandbox)
+
+
+def _check_references(server: str, references: Mapping[str, str], variables: Collection[str]) -> None:
+    for name, reference in references.items():
+        if name not in variables:
+            raise ConfigError(f"references.{name} of {server} names no variable of its environment")
+        parse_reference(reference)
 
 
 def _values(path: Path) -> dict[str, str]:

@@ -240,6 +240,10 @@ class Relay:
         self.feed(Started())
         self._changed()
 
+    def restart_server(self, reason: str) -> None:
+        """Let the server go: the next message starts it anew.  Whoever waits for an answer is told why."""
+        self._server.gone(reason)
+
     def _server_gone(self, reason: str) -> None:
         self.feed(ServerGone(reason))
         self._changed()

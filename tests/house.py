@@ -28,6 +28,7 @@ from broker.policy.store import GrantBook, PolicyStore
 from broker.policy.tokens import Tokens
 from broker.policy.wall_book import WallBook
 from broker.protocol.catalog import Catalog
+from broker.provisions import Provisions
 from broker.registry import Registry, Server
 from broker.sandbox.egress.leaving import Bodies
 from broker.sandbox.process import Instance
@@ -141,7 +142,8 @@ async def housed(
     clock = [time.time()]
     numbers = iter(range(1, 10_000))
     drifts = DriftBook(registry)
-    audit = AuditLog.open(paths.audit, AuditKeys(KEY), lambda: clock[0], Redactor(), steady=lambda: clock[0])
+    redactor = Redactor()
+    audit = AuditLog.open(paths.audit, AuditKeys(KEY), lambda: clock[0], redactor, steady=lambda: clock[0])
     vault = Vault(paths.state / "vault", paths.home, find=no_keychain)
     vault.open()
     rooms: Rooms
@@ -184,6 +186,7 @@ async def housed(
         owner=os.getuid(),
         lessons=Lessons(folder, list),
         vault=vault,
+        provisions=Provisions(registry, vault, redactor),
         key=KEY,
         bounds=bounds,
     )

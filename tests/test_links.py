@@ -239,6 +239,47 @@ async def test_a_missing_value_starts_nothing_and_is_named(tmp_path: Path) -> No
         far.close()
 
 
+async def test_a_server_is_given_its_own_secrets_only_and_starts_anew_with_a_changed_one(tmp_path: Path) -> None:
+    async with housed(tmp_path) as rooms:
+        provisions = rooms.house.provisions
+        pin_server(rooms, env=("TOKEN",))
+        server = rooms.registry.server("notes")
+        rooms.registry.put_server(replace(server, references={"TOKEN": "keychain:github"}))
+        provisions.put("github", "the first value")
+        provisions.put("another", "of another server")
+        far = await opened(rooms)
+        await far.say(call(1))
+        await reply(far, 1)
+        provisions.put("github", "the second value")
+        only_link(rooms).provisions_changed("its secret github was changed")
+        await until(lambda: rooms.servers[-1].stopped.is_set())
+        await far.say(call(2))
+        assert "result" in await reply(far, 2)
+        assert [dict(env) for _, _, env in rooms.spawned] == [
+            {"TOKEN": "the first value"},
+            {"TOKEN": "the second value"},
+        ]
+        far.close()
+    told = json.dumps(rooms.receipts())
+    assert "keychain:github" in told and "value" not in told.replace("values", "")
+
+
+@pytest.mark.parametrize(
+    ("reference", "said"),
+    [("keychain:github", "notes needs TOKEN, but there is no secret github"),
+     ("file:/no/such/file", "notes needs TOKEN, but there is no file /no/such/file")],
+)  # fmt: skip
+async def test_a_missing_secret_stops_the_launch_with_one_sentence(tmp_path: Path, reference: str, said: str) -> None:
+    async with housed(tmp_path) as rooms:
+        pin_server(rooms, env=("TOKEN",))
+        rooms.registry.put_server(replace(rooms.registry.server("notes"), references={"TOKEN": reference}))
+        far = await opened(rooms)
+        await far.say(call(1))
+        assert said in json.dumps(await reply(far, 1))
+        assert rooms.spawned == []
+        far.close()
+
+
 async def test_a_server_whose_start_cannot_be_recorded_is_stopped_again(tmp_path: Path) -> None:
     async with housed(tmp_path) as rooms:
         far = await opened(rooms)

@@ -13,14 +13,17 @@ from typing import Any, Final
 import pytest
 
 from broker.agreed import Agreed
+from broker.audit.redact import Redactor
 from broker.errors import TrustError
 from broker.pin import Pin
 from broker.pinning import Pinner, Prepared
+from broker.provisions import Provisions
 from broker.registry import Registry, Server
 from broker.sandbox.process import Instance
 from broker.trust import pins
 from broker.trust.advisories import Advisories
 from broker.trust.store import Store
+from broker.vault.vault import Vault
 from tests.fakes.launchers import node_environment
 from tests.protocol.stage import CATALOG
 from tests.trust.archives import wheel
@@ -47,9 +50,9 @@ class House:
         config = folder / "config"
         self.registry = Registry(Agreed(config, folder / "agreed", b"k" * 32), config)
         self.store = Store(folder / "store")
-        self.pinner = Pinner(
-            self.registry, self.store, Advisories(folder / "advisories"), never_spawned, roots=SIGSTORE.roots
-        )
+        provisions = Provisions(self.registry, Vault(folder / "vault", folder), Redactor())  # never asked for a secret
+        advisories = Advisories(folder / "advisories")
+        self.pinner = Pinner(self.registry, self.store, advisories, never_spawned, provisions, roots=SIGSTORE.roots)
         self.environment: dict[str, str] = {}
 
     async def prepare(self, line: str) -> Prepared:

@@ -95,7 +95,13 @@ async def benched(folder: Path, toy: Callable[[], ToyServer] = BothEras) -> Asyn
             return cast(Instance, servers[-1])
 
         house = rooms.house
-        yield Bench(rooms, Pinner(house.registry, house.store, house.advisories, spawn), servers, spawned, program)
+        yield Bench(
+            rooms,
+            Pinner(house.registry, house.store, house.advisories, spawn, house.provisions),
+            servers,
+            spawned,
+            program,
+        )
         assert all(server.stopped.is_set() for server in servers)
 
 
@@ -151,7 +157,9 @@ async def test_values_on_the_line_are_kept_apart_and_their_names_are_shown(tmp_p
         assert bench.spawned[0][2] == {"TOKEN": "hunter2", "ZONE": "UTC"}
         registry = bench.rooms.registry
         assert registry.server("tool").argv == (str(bench.program),)
-        assert registry.env(registry.server("tool")) == {"TOKEN": "hunter2", "ZONE": "UTC"}
+        server = registry.server("tool")
+        assert (registry.env(server), dict(server.references)) == ({"ZONE": "UTC"}, {"TOKEN": "keychain:tool/TOKEN"})
+        assert await bench.rooms.house.provisions.of(server) == {"TOKEN": "hunter2", "ZONE": "UTC"}
         for folder in ("servers", "pins"):
             for path in (bench.rooms.paths.config / folder).iterdir():
                 assert b"hunter2" not in path.read_bytes()
@@ -248,7 +256,7 @@ async def test_pinning_anew_keeps_values_and_switches_nothing_on_again(tmp_path:
         await bench.agree(await bench.prepare())
         server = registry.server("tool")
         assert (server.disabled_tools, server.enabled) == (("write",), False)
-        assert registry.env(server) == {"TOKEN": "hunter2"}
+        assert await bench.rooms.house.provisions.of(server) == {"TOKEN": "hunter2"}
 
 
 def test_only_what_is_there_can_be_granted(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from broker.model import State
 
 VERSION: Final = 1
+MAX_WORDS: Final = 512  # of a launch line
 
 
 class Words(BaseModel):
@@ -34,6 +35,7 @@ class Status(Words):
     tier_note: str = ""
     limits: str = ""
     keychain: str
+    vault: str = ""
     presence: Literal["required", "unsafe-no-presence", "throw-away home"]
     sessions: int
     links: int
@@ -246,7 +248,7 @@ class Prepare(Words):
     """
 
     name: str
-    argv: list[str] = Field(min_length=1, max_length=512)
+    argv: list[str] = Field(min_length=1, max_length=MAX_WORDS)
     environment: dict[str, str] = {}
     dev: bool = False
     settings: dict[str, str] = {}
@@ -286,7 +288,8 @@ class SecretPlace(Words):
 class Agree(Words):
     """A person's yes to a proposal.  Starts the server once, in its sandbox, to pin its catalog.
 
-    `connect` names clients whose connection to this server the same yes covers (an import).  `build` is a second yes,
+    `references` says of variables where their values are (`keychain:NAME`, `file:PATH`, `command:...`).  `connect` names
+    clients whose connection to this server the same yes covers (an import).  `build` is a second yes,
     to running what the proposal's `builds` say.  `sign_in` is whose sign-in it is, if the server asks for one.
     `inspect` has its connections looked into from the start, under `rules`, with `secrets` put in; without it what is
     known for its name stays.
@@ -298,6 +301,7 @@ class Agree(Words):
     write: list[str] = []
     hosts: list[str] = []
     env: dict[str, str] = {}
+    references: dict[str, str] = Field(default={}, max_length=64)
     connect: list[str] = []
     unix_sockets: bool = False
     state: State | None = None
@@ -496,6 +500,59 @@ class Inspect(Words):
     on: bool = True
     rules: list[str] = []
     secrets: list[SecretPlace] = []
+
+
+class SecretValue(Words):
+    """A secret for the vault.  The value goes this way only."""
+
+    name: str
+    value: str = Field(max_length=64 * 1024, repr=False)
+
+
+class SecretView(Words):
+    """`kept` is false for one that a server's document refers to and that is not there."""
+
+    name: str
+    kept: bool
+    servers: list[str] = []
+
+
+class VaultView(Words):
+    """`where` its key is (`memory`: it forgets everything when the daemon stops); `problem` keeps it closed."""
+
+    where: str
+    lasts: bool
+    problem: str = ""
+    hint: str = ""
+
+
+class SecretList(Words):
+    vault: VaultView
+    secrets: list[SecretView] = []
+
+
+class SecretKept(Words):
+    """Servers that were let go, so that their next message starts them with the new value."""
+
+    vault: VaultView
+    restarted: list[str] = []
+
+
+class Passphrase(Words):
+    """Empty: the keychain."""
+
+    passphrase: str = Field(default="", max_length=1024, repr=False)
+
+
+class Line(Words):
+    """A launch line with its values, as a client's file has it."""
+
+    argv: list[str] = Field(min_length=1, max_length=MAX_WORDS)
+    env: dict[str, str] = Field(default={}, repr=False)
+
+
+class Names(Words):
+    names: list[str] = []
 
 
 class Hosts(Words):
@@ -813,6 +870,12 @@ ADVISORIES_USE: Final = Route("advisories.use", AdvisoryUse, Nothing, "loosen")
 STORE_GC: Final = Route("store.gc", StoreGc, Collected, "tighten")
 INSPECT: Final = Route("server.inspect", Inspect, Nothing, "loosen")
 FORBID: Final = Route("server.forbid", Hosts, Nothing, "tighten")
+SAME: Final = Route("server.same", Line, Names, "loosen")  # whoever may ask could guess values
+SECRETS: Final = Route("secrets", Nothing, SecretList, "read")
+SECRET_SET: Final = Route("secret.set", SecretValue, SecretKept, "loosen")
+SECRET_REMOVE: Final = Route("secret.remove", Name, SecretKept, "tighten")
+VAULT_UNLOCK: Final = Route("vault.unlock", Passphrase, VaultView, "loosen")
+VAULT_SEAL: Final = Route("vault.seal", Passphrase, VaultView, "loosen")
 GRANT_PATHS: Final = Route("server.grant", GrantPaths, Nothing, "loosen")
 SANDBOX: Final = Route("server.sandbox.show", Name, SandboxView, "read")
 SANDBOX_SET: Final = Route("server.sandbox", SandboxChoice, SandboxView, "loosen")
@@ -859,6 +922,7 @@ ROUTES: Final[dict[str, Route]] = {
         GRANT_PATHS, SANDBOX, SANDBOX_SET, LEARN, LEARNT, STATES, STATE_CLEAR,
         REVIEW, ACCEPT, SESSIONS, SESSION_END, SESSION_NEW, CLIENTS, CLIENT_ADD, CLIENT_REMOVE, CONNECT, GRANTS,
         REVOKE, WALLS, WALL_ADD, WALL_REMOVE, LIMIT_ADD, LIMIT_REMOVE, POLICY_USE, AUDIT, AUDIT_OPEN, AUDIT_PRUNE,
+        SAME, SECRETS, SECRET_SET, SECRET_REMOVE, VAULT_UNLOCK, VAULT_SEAL,
         ADVISORIES, ADVISORIES_REFRESH, ADVISORIES_USE, ROOTS_REFRESH, STORE_GC, ENDPOINT,
         LABELS, LABELS_ACCEPT, LABELS_TAKE_BACK,
         LOGIN, LOGOUT, PASTE, TOKENS, WAITING,

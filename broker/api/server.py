@@ -14,6 +14,7 @@ from broker.api.routes.overview import Overview
 from broker.api.routes.people import People
 from broker.api.routes.receipts import ReceiptRoutes
 from broker.api.routes.review import Reviews
+from broker.api.routes.secrets import Secrets
 from broker.api.routes.servers import Servers
 from broker.api.routes.walls import WallRoutes
 from broker.api.wire import Handler
@@ -36,7 +37,7 @@ class Handlers:
         overview = Overview(self._at, people, servers)
         rooms = (people, servers, overview, Checks(self._at), Reviews(self._at), Endpoints(self._at), Boxes(self._at),
                  logins, LessonRoutes(self._at), WallRoutes(self._at), LabelRoutes(self._at),
-                 ReceiptRoutes(self._at))  # fmt: skip
+                 ReceiptRoutes(self._at), Secrets(self._at))  # fmt: skip
         return {method: handler for room in rooms for method, handler in room.table().items()}
 
     def gate(self, peer: Peer, route: schema.Route) -> None:

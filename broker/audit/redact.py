@@ -71,7 +71,15 @@ class Redactor:
                 hint="store it as a file reference",
             )
         self._values[value] = _plain(name)
-        self._all_plain = self._all_plain and _encode(value) == f'"{value}"'
+        self._look_for()
+
+    def drop(self, value: str) -> None:
+        """Look for `value` no more: it was a short-lived one, and is over."""
+        if self._values.pop(value, None) is not None:
+            self._look_for()
+
+    def _look_for(self) -> None:
+        self._all_plain = all(_encode(value) == f'"{value}"' for value in self._values)
         forms = {form: name for value, name in self._values.items() for form in _forms_of(value)}
         # The longest first: a secret that contains another one goes as a whole.
         self._forms = tuple(sorted(forms.items(), key=lambda item: (-len(item[0]), item[0])))

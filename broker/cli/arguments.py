@@ -24,6 +24,7 @@ from broker.cli import (
     review,
     scan,
     screen,
+    secrets,
     servers,
     service,
     sign_ins,
@@ -103,6 +104,8 @@ def parser() -> argparse.ArgumentParser:
     add = command("add", servers.add, "register a server: resolve, verify, show, ask, pin", json=True)
     add.add_argument("name", metavar="NAME")
     add.add_argument("--env", action="append", default=[], metavar="KEY=VALUE", help="a variable for the server")
+    add.add_argument("--secret", action="append", default=[], metavar="KEY=REF",
+                     help="a variable (or header) from keychain:NAME, file:PATH or command:PROGRAM ...")  # fmt: skip
     add.add_argument("--read", action="append", default=[], metavar="PATH", help="let it read a file or folder")
     add.add_argument("--write", action="append", default=[], metavar="PATH", help="let it change a file or folder")
     add.add_argument("--host", action="append", default=[], metavar="HOST[:PORT]", help="let it reach a host")
@@ -179,6 +182,7 @@ def parser() -> argparse.ArgumentParser:
     logout.add_argument("--client", default="local")
     tokens = command("tokens", sign_ins.tokens, "who is signed in where; never a token", json=True)
     tokens.add_argument("--links", action="store_true", help="with the addresses that wait for you")
+    secrets.grammar(command)
 
     pending = command("pending", answers.pending, "open questions", json=True)
     pending.add_argument("--watch", action="store_true", help="go on: show each question as it comes, and ring")

@@ -1,7 +1,6 @@
 """`clients`, `import`, `undo`, `client`, `connect`: the AI applications."""
 
 import asyncio
-import json
 import os
 import sys
 from argparse import Namespace
@@ -19,7 +18,6 @@ from broker.clients.found import found_clients
 from broker.clients.plan import ImportPlan, ServerLine, plan_import
 from broker.clients.rewrite import fast_form
 from broker.errors import BulkheadError, ConfigError
-from broker.files import read_bounded
 from broker.home import CONF, SHIM, shim_command, write_conf
 from broker.model import ServerName
 from broker.visit import ALL
@@ -78,7 +76,7 @@ async def bring(args: Namespace, context: Context) -> int:
 
 async def _bring_one(desk: DeskClient, config: ClientConfig, yes: bool, context: Context) -> bool:
     try:
-        plan = _plan(config, context, await _registered(desk, context))
+        plan = _plan(config, context, await _registered(desk, config))
     except ConfigError as error:
         output.complain(error)
         return False
@@ -115,6 +113,8 @@ async def _bring_one(desk: DeskClient, config: ClientConfig, yes: bool, context:
             continue
         if agreed is not None:
             ready.add(name)
+            for note in agreed.notes:
+                output.show(f"{name}: {note}")
     final = plan.only(ready)
     await asyncio.to_thread(changes.apply, final, backups(context))
     if final.replacements:
@@ -198,13 +198,18 @@ def _plan(config: ClientConfig, context: Context, registered: dict[ServerName, S
     return plan_import(config, shim, registered)
 
 
-async def _registered(desk: DeskClient, context: Context) -> dict[ServerName, ServerLine]:
-    """The servers there are, with the values they were given, so that an equal entry becomes the same server."""
+async def _registered(desk: DeskClient, config: ClientConfig) -> dict[ServerName, ServerLine]:
+    """The servers there are; those that an entry is equal to, values included, with that entry's line.
+
+    The daemon compares: a secret's value is known to it alone.
+    """
     listed = (await desk.ask(schema.SERVERS, schema.Nothing(), schema.Servers)).servers
-    lines = {}
-    for server in listed:
-        env = json.loads(read_bounded(context.paths.config / "env" / f"{server.name}.json")) if server.env else {}
-        lines[ServerName(server.name)] = ServerLine(tuple(server.argv), env)
+    lines = {ServerName(server.name): ServerLine(()) for server in listed}
+    for entry in config.importable:
+        if len(entry.argv) <= schema.MAX_WORDS:
+            line = schema.Line(argv=list(entry.argv), env=dict(entry.env))
+            same = await desk.ask(schema.SAME, line, schema.Names)
+            lines |= dict.fromkeys(map(ServerName, same.names), ServerLine(entry.argv, dict(entry.env)))
     return lines
 
 

@@ -72,6 +72,7 @@ async def status(args: Namespace, context: Context) -> int:
         ("sandbox tier", f"{found.tier}  {found.tier_note}".rstrip()),
         ("limits", found.limits),
         ("keychain", found.keychain),
+        ("vault", found.vault),
         ("presence", found.presence),
         ("policy", found.policy),
         ("servers", str(found.servers)),

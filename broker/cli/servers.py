@@ -16,6 +16,8 @@ from broker.cli.sign_ins import Attending, agreed_to, chosen
 from broker.errors import DeskError
 from broker.model import State
 from broker.sandbox.hosts import PUBLIC, HostRules
+from broker.secrecy import looks_secret
+from broker.vault.references import parse_reference
 
 LEAVES = "it may also leave new files there that tools run by themselves (told when it ends), such as .vscode or .envrc"
 EVERY_HOST = "every public host"
@@ -33,9 +35,13 @@ async def add(args: Namespace, context: Context) -> int:
         return USAGE
     try:
         env = dict(_pair(text) for text in args.env)
+        references = dict(_pair(text) for text in args.secret)
     except ValueError:
-        output.complain(DeskError("--env takes NAME=VALUE", hint="bulkhead add NAME --env KEY=VALUE -- COMMAND"))
+        hint = "bulkhead add NAME --env KEY=VALUE --secret KEY=keychain:NAME -- COMMAND"
+        output.complain(DeskError("--env takes NAME=VALUE, and --secret NAME=REFERENCE", hint=hint))
         return USAGE
+    for reference in references.values():
+        parse_reference(reference)
     try:
         places = [secret_place(text) for text in args.inject]
     except ValueError:
@@ -49,6 +55,7 @@ async def add(args: Namespace, context: Context) -> int:
             args.command,
             context.environment,
             env=env,
+            references=references,
             read=[absolute(path) for path in args.read],
             write=[absolute(path) for path in args.write],
             hosts=HostRules.of(args.host).texts,
@@ -84,6 +91,7 @@ async def add_server(
     read: Sequence[str],
     write: Sequence[str],
     yes: bool,
+    references: Mapping[str, str] = MappingProxyType({}),
     hosts: Sequence[str] = (),
     connect: Sequence[str] = (),
     show: Callable[[str], None] = output.show,
@@ -109,6 +117,10 @@ async def add_server(
         show(f"note: {warning}")
     if env:
         show(f"it will be given these variables: {', '.join(sorted(env))}")
+    if hidden := sorted(name for name, value in env.items() if looks_secret(name, value)):
+        show(f"its secrets go to the vault, and to nobody but it: {', '.join(hidden)}")
+    for variable, reference in references.items():
+        show(f"it will be given {variable}, looked up at each start: {reference}")
     reads, writes = list(read), list(write)
     for path in proposal.paths:
         if path in reads or path in writes or not _exists(path):
@@ -152,6 +164,7 @@ async def add_server(
         write=writes,
         hosts=list(hosts),
         env=dict(env),
+        references=dict(references),
         connect=list(connect),
         build=build,
         unix_sockets="unix-sockets" in {*allow, *proposal.needs},

@@ -53,6 +53,13 @@ class Standing:
         return not self.problem
 
     @property
+    def text(self) -> str:
+        """In a few words, for a person."""
+        if self.problem:
+            return f"closed: {self.problem}"
+        return f"{self.where} only: {self.why}" if self.why else self.where
+
+    @property
     def lasts(self) -> bool:
         return self.is_open and self.where != MEMORY
 

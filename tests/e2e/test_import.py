@@ -118,8 +118,12 @@ def test_imported_entries_work_by_their_own_launch_lines_and_undo_gives_the_file
     with launch(resting, entry(of_code, "mcpServers", "mine")) as link:
         link.open()
         assert link.call_text("echo", {"text": "ahoy"}) == "ahoy"
-    (kept,) = [path for path in (resting.paths.config / "env").iterdir() if SECRET in path.read_text()]
-    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    kept = [path for path in resting.paths.home.rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes()]
+    assert kept and {path.parent for path in kept} == {resting.paths.state / "imports"}, "only for undo"
+    assert {stat.S_IMODE(path.stat().st_mode) for path in kept} == {0o600}
+    assert f"{SECRET}" not in imported.stdout + imported.stderr
+    assert "go to the vault, and to nobody but it: GITHUB_" in imported.stdout
+    assert "github: kept in the vault: GITHUB_" in imported.stdout
 
     states = json.loads(resting.bulkhead("clients", "--json").stdout)
     assert {

@@ -290,7 +290,7 @@ def test_the_value_of_a_variable_is_in_the_servers_environment_and_nowhere_else(
         assert "API_TOKEN" in told
         assert value not in told
         running.bulkhead("down")
-    assert files_with(running.paths.home, value) == {running.paths.config / "env" / "honest.json": 0o600}
+    assert files_with(running.paths.home, value) == {}
 
 
 def holders(value: str, part: str) -> set[int]:

@@ -50,6 +50,7 @@ class Overview:
             tier_note=at.tier.reason if at.tier.name not in STARTS_NOTHING else f"{at.tier.reason}; {at.tier.fix}",
             limits=at.limits,
             keychain=at.keychain,
+            vault=house.vault.standing.text,
             presence=at.presence,
             sessions=len(sessions),
             links=sum(len(session.links) for session in sessions),

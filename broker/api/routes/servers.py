@@ -18,6 +18,7 @@ from broker.sandbox.hosts import HostRules
 from broker.sandbox.plan import check_sockets
 from broker.sandbox.state import StateRooms
 from broker.trust.builds import needs_building
+from broker.vault.references import parse_reference
 
 
 class Servers:
@@ -100,9 +101,13 @@ class Servers:
         grants = rechosen(grants, params.limits, params.state)
         if params.inspect:
             grants = replace(grants, inspection=_inspection(params.rules, params.secrets))
-            check_network(ServerName(name), grants, {*params.env, *self._at.pinner.variables_of(params.id)})
+            check_network(
+                ServerName(name), grants, {*params.env, *params.references, *self._at.pinner.variables_of(params.id)}
+            )
         for value_name, value in params.env.items():
             house.audit.redactor.add(value_name, value)
+        for reference in params.references.values():
+            parse_reference(reference)
         if params.build:
             await self._at.did("pin", "server.build", name, Origin(server=ServerName(name)), {"digest": params.digest})
         wish = params.sign_in or schema.SignIn()
@@ -112,7 +117,7 @@ class Servers:
 
         pin, notes = await self._at.pinner.agree(
             params.id, params.digest, grants, params.env, caller.progress,
-            build=params.build, client=wish.client, sign_in=sign_in,
+            references=params.references, build=params.build, client=wish.client, sign_in=sign_in,
         )  # fmt: skip
         server = house.registry.server(pin.server)
         for value_name, value in house.registry.env(server).items():
@@ -124,18 +129,30 @@ class Servers:
             self._people.connect_now(client, server.name)
         agreed = {"argv": list(server.argv), "tree": pin.artifact.tree, "catalog": pin.catalog, "by": caller.peer.pid,
                   "read": params.read, "write": params.write, "hosts": list(grants.hosts),
-                  "variables": list(server.env), **box_table(server.grants), **tables(server.grants.inspection),
+                  "variables": list(server.env), "references": dict(server.references),
+                  **box_table(server.grants), **tables(server.grants.inspection),
                   "builds": [[each.name, each.source, each.result] for each in pin.artifact.builds]}  # fmt: skip
         fact = Fact("pin", "person", target=server.name, digest=params.digest, body=agreed, durable=True)
         await house.audit.append_durable(Origin(server=server.name), fact)
         for link in self._at.sessions.links(server.name):
             link.end(f"{server.name} was pinned anew; connect again")
         house.changed()
+        notes = (*notes, *self._kept(sorted(set(server.references) - set(params.references))))
         return schema.Agreed(server=views.server_view(house.registry, server, (), ""), notes=list(notes))
+
+    def _kept(self, names: list[str]) -> list[str]:
+        if not names:
+            return []
+        standing = self._at.house.vault.standing
+        until = (
+            "" if standing.lasts else ", in memory only: set them again after a restart, or: bulkhead vault passphrase"
+        )
+        return [f"kept in the vault: {', '.join(names)}{until}"]
 
     async def _remove(self, _caller: Caller, params: schema.Name) -> schema.Nothing:
         house = self._at.house
         house.registry.remove_server(params.name)
+        house.provisions.forget_server(params.name)
         house.grants.forget(server=params.name)
         house.blocked.forget(ServerName(params.name))
         self._at.drifts.forget(params.name)
