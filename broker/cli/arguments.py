@@ -227,7 +227,7 @@ def parser() -> argparse.ArgumentParser:
     unit = command("service", service.service, "have the daemon come up with your session", json=True)
     unit.add_argument("action", choices=["install", "uninstall", "status"])
 
-    _advisories(commands)
+    advisories.grammar(commands)
     _store(commands)
     _audit(commands)
     return top
@@ -276,23 +276,6 @@ def _boxes(command: Callable[..., argparse.ArgumentParser]) -> None:
     state.add_argument("action", choices=["list", "clear", "use"])
     state.add_argument("name", nargs="?", default="")
     state.add_argument("keep", nargs="?", choices=["none", "session", "server"])
-
-
-def _advisories(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    book = commands.add_parser("advisories", help="what is known about packages: malware and vulnerabilities")
-    pages = book.add_subparsers(dest="page", required=True, metavar="status|refresh|use")
-    status = pages.add_parser("status", help="how much is known, and since when")
-    status.set_defaults(run=advisories.status)
-    refresh = pages.add_parser("refresh", help="fetch advisories now")
-    refresh.add_argument(
-        "--from", dest="source", default="", metavar="FILE|URL", help="an archive of OSV records; default: your sources"
-    )
-    refresh.set_defaults(run=advisories.refresh)
-    use = pages.add_parser("use", help="name the addresses that are fetched each day; none: fetch nothing by itself")
-    use.add_argument("sources", nargs="*", metavar="URL")
-    use.set_defaults(run=advisories.use)
-    for page in (status, refresh):
-        _json(page)
 
 
 def _store(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
