@@ -288,9 +288,9 @@ class SecretPlace(Words):
 class Agree(Words):
     """A person's yes to a proposal.  Starts the server once, in its sandbox, to pin its catalog.
 
-    `references` says of variables where their values are (`keychain:NAME`, `file:PATH`, `command:...`).  `connect` names
-    clients whose connection to this server the same yes covers (an import).  `build` is a second yes,
-    to running what the proposal's `builds` say.  `sign_in` is whose sign-in it is, if the server asks for one.
+    `references` says where the values of variables are (`keychain:NAME`, `file:PATH`, `command:...`).  `connect` names
+    clients whose connection to this server the same yes covers (an import).  `build` is a second yes, to running what
+    the proposal's `builds` say.  `sign_in` is whose sign-in it is, if the server asks for one.
     `inspect` has its connections looked into from the start, under `rules`, with `secrets` put in; without it what is
     known for its name stays.
     """
