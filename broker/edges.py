@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from broker.model import Call, Decision, Fact
+from broker.model import Call, Decision, Fact, JsonObject
 from broker.protocol.catalog import Catalog, Change
 from broker.protocol.effects import Read
 
@@ -35,6 +35,10 @@ class Running(Protocol):
     async def stop(self) -> None: ...
 
 
+def _as_it_is(message: JsonObject) -> JsonObject:
+    return message
+
+
 @dataclass(frozen=True, slots=True)
 class Edges:
     """Everything a relay needs of the world, as functions.  Each may raise; then the link ends.
@@ -50,6 +54,8 @@ class Edges:
     launch: Callable[[], Awaitable[Running]]
     drifted: Callable[[tuple[Change, ...], Catalog], None]
     changed: Callable[[], None]
+    outgoing: Callable[[JsonObject], JsonObject] = _as_it_is
+    """What the server is sent, with what lets it carry on a trace."""
 
 
 @dataclass(frozen=True, slots=True)

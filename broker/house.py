@@ -26,6 +26,7 @@ from broker.refusals import Refusals
 from broker.registry import Registry
 from broker.sandbox.egress.leaving import Bodies
 from broker.sandbox.process import Instance
+from broker.telemetry.watching import Watching
 from broker.trust.advisories import Advisories
 from broker.trust.store import Store
 from broker.vault.vault import Vault
@@ -65,5 +66,6 @@ class House:
     """Ways between servers that a person agreed to since the daemon started."""
     blocked: BlockedBook = field(default_factory=BlockedBook)
     bounds: Bounds = field(default_factory=Bounds)
+    watching: Watching | None = None
     rates: Rates = field(default_factory=Rates)
     refusals: Refusals = field(default_factory=lambda: Refusals(time.monotonic, is_method=METHODS.__contains__))

@@ -59,6 +59,10 @@ from broker.sandbox.tiers import probe
 from broker.sessions import Sessions
 from broker.sign_ins import SignIns
 from broker.starting import Starter
+from broker.telemetry.numbers import resident
+from broker.telemetry.scrape import Scrape
+from broker.telemetry.setting import setting
+from broker.telemetry.watching import Watching
 from broker.trust.advisories import Advisories
 from broker.trust.store import Store
 from broker.upkeep import Sources, Upkeep
@@ -140,6 +144,15 @@ async def keep_house(
 
         return await starter.start(artifact, wanted, env, record, "", checked, client=client)
 
+    gauges: dict[str, Callable[[], float]] = {
+        "links": lambda: len(list(sessions.links())),
+        "questions_open": lambda: len(consent.open()),
+        "receipts": lambda: audit.seq,
+        "receipts_not_on_disk": lambda: audit.seq - audit.synced_seq,
+        "memory_bytes": resident,
+    }
+    watching = Watching(setting(os.environ), gauges, __version__)
+    scrape = Scrape(watching.setting.port, watching.numbers.prometheus, lambda: audit.failure)
     house = House(
         registry=registry,
         audit=audit,
@@ -161,6 +174,7 @@ async def keep_house(
         vault=vault,
         provisions=provisions,
         key=key.key,
+        watching=watching,
     )
     await asyncio.to_thread(house.ledgers.prune, time.time() - LEDGER_SECONDS)
     sessions = Sessions(house, Applications(paths.state / "applications"))
@@ -216,6 +230,8 @@ async def keep_house(
         await desk.open(listen(paths.control_socket))
         door.open(listen(paths.connect_socket))
         http.hold()
+        if watching.setting.port:
+            await scrape.open()
         ready()
         _log.info("ready: tier %s, keychain %s, policy %s", tier.name, key.where, policy.current.name)
         await _until_stopped(stop, background)
@@ -227,6 +243,7 @@ async def keep_house(
         consent.close()
         await sessions.close()
         await http.close()
+        await scrape.close()
         await starter.close()
         await sign_ins.close()
         await asyncio.to_thread(groups.close)
@@ -238,6 +255,7 @@ async def keep_house(
         if not audit.failure:
             audit.append(Origin(), Fact("daemon", "broker", "stop"))
         audit.close()
+        await asyncio.to_thread(watching.close)
         index.close()
         vault.close()
         _log.info("stopped")

@@ -58,6 +58,7 @@ class Link:
         self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._house = house
         self._stories = Stories(id)
+        self._watched = house.watching.link(client, server.name, session) if house.watching is not None else None
         self._pin = pin
         self._pin_digest = pins.pin_digest(pin)
         self.judge = Judge(house, client, session, server, pin, self._record_durably, workspace)
@@ -76,6 +77,7 @@ class Link:
             launch=self._launch,
             drifted=self._drifted,
             changed=house.changed,
+            **({"outgoing": self._watched.outgoing} if self._watched is not None else {}),
         )
         self._relay = Relay(self._conversation, descriptors, edges, house.waits)
 
@@ -194,12 +196,16 @@ class Link:
         origin = self._origin_of(fact, turn)
         if not self._house.refusals.counts(origin, fact):
             self._house.audit.append(origin, fact)
+        if self._watched is not None:
+            self._watched.heard(fact, origin.stories)
         self._house.blocked.note(self.server.name, fact)
 
     async def _record_durably(self, fact: Fact, turn: int = 0) -> None:
         origin = self._origin_of(fact, turn)
         if not self._house.refusals.counts(origin, fact):
             await self._house.audit.append_durable(origin, fact)
+        if self._watched is not None:
+            self._watched.heard(fact, origin.stories)
 
     def _origin_of(self, fact: Fact, turn: int) -> Origin:
         """Whose receipt it is, which requests it belongs to, and what is known of an answer: the labels of its call."""

@@ -170,7 +170,7 @@ class Relay:
                         return effects[index:]
                     self._edges.record(fact, turn)
                 case Forward(to, message):
-                    self._forward(to, encode(message))
+                    self._forward(to, encode(message if to == "client" else self._edges.outgoing(message)))
                 case ForwardBatch(to, messages):
                     self._forward(to, encode(messages))
                 case Read():

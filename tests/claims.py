@@ -57,6 +57,8 @@ CLAIMS: Final[dict[str, str]] = {
     "C44": "What peers said to each other is sealed in the receipts, and nothing else of them is.",
     "C45": "`bulkhead audit show` tells the story of one request, from the question to the result.",
     "C46": "`bulkhead audit export` writes what the published schema of OCSF and OTLP's own messages take.",
+    "C47": "With the extra `otel`, a call is one trace from your client through Bulkhead to the server.",
+    "C48": "Receipts that were let go of leave a signed stub, and what is left still verifies.",
     # bad peers
     "C50": "What breaks the rules of the wire is refused, its sender is named, and every other link goes on.",
     "C51": "An answer that nobody asked for never reaches the client.",

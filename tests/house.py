@@ -33,6 +33,7 @@ from broker.registry import Registry, Server
 from broker.sandbox.egress.leaving import Bodies
 from broker.sandbox.process import Instance
 from broker.sessions import Sessions
+from broker.telemetry.watching import Watching
 from broker.trust.advisories import Advisories
 from broker.trust.store import Store
 from broker.vault.backends import Keychain, NoKeychain
@@ -131,6 +132,7 @@ async def housed(
     waits: Waits = QUICK,
     bounds: Bounds = ROOMY,
     policy: bytes | None = OPEN,
+    watching: Watching | None = None,
 ) -> AsyncIterator[Rooms]:
     """Build it, with a server `notes` and a client `desk`; at the end everything is closed."""
     paths = paths_under(folder / "home")
@@ -189,6 +191,7 @@ async def housed(
         provisions=Provisions(registry, vault, redactor),
         key=KEY,
         bounds=bounds,
+        watching=watching,
     )
     rooms = Rooms(house, paths, agreed, drifts, Sessions(house, Applications(paths.state / "applications")), clock)
     pin_server(rooms)

@@ -18,7 +18,7 @@ START_SECONDS = 30.0  # the first start may wait for a keychain's unlock prompt
 
 
 def daemon_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """What a daemon runs with: the passwd entry, and the session bus of the person who starts it."""
+    """What a daemon runs with: the passwd entry, the session bus of the person who starts it, and OTEL_*."""
     entry = pwd.getpwuid(os.getuid())
     constructed = {
         "HOME": entry.pw_dir,
@@ -30,7 +30,7 @@ def daemon_environment(environment: Mapping[str, str]) -> dict[str, str]:
     bus = environment.get("DBUS_SESSION_BUS_ADDRESS")
     if bus:
         constructed["DBUS_SESSION_BUS_ADDRESS"] = bus
-    return constructed
+    return constructed | {name: value for name, value in environment.items() if name.startswith("OTEL_")}
 
 
 def daemon_argv(paths: Paths, *options: str) -> list[str]:

@@ -46,6 +46,7 @@ def left(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines_of(folder)]
 
 
+@pytest.mark.claim("C48")
 def test_old_entries_of_one_class_go_and_the_chain_holds(folder: Path) -> None:
     done = prune(folder, VAULT, ["messages"], older_than=NOON + 600, keep=None)
     assert done.entries == 8 and whole(folder) == (COUNT, 8)
