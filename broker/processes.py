@@ -20,6 +20,8 @@ LAUNCHERS = frozenset(
     | {"uv", "uvx", "npm", "npx", "xargs", "strace", "bulkhead"}
 )
 """Programs that only start others: the application behind a shim is the nearest ancestor that is none of these."""
+HOSTS = frozenset({"sshd", "sshd-session", "sshd-auth"})
+"""Programs that run as the user, let nobody look into them, and only let the user in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,16 +116,28 @@ def application_itself(pid: int, uid: int, cwd: str = "") -> Peer:
 def application(pid: int) -> Process | None:
     """The program that caused `pid`: its nearest ancestor that is no shell and no launcher.
 
-    With nothing but shells above, it is the topmost shell below the first process.
+    With nothing but shells above, it is the topmost shell below the first process, or below whatever let the user in:
+    a login, su, a container's tool, sshd.
     """
     line = list(ancestry(pid))
     above = [found for found in line[1:] if found.pid > 1]
-    for found in above:
-        if found.name not in LAUNCHERS and Path(executable(found.pid)).name not in LAUNCHERS:
-            return found
+    for below, found in zip([None, *above], above, strict=False):
+        program = executable(found.pid)
+        if found.name not in LAUNCHERS and Path(program).name not in LAUNCHERS:
+            return below if below is not None and not program and _lets_in(found) else found
     if above:
         return above[-1]
     return line[0] if line else None
+
+
+def _lets_in(found: Process) -> bool:
+    """Whether a process whose program cannot be seen is another user's, or a known door."""
+    try:
+        status = Path(f"/proc/{found.pid}/status").read_text(errors="replace")
+    except OSError:
+        return False
+    real = next((line.split()[1] for line in status.splitlines() if line.startswith("Uid:")), "")
+    return found.name in HOSTS or real != str(os.getuid())
 
 
 def same_program(pid: int) -> Iterator[Process]:

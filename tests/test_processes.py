@@ -1,5 +1,6 @@
 """Who is at the other end, as the kernel tells it."""
 
+import dataclasses
 import os
 import shutil
 import socket
@@ -119,6 +120,38 @@ def test_with_nothing_but_shells_above_the_topmost_counts(monkeypatch: pytest.Mo
     monkeypatch.setattr(processes, "executable", lambda pid: "")
     assert application(9) == known[7]
     assert application(1) == known[1]
+
+
+@pytest.mark.parametrize(
+    ("hidden", "door", "found"),
+    [("sshd-session", True, 7), ("agent", True, 7), ("editor", False, 6)],
+)
+def test_what_only_lets_the_user_in_is_no_application(
+    monkeypatch: pytest.MonkeyPatch, hidden: str, door: bool, found: int
+) -> None:
+    """Somebody works over ssh, or after su: the shell there is theirs, what stands above it is not."""
+    known = {
+        9: processes.Process(9, 8, "shim", 0, 90),
+        8: processes.Process(8, 7, "sh", 0, 80),
+        7: processes.Process(7, 6, "bash", 0, 70),
+        6: processes.Process(6, 5, hidden, 0, 60),
+        5: processes.Process(5, 1, "editor", 0, 50),
+        1: processes.Process(1, 0, "init", 0, 1),
+    }
+    monkeypatch.setattr(processes, "process", known.get)
+    monkeypatch.setattr(
+        processes, "executable", {9: "/b/python", 8: "/b/dash", 7: "/b/bash", 5: "/o/editor", 6: ""}.get
+    )
+    monkeypatch.setattr(processes, "_lets_in", lambda one: door and one == known[6])
+    assert application(9) == known[found]
+
+
+def test_a_process_of_the_same_user_is_no_door() -> None:
+    own, first = process(os.getpid()), process(1)
+    assert own is not None
+    assert not processes._lets_in(own)
+    assert processes._lets_in(dataclasses.replace(own, name="sshd-session"))
+    assert first is None or processes._lets_in(first) == (os.getuid() != 0)
 
 
 def test_a_launcher_that_renamed_itself_is_known_by_its_program(monkeypatch: pytest.MonkeyPatch) -> None:
