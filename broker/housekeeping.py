@@ -11,6 +11,7 @@ import secrets
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from broker import __version__
@@ -142,7 +143,7 @@ async def keep_house(
         async def checked() -> VerifiedArtifact:
             return artifact
 
-        return await starter.start(artifact, wanted, env, record, "", checked, client=client)
+        return await starter.start(artifact, replace(wanted, listen=()), env, record, "", checked, client=client)
 
     gauges: dict[str, Callable[[], float]] = {
         "links": lambda: len(list(sessions.links())),

@@ -153,7 +153,8 @@ class Grants:
 
     Paths are real and absolute, no links in them; hosts are written as `sandbox.hosts.parse_rule` reads them.
     `limits` is how much of the machine it may use, `state` what it may keep from run to run; what is not `boxed` runs
-    outside of every sandbox.  `unix_sockets`: it may make such sockets, between its own processes.
+    outside of every sandbox.  `unix_sockets`: it may make such sockets, between its own processes.  `listen` are ports
+    at which this machine reaches what it listens on.
     """
 
     read: tuple[Path, ...] = ()
@@ -164,6 +165,7 @@ class Grants:
     boxed: bool = True
     inspection: Inspection | None = None
     unix_sockets: bool = False
+    listen: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +234,7 @@ class SandboxSpec:
     mounts: tuple[Mount, ...]
     limits: Limits
     unix_sockets: bool = False
+    listen: tuple[int, ...] = ()
     state: Path | None = None
     boxed: bool = True
     hosts: tuple[str, ...] = ()

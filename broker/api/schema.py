@@ -563,12 +563,13 @@ class Hosts(Words):
 
 
 class GrantPaths(Words):
-    """Folders or files of the user and hosts for a server, beside those it has."""
+    """Folders or files of the user and hosts for a server, beside those it has; `listen` are all of its ports."""
 
     name: str
     read: list[str] = []
     write: list[str] = []
     hosts: list[str] = []
+    listen: list[int] | None = Field(default=None, max_length=8)
 
 
 class SandboxChoice(Words):

@@ -137,6 +137,7 @@ def parser() -> argparse.ArgumentParser:
     grant.add_argument("--read", action="append", default=[], metavar="PATH")
     grant.add_argument("--write", action="append", default=[], metavar="PATH")
     grant.add_argument("--host", action="append", default=[], metavar="HOST[:PORT]")
+    network.flags_of_grant(grant)
     allow = command("allow", network.allow, "let a server reach hosts: NAME HOST[:PORT]", json=True)
     allow.add_argument("name")
     allow.add_argument("hosts", nargs="+", metavar="HOST[:PORT]")

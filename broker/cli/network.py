@@ -22,6 +22,13 @@ def flags_of_add(add: ArgumentParser) -> None:
     _inspection(add, "--inject")
 
 
+def flags_of_grant(grant: ArgumentParser) -> None:
+    """What `grant` takes about a server that listens."""
+    said = "let this machine reach what it listens on at this port, one link at a time (all its ports, each named)"
+    grant.add_argument("--listen", action="append", type=int, metavar="PORT", help=said)
+    grant.add_argument("--no-listen", action="store_true", help="take its ports back")
+
+
 def flags_of_inspect(inspect: ArgumentParser) -> None:
     """What `inspect` takes."""
     inspect.add_argument("--on", action="store_true", help="every request to the granted hosts but websockets")

@@ -270,7 +270,10 @@ async def grant(args: Namespace, context: Context) -> int:
         read=[absolute(path) for path in args.read],
         write=[absolute(path) for path in args.write],
         hosts=list(HostRules.of(args.host).texts),
+        listen=[] if args.no_listen else args.listen,
     )
+    for port in request.listen or ():
+        output.aside(f"programs here, web pages in your browser too, will reach what it listens on at port {port}")
     for path in request.write:
         output.aside(f"it will see and change {path}; {LEAVES}")
     async with context.desk() as desk:

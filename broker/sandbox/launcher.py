@@ -21,26 +21,24 @@ from broker.sandbox import bubblewrap
 from broker.sandbox.cgroups import Group
 from broker.sandbox.commands import Command, Ends, Identity
 from broker.sandbox.delegation import Groups, no_groups
+from broker.sandbox.doorway import Doorway
 from broker.sandbox.egress.leaving import Bodies
 from broker.sandbox.egress.making import make_egress
 from broker.sandbox.egress.outside import real_outside
 from broker.sandbox.egress.service import Egress
 from broker.sandbox.egress.way import Outside
-from broker.sandbox.eyes import Eyes, Seen, loaded_filters, watched
+from broker.sandbox.eyes import Eyes, Seen, watched
+from broker.sandbox.filters import armed
 from broker.sandbox.plan import plan_probe, rules_of
 from broker.sandbox.process import Instance, Tree
 from broker.sandbox.supervisor import DIED, RESTART, Started, Supervisor, or_discard
-from broker.sandbox.sweep import Box, sweep
+from broker.sandbox.sweep import Box, sweep_up
 from broker.sandbox.tiers import STARTS_NOTHING, Tier, from_inside
 from broker.sandbox.unboxed import behind_landlock, with_nothing_around
 from broker.sandbox.watch import Watch
 from broker.sandbox.wires import Wires
 
 PROBE_HOST: Final = "host.invalid"
-FILTERED: Final = b"\nSeccomp:\t2\n"
-ARMED_LIMIT: Final = 5.0
-ARMED_PAUSE: Final = 0.001
-SWEEP_PAUSES: Final = (0.0, 0.05, 0.5)
 
 
 class NetworkError(SandboxError):
@@ -123,12 +121,33 @@ class Launcher:
             if record is None:
                 raise SandboxError(f"{spec.server} has a network, and nobody keeps its receipts")
             egress = make_egress(spec, rules_of(spec), self._outside, record, bodies)
+        doorway = self._doorway(spec, record) if spec.listen and spec.boxed else None
+        try:
+            instance = await self._spawn(spec, identity, egress, record, seen, partial(self._prove, proof), doorway)
+        except BaseException:
+            if doorway is not None:
+                doorway.close()
+            raise
+        instance.doorway = doorway
+        return instance
+
+    async def _spawn(
+        self,
+        spec: SandboxSpec,
+        identity: Identity,
+        egress: Egress | None,
+        record: Callable[[Fact], None] | None,
+        seen: Seen | None,
+        prove: Callable[[asyncio.Timeout], Awaitable[None]],
+        doorway: Doorway | None,
+    ) -> Instance:
         wires = Wires()
         try:
             async with asyncio.timeout(self._waits.launch) as end:
                 with self._supervisor.watched(lambda: None if end.expired() else end.reschedule(0)):
-                    prove = partial(self._prove, proof, end)
-                    return await self._build(spec, identity, wires, egress, record, seen, prove)
+                    return await self._build(
+                        *(spec, identity, wires, egress, record, seen, partial(prove, end), doorway)
+                    )
         except TimeoutError as cause:
             if not self._supervisor.alive:
                 raise SandboxError(DIED, hint=RESTART) from cause
@@ -137,7 +156,7 @@ class Launcher:
         finally:
             wires.close()
             if not self._supervisor.alive:
-                await or_discard(_sweep_up(), lambda _: None)
+                await or_discard(sweep_up(), lambda _: None)
 
     async def _build(
         self,
@@ -148,6 +167,7 @@ class Launcher:
         record: Callable[[Fact], None] | None,
         seen: Seen | None,
         prove: Callable[[], Awaitable[None]],
+        doorway: Doorway | None,
     ) -> Instance:
         tier = self._tier
         walled = spec.boxed and tier.name != "B"
@@ -178,6 +198,7 @@ class Launcher:
                     eyes=eyes,
                     group=group,
                     prove=prove,
+                    doorway=doorway,
                 )
             except BaseException:
                 started.discard()
@@ -214,6 +235,7 @@ class Launcher:
         eyes: Eyes | None,
         group: Group | None,
         prove: Callable[[], Awaitable[None]],
+        doorway: Doorway | None,
     ) -> tuple[Tree, Watch]:
         first_pid = await wires.first_process(spec.server) if walled else 0
         made_inside = egress is not None and self._tier.listener is not None
@@ -230,13 +252,15 @@ class Launcher:
                 most = spec.limits.processes if hard == resource.RLIM_INFINITY else min(spec.limits.processes, hard)
                 resource.prlimit(server_pid, resource.RLIMIT_NPROC, (most, most))
             if walled:
-                await _armed(first_pid, watched=eyes is not None)
+                await armed(first_pid, watched=eyes is not None)
             if egress is not None and made_inside:
                 await egress.open(listeners)
             elif egress is not None:
                 await self._open_ways_out(spec, first_pid, egress)
             watch = Watch(spec.server, first_pid, spec.limits, kept, walled=walled, group=group)
             await prove()
+            if doorway is not None:
+                await doorway.open(_network_of(first_pid))
             if eyes is not None:
                 eyes.collecting = True
             wires.let_go()  # fails if the gate is gone; so both were alive when their descriptors were opened
@@ -250,6 +274,14 @@ class Launcher:
                 raise wires.failure(spec.server) from cause
             raise
         return Tree(started, first, server, server_pid), watch
+
+    def _doorway(self, spec: SandboxSpec, record: Callable[[Fact], None] | None) -> Doorway:
+        if record is None or self._tier.name not in ("A", "A-root"):
+            raise SandboxError(
+                f"{spec.server} may listen, and this machine cannot enter a sandbox's network (tier {self._tier.name})",
+                hint=f"bulkhead doctor says why; to start it without: bulkhead grant {spec.server} --no-listen",
+            )
+        return Doorway(spec.server, spec.listen, spec.limits, record, self._supervisor.reach)
 
     def _group(self, spec: SandboxSpec) -> Group | None:
         try:
@@ -269,9 +301,8 @@ class Launcher:
 
     async def _open_ways_out(self, spec: SandboxSpec, first_pid: int, egress: Egress) -> None:
         """Serve the sandbox's network before its server runs.  Without the filter there is no server."""
-        namespace = os.open(f"/proc/{first_pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         try:
-            listeners = await self._supervisor.listen(namespace, rules_of(spec).ports)
+            listeners = await self._supervisor.listen(_network_of(first_pid), rules_of(spec).ports)
         except SandboxError as cause:
             raise NetworkError(
                 f"the network of {spec.server} cannot be filtered here, so it was not started: {cause}",
@@ -289,6 +320,10 @@ def _command(spec: SandboxSpec, tier: Tier, identity: Identity, ends: Ends, trus
     return bubblewrap.command(spec, tier.bwrap, identity, ends, trust, tier.listener)
 
 
+def _network_of(pid: int) -> int:
+    return os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+
+
 def _held(command: Command, group: Group | None) -> Command:
     return command if group is None else replace(command, groups=group.entries, thawing=group.thawing)
 
@@ -296,26 +331,3 @@ def _held(command: Command, group: Group | None) -> Command:
 def _end(group: Group | None) -> None:
     if group is not None:
         group.end()
-
-
-async def _sweep_up() -> None:
-    """Kill what the supervisor had half built when it died itself: nobody else adopts and ends it.
-
-    Its outer process may need a moment to die, and only then is the rest known for what it is.
-    """
-    for pause in SWEEP_PAUSES:
-        await asyncio.sleep(pause)
-        await asyncio.to_thread(sweep)
-
-
-async def _armed(first_pid: int, *, watched: bool) -> None:
-    """Wait until process 1 has armed its parent-death signal: right after that it loads the filter, which shows."""
-    async with asyncio.timeout(ARMED_LIMIT):
-        least = loaded_filters(_status(os.getpid())) + 2  # the one that tells was there before
-        while (loaded_filters(_status(first_pid)) < least) if watched else FILTERED not in _status(first_pid):  # noqa: ASYNC110 - the kernel has no event for this
-            await asyncio.sleep(ARMED_PAUSE)
-
-
-def _status(pid: int) -> bytes:
-    with open(f"/proc/{pid}/status", "rb") as file:
-        return file.read(16_384)

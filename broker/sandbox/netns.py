@@ -1,4 +1,4 @@
-"""The listeners of a sandbox's network, made inside of it by a process that goes in and never comes back.
+"""Sockets of a sandbox's network, made inside of it by a process that goes in and never comes back.
 
 Every IPv4 address is made local there, so whatever a program dials arrives at a listener of ours, which can still tell
 what was dialled.  Runs in a fork of the supervisor, before the server's first instruction.
@@ -48,6 +48,18 @@ def send_listeners(channel: int, namespace: int, ports: Sequence[int]) -> None:
     passed = [one.fileno() for one in (*listeners, names)]
     with socket.socket(fileno=os.dup(channel)) as daemon:
         socket.send_fds(daemon, [json.dumps({"listeners": len(passed)}).encode()], passed)
+
+
+def send_connection(channel: int, namespace: int, ports: Sequence[int]) -> None:
+    """Enter `namespace`, connect to what listens there at the one port, send the connection to the daemon."""
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(ENTER_LIMIT)
+    (port,) = ports
+    _enter(namespace)
+    connection = socket.create_connection(("127.0.0.1", port), timeout=ENTER_LIMIT)
+    connection.settimeout(None)
+    with socket.socket(fileno=os.dup(channel)) as daemon:
+        socket.send_fds(daemon, [b'{"connected": 1}'], [connection.fileno()])
 
 
 def _enter(namespace: int) -> None:

@@ -157,6 +157,7 @@ def plan(
         image=artifact.image,
         boxed=grants.boxed,
         unix_sockets=grants.unix_sockets,
+        listen=grants.listen,
         hosts=rules.texts,
         inspection=inspection,
         secrets=MappingProxyType(secrets),

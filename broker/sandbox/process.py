@@ -16,6 +16,7 @@ from broker.config import Waits
 from broker.errors import SandboxError
 from broker.model import Fact, Limits, ServerName
 from broker.sandbox.cgroups import Group
+from broker.sandbox.doorway import Doorway
 from broker.sandbox.egress.service import Egress
 from broker.sandbox.limits import Overrun, overrun
 from broker.sandbox.reaper import STATUS
@@ -85,6 +86,8 @@ class Instance:
         self._watch = watch
         self._group = group
         self.kept_by = kept_by
+        self.doorway: Doorway | None = None
+        """What lets this machine reach what it listens on; closed with it."""
         self._record: Callable[[Fact], None] = record or (lambda _: None)
         self.ending = ""
         """Why we ended it, in words for a person; empty while it runs, or when it ended by itself."""
@@ -195,6 +198,9 @@ class Instance:
         finally:
             if self._group is not None:
                 await asyncio.to_thread(self._group.end)
+            if self.doorway is not None:
+                self.doorway.close()
+                await self.doorway.wait_closed()
             if self._egress is not None:
                 self._egress.close()
                 await self._egress.wait_closed()
@@ -252,6 +258,8 @@ class Instance:
             return
         for descriptor in (self._tree.outer.pidfd, self._tree.outer.status, self._tree.first, self._tree.server):
             os.close(descriptor)
+        if self.doorway is not None:
+            self.doorway.close()
         if self._egress is not None:
             self._egress.close()
         if self._watch is not None:

@@ -17,17 +17,19 @@ import struct
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
 from broker.sandbox import notices
 from broker.sandbox.kernel import adopt_orphans, arm_parent_death, memory_file
 from broker.sandbox.landlock import READING, restrict
-from broker.sandbox.netns import send_listeners
+from broker.sandbox.netns import send_connection, send_listeners
 
-SPAWN, LISTEN = b"spawn", b"listen"
+SPAWN, LISTEN, REACH = b"spawn", b"listen", b"reach"
 """What can be asked for.  Descriptors come along: the request's own words first."""
+INSIDE: Final = {LISTEN: send_listeners, REACH: send_connection}
+"""What is done by a fork that enters the network of a sandbox."""
 MAX_ANSWER: Final = 4096
 MAX_REQUEST: Final = 8 << 20  # one execve takes 2 MiB, and JSON writes a byte with at most six
 MAX_PASSED: Final = 253  # SCM_MAX_FD
@@ -107,8 +109,8 @@ def _answer_one(channel: socket.socket, started: dict[int, Begun]) -> bool:
     answered: list[int] = []
     try:
         try:
-            if message == LISTEN:
-                _listen(channel, passed)
+            if message in INSIDE:
+                _inside(INSIDE[message], channel, passed)
                 return True
             pid, status = _start(passed, started)
             answered = [os.pidfd_open(pid), status]
@@ -133,7 +135,7 @@ def _request(body: int) -> Any:
     return json.loads(data)
 
 
-def _listen(channel: socket.socket, passed: Sequence[int]) -> None:
+def _inside(work: Callable[[int, int, Sequence[int]], None], channel: socket.socket, passed: Sequence[int]) -> None:
     """Fork, and let the child answer from inside the sandbox's network.  It ends in seconds, whatever happens.
 
     Raises:
@@ -148,7 +150,7 @@ def _listen(channel: socket.socket, passed: Sequence[int]) -> None:
         try:
             arm_parent_death(signal.SIGKILL)
             if os.getppid() == supervisor:
-                send_listeners(channel.fileno(), namespace, ports)
+                work(channel.fileno(), namespace, ports)
                 os._exit(0)
         except BaseException as cause:  # noqa: BLE001 - nothing may run on in a forked copy of the supervisor
             os.write(saying, str(cause).encode()[:500])

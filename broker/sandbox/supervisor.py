@@ -19,7 +19,7 @@ from typing import Any, Final, TypeVar
 from broker.errors import SandboxError
 from broker.sandbox.commands import Command
 from broker.sandbox.kernel import memory_file
-from broker.sandbox.reaper import LISTEN, MAX_ANSWER, MAX_PASSED, SPAWN, supervise
+from broker.sandbox.reaper import LISTEN, MAX_ANSWER, MAX_PASSED, REACH, SPAWN, supervise
 from broker.sandbox.sweep import sweep, sweep_boxes
 
 T = TypeVar("T")
@@ -121,7 +121,16 @@ class Supervisor:
         Raises:
             SandboxError: this machine does not let us in there, or the supervisor is gone.
         """
-        return await or_discard(self._listen(namespace, ports), _close_all)
+        return await or_discard(self._sockets(LISTEN, namespace, ports, len(ports) + 2), _close_all)
+
+    async def reach(self, namespace: int, port: int) -> socket.socket:
+        """A connection to what listens at `port` inside the network `namespace`, which it takes over.
+
+        Raises:
+            SandboxError: nothing listens there, or the supervisor is gone.
+        """
+        (connection,) = await or_discard(self._sockets(REACH, namespace, (port,), 1), _close_all)
+        return connection
 
     async def stop(self) -> None:
         """End it and everything it started.  Idempotent.
@@ -149,16 +158,16 @@ class Supervisor:
         finally:
             command.close()
 
-    async def _listen(self, namespace: int, ports: Sequence[int]) -> list[socket.socket]:
+    async def _sockets(self, what: bytes, namespace: int, ports: Sequence[int], count: int) -> list[socket.socket]:
         try:
             async with self._turn:
-                told, passed = await self._ask(LISTEN, {"ports": list(ports)}, (namespace,))
+                told, passed = await self._ask(what, {"ports": list(ports)}, (namespace,))
         finally:
             os.close(namespace)
         listeners = [socket.socket(fileno=descriptor) for descriptor in passed]
-        if "error" in told or len(listeners) != len(ports) + 2:
+        if "error" in told or len(listeners) != count:
             _close_all(listeners)
-            raise SandboxError(str(told.get("error", "not all listeners came"))[:300])
+            raise SandboxError(str(told.get("error", "not all sockets came"))[:300])
         for listener in listeners:
             listener.setblocking(False)
         return listeners

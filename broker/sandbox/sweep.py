@@ -5,6 +5,7 @@ of its own, it carries our gate in its command, and its parent is no bwrap.  A f
 and the lock that its daemon held as long as it lived.
 """
 
+import asyncio
 import contextlib
 import fcntl
 import os
@@ -20,6 +21,7 @@ from broker.sandbox.commands import GATE_SCRIPT
 
 MAX_READ: Final = 64 * 1024
 BOX: Final = "bulkhead-box-"
+SWEEP_PAUSES: Final = (0.0, 0.05, 0.5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,3 +112,13 @@ def _read(pid: int, name: str) -> bytes:
             return file.read(MAX_READ)
     except OSError:  # gone, or not ours to look at
         return b""
+
+
+async def sweep_up() -> None:
+    """Kill what the supervisor had half built when it died itself: nobody else adopts and ends it.
+
+    Its outer process may need a moment to die, and only then is the rest known for what it is.
+    """
+    for pause in SWEEP_PAUSES:
+        await asyncio.sleep(pause)
+        await asyncio.to_thread(sweep)

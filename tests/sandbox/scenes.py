@@ -5,14 +5,14 @@ import os
 import socket
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from broker.config import Waits
 from broker.errors import SandboxError, TrustError
-from broker.model import Limits, SandboxSpec, VerifiedArtifact
+from broker.model import Fact, Limits, SandboxSpec, VerifiedArtifact
 from broker.sandbox.launcher import Launcher
 from broker.sandbox.plan import plan_probe
 from broker.sandbox.process import Instance
@@ -296,6 +296,64 @@ async def open_descriptors(hoped: int) -> int:
     return descriptors()
 
 
+LISTENER = """
+import socket, sys
+listening = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+print("READY", flush=True)
+while True:
+    one, _ = listening.accept()
+    with one: one.sendall(b"inside heard " + one.recv(100))
+"""
+
+
+async def what_listens_inside_is_reached_here_while_it_lasts(launcher: Launcher, supervisor: Supervisor) -> Any:
+    facts: list[str] = []
+    over = asyncio.Event()
+
+    def record(fact: Fact) -> None:
+        facts.append(fact.method)
+        if fact.method == "listened":
+            over.set()
+
+    instance, port = await listening(launcher, record)
+    async with asyncio.timeout(60):
+        while b"READY" not in (await ready_bytes(instance)):
+            pass
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"a code")
+        said = (await reader.read()).decode()
+        writer.close()
+        await over.wait()
+    try:
+        await listening(launcher, lambda fact: None, port)
+        refused = ""
+    except SandboxError as refusal:
+        refused = str(refusal)
+    await instance.stop()
+    with socket.socket() as asking:
+        shut = asking.connect_ex(("127.0.0.1", port)) != 0
+    return [said, facts[:2], refused.replace(str(port), "PORT"), shut]
+
+
+async def listening(launcher: Launcher, record: Callable[[Fact], None], port: int = 0) -> tuple[Instance, int]:
+    """A server that listens at `port`, or at any that is free here."""
+    for rest in range(20, -1, -1):
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            chosen = port or free.getsockname()[1]
+        spec = replace(plan_probe(("/usr/bin/python3", "-c", LISTENER, str(chosen))), listen=(chosen,))
+        try:
+            return await launcher.spawn(spec, record), chosen
+        except SandboxError:
+            if port or not rest:
+                raise
+    raise AssertionError
+
+
+async def ready_bytes(instance: Instance) -> bytes:
+    await readable(instance.stdout, 60)
+    return os.read(instance.stdout, 100)
+
+
 def with_hosts(*argv: str) -> SandboxSpec:
     return replace(plan_probe(argv), hosts=("far.test", "far.test:8443"))
 
@@ -334,5 +392,6 @@ SCENES = {
         the_supervisor_holds_nothing_of_the_daemons,
         a_network_without_its_filter_starts_nothing,
         a_network_ends_with_its_server,
+        what_listens_inside_is_reached_here_while_it_lasts,
     )
 }

@@ -8,7 +8,7 @@ from broker.api.premises import Premises
 from broker.api.routes.logins import Logins
 from broker.api.routes.people import People
 from broker.api.wire import Caller, Handler
-from broker.boxes import box_table, carried_over, check_elsewhere, rechosen
+from broker.boxes import box_table, carried_over, check_elsewhere, check_listen, rechosen
 from broker.errors import DeskError
 from broker.labelling import shipped
 from broker.model import Fact, Grants, Injection, Inspection, Origin, ServerName
@@ -189,10 +189,11 @@ class Servers:
             read=(*server.grants.read, *(path for path in more.read if path not in server.grants.read)),
             write=(*server.grants.write, *(path for path in more.write if path not in server.grants.write)),
             hosts=(*server.grants.hosts, *(host for host in more.hosts if host not in server.grants.hosts)),
+            listen=server.grants.listen if params.listen is None else check_listen(server.name, params.listen),
         )
         check_sockets(server.name, grants)
         self._check_place(server.name, grants)
-        body = {"read": params.read, "write": params.write, "hosts": list(more.hosts)}
+        body = {"read": params.read, "write": params.write, "hosts": list(more.hosts), "listen": list(grants.listen)}
         await self._at.did("grant", "server.grant", params.name, Origin(server=params.name), body)
         registry.put_server(replace(registry.server(params.name), grants=grants))
         self._at.house.blocked.forget(server.name, more.hosts)
