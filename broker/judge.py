@@ -94,6 +94,7 @@ class Judge:
         if policy.holds:
             for held in self._held(call, scope):
                 decision = _both(decision, grants.settle(call, held))
+        decision = self._placed(call, decision)
         return replace(decision, durable=True) if self._may_harm(call) else decision
 
     def _may_harm(self, call: Call) -> bool:
@@ -157,16 +158,25 @@ class Judge:
 
     def allowed(self, call: Call, asked: Decision) -> Decision | None:
         """A yes that was given for exactly this and not used up."""
-        return self._by_token(self._house.tokens.answers(call, asked), asked)
+        return self._by_token(call, self._house.tokens.answers(call, asked), asked)
 
     def spend(self, call: Call, asked: Decision, _consent: Decision) -> Decision | None:
         """Use a yes up, now that its call goes."""
-        return self._by_token(self._house.tokens.spend(call, asked), asked)
+        return self._by_token(call, self._house.tokens.spend(call, asked), asked)
 
-    def _by_token(self, token: str, asked: Decision) -> Decision | None:
+    def _by_token(self, call: Call, token: str, asked: Decision) -> Decision | None:
         if not token:
             return None
-        return Decision(Verdict.ALLOW, f"person:{asked.rule}", f"a person said yes ({TOKEN} {token})", asked.evidence)
+        reason = f"a person said yes ({TOKEN} {token})"
+        return self._placed(call, Decision(Verdict.ALLOW, f"person:{asked.rule}", reason, asked.evidence))
+
+    def _placed(self, call: Call, decision: Decision) -> Decision:
+        """What goes is recorded with its class and compartment, so that the record alone shows that the rules held."""
+        if decision.verdict is not Verdict.ALLOW or call.origin != "client":
+            return decision
+        part = self._house.ledgers.scope_mark(self.scope(call.method, call.target, call.arguments))
+        place = f"class {self.labels_of(call).level} in {self.server.name}{f' part {part}' if part else ''}"
+        return replace(decision, evidence=(*decision.evidence, place))
 
     def _way_out(self, call: Call) -> str:
         """What a person can do about questions that come only because nobody vouches for a tool."""

@@ -1,6 +1,7 @@
 """A whole house in one folder, with every real owner of state; only what would start a sandbox is a toy."""
 
 import asyncio
+import json
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -41,6 +42,7 @@ from broker.vault.vault import Vault
 from broker.visit import Hello, Visit
 from tests.peers import FarEnd, ToyServer, echo, wire
 from tests.protocol.stage import CATALOG
+from tests.trace_verifier import violations
 from tests.waiting import WITHIN, until
 
 KEY: Final = b"k" * 32
@@ -205,3 +207,5 @@ async def housed(
         await until(lambda: all(server.stopped.is_set() for server in rooms.servers))
         audit.close()
         vault.close()
+    entries = [json.loads(line) for file in sorted(paths.audit.glob("*.jsonl")) for line in file.open()]
+    assert list(violations(entries)) == []
