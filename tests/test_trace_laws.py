@@ -38,6 +38,8 @@ from broker.registry import Server
 from tests.protocol.stage import INITIALIZE, LEGACY, Stage, changed, error, notice, request, text
 from tests.trace_verifier import violations
 
+pytestmark = pytest.mark.claim("C89")
+
 KEY: Final = b"k" * 32
 SERVERS: Final = ("mail", "repos", "bank")
 SESSIONS: Final = ("s1", "s2")
@@ -132,6 +134,7 @@ class Link:
             self.judge.judge, True, self.judge,
         )  # fmt: skip
         self.questions: dict[int, tuple[Call, Decision]] = {}
+        self.late: list[tuple[Call, Decision]] = []
         self.at_server: list[Any] = []
         self.number = 0
         self.starting = False
@@ -163,7 +166,7 @@ class Link:
                 case Ask(question, asked, decision):
                     self.questions[question] = asked, decision
                 case Withdraw(question):
-                    self.questions.pop(question, None)
+                    self.late.append(self.questions.pop(question))
                 case Launch():
                     self.starting = True
                 case Forward("server", message):
@@ -288,9 +291,12 @@ def gives_up(world: World, session: str, server: str) -> None:
 
 def person(world: World, session: str, server: str, allowed: bool, lasting: bool) -> None:
     link = world.link(session, server)
-    if not link.questions:
+    if link.questions:
+        question, (asked, decision) = link.questions.popitem()
+    elif link.late:
+        question, (asked, decision) = 0, link.late.pop()
+    else:
         return
-    question, (asked, decision) = link.questions.popitem()
     if not allowed:
         link.feed(Answered(question, Decision(Verdict.DENY, decision.rule, "no", decision.evidence)))
         return
@@ -303,6 +309,10 @@ def person(world: World, session: str, server: str, allowed: bool, lasting: bool
     if lasting:
         grant = Fact("grant", "person", asked.method, asked.target, digest=asked.digest)
         world.entries.append(link.entry(grant))
+    if not question:  # nobody waits any more, and the judge records it itself
+        world.entries.append(
+            link.entry(Fact("answer", "person", asked.method, asked.target, None, yes, 0, asked.digest))
+        )
     link.feed(Answered(question, yes))
 
 
@@ -322,7 +332,6 @@ parts = st.sampled_from(("", "one", "two"))
 texts = st.sampled_from(("the code of the door is 4471-kx-99", "bo@x.example", "nothing new"))
 
 
-@pytest.mark.claim("C89")
 class Sessions(RuleBasedStateMachine):
     """Two sessions of one daemon, three servers each, and a person."""
 
@@ -345,6 +354,18 @@ class Sessions(RuleBasedStateMachine):
         self.do("calls", session, server, "read", repo, "")
         self.do("starts", session, server, 0)
         self.do("answers", session, server, words)
+
+    @rule(session=which, server=where, repo=parts, words=texts, edited=texts, seconds=st.sampled_from((1, 130)))
+    def a_call_comes_again_after_a_late_yes(
+        self, session: str, server: str, repo: str, words: str, edited: str, seconds: int
+    ) -> None:
+        self.do("calls", session, server, "send", repo, words)
+        self.do("gives_up", session, server)
+        self.do("person", session, server, True, False)
+        self.do("waits", "", seconds)
+        for again in (edited, words, words):
+            self.do("calls", session, server, "send", repo, again)
+        self.do("starts", session, server, 0)
 
     @rule(session=which, server=where, live=st.integers(0, 1))
     def a_server_comes_up(self, session: str, server: str, live: int) -> None:
@@ -382,7 +403,7 @@ class Sessions(RuleBasedStateMachine):
 
 TestSessions = Sessions.TestCase
 TestSessions.settings = settings(
-    max_examples=40,
+    max_examples=25,
     stateful_step_count=40,
     deadline=None,
     phases=(Phase.reuse, Phase.generate),  # a long story is told as it is

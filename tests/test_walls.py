@@ -8,7 +8,7 @@ import pytest
 
 from broker.errors import ConfigError, SandboxError
 from broker.joins import agree_to_joins
-from broker.model import ClientName, Fact, Grants, JsonObject, SessionId
+from broker.model import ClientName, Fact, Grants, JsonObject, Origin, SessionId
 from broker.policy.walls import Wall
 from tests.house import Rooms, housed, pin_server
 from tests.peers import FarEnd, ToyServer
@@ -47,6 +47,7 @@ async def test_a_session_that_read_on_one_side_is_refused_the_other_and_that_is_
         await notes.say(call(1))
         assert "refused by Bulkhead (R2): this session has read from bank" in refusal_of(await reply(notes, 1))
         assert len(rooms.servers) == 1, "the other server was not even started"
+        rooms.house.audit.append(Origin("desk"), Fact("link-closed", "person", "session.new", "desk"))
         rooms.sessions.new_session("desk")
         again = await enter(rooms, "notes")
         await again.say(call(1))

@@ -39,6 +39,7 @@ WORDLESS: Final = {"notifications/cancelled", "notifications/progress"}
 class Session:
     """What one session has read, was allowed, and did."""
 
+    client: str
     reads: set[Place] = field(default_factory=set)
     yeses: dict[str, Entry] = field(default_factory=dict)
     used: dict[str, object] = field(default_factory=dict)
@@ -54,7 +55,11 @@ def violations(entries: Iterable[Entry]) -> Iterator[str]:
     for number, entry in enumerate(entries, 1):
         if entry["method"] == "policy.use":
             held = entry["target"] != "observe"
-        session = sessions.setdefault(entry["session"], Session())
+        if entry["method"] in ("session.end", "session.new"):  # a person let it begin anew
+            for name, one in sessions.items():
+                if name.startswith(entry["session"]) and entry["client"] in ("", one.client):
+                    one.reads.clear()
+        session = sessions.setdefault(entry["session"], Session(entry["client"]))
         for why in _follow(session, entry, held):
             yield f"entry {entry.get('seq', number)}: {why}"
 
