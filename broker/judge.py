@@ -158,16 +158,16 @@ class Judge:
 
     def allowed(self, call: Call, asked: Decision) -> Decision | None:
         """A yes that was given for exactly this and not used up."""
-        return self._by_token(call, self._house.tokens.answers(call, asked), asked)
+        if not self._house.tokens.answers(call, asked):
+            return None
+        return self._yes(call, asked, "a person said yes; it counts when the server is there")
 
     def spend(self, call: Call, asked: Decision, _consent: Decision) -> Decision | None:
         """Use a yes up, now that its call goes."""
-        return self._by_token(call, self._house.tokens.spend(call, asked), asked)
+        token = self._house.tokens.spend(call, asked)
+        return self._yes(call, asked, f"a person said yes ({TOKEN} {token})") if token else None
 
-    def _by_token(self, call: Call, token: str, asked: Decision) -> Decision | None:
-        if not token:
-            return None
-        reason = f"a person said yes ({TOKEN} {token})"
+    def _yes(self, call: Call, asked: Decision, reason: str) -> Decision:
         return self._placed(call, Decision(Verdict.ALLOW, f"person:{asked.rule}", reason, asked.evidence))
 
     def _placed(self, call: Call, decision: Decision) -> Decision:

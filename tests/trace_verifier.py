@@ -104,6 +104,8 @@ def _gone(session: Session, entry: Entry, key: tuple[str, object], held: bool) -
         yield from _by(session, entry, token[1], key)
         return
     elsewhere = sorted(read for read in session.reads if read != here)
+    if entry["rule"].startswith("person:"):
+        return  # it waits for its server, and names the yes when it goes
     free = entry["rule"].startswith("grant:") and session.granted
     if held and level == "H" and entry["method"] not in HARMLESS and elsewhere and not free:
         yield f"T1: {entry['target']} of {here} went after {elsewhere[0]} was read, and nobody said yes"
