@@ -9,6 +9,7 @@ every text of a server says where it is from, so the observer needs no ledger to
 
 import json
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -324,7 +325,7 @@ def restarts(world: World, _session: str) -> None:
     world.start()
 
 
-ACTS: Final = {one.__name__: one for one in
+ACTS: Final[dict[str, Callable[..., None]]] = {one.__name__: one for one in
                (calls, starts, answers, fails, tells, lists, gives_up, person, waits, restarts)}  # fmt: skip
 which = st.sampled_from(SESSIONS)
 where = st.sampled_from(SERVERS)
