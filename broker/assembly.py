@@ -21,14 +21,13 @@ from broker.errors import BulkheadError, DeskError
 from broker.model import ClientName, JsonObject, ServerName
 from broker.protocol import replies
 from broker.protocol.catalog import Catalog
-from broker.protocol.frames import MAX_FRAME, Frame, FrameDecoder, encode
+from broker.protocol.frames import MAX_GROWTH, Frame, FrameDecoder, encode
 from broker.protocol.together.acts import Act, Enter, Say
 from broker.protocol.together.gathering import Gathering
 from broker.protocol.versions import BATCH_VERSION
 from broker.visit import Visit
 
 MAX_FAULTS: Final = 1024  # lines of a client that are no messages, as on a link of one server
-MAX_LINE: Final = 4 * MAX_FRAME  # the links' own lines; writing a message anew can make it a little longer
 
 
 OpenLink: TypeAlias = Callable[[str, tuple[int, int]], Visit]
@@ -55,8 +54,11 @@ class Assembly:
         catalog: Callable[[ServerName], Catalog],
         open_link: OpenLink,
         waits: Waits,
+        most: int,
     ) -> None:
+        """`most` is the size of the largest message to or from any of them; each link keeps to what is its own."""
         self.client = client
+        self._most = most
         self._gathering = Gathering(servers, catalog)
         self._open_link = open_link
         self._waits = waits
@@ -67,7 +69,7 @@ class Assembly:
         self._client_gone = False
         self._drained = asyncio.Event()
         self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        decoder = FrameDecoder("client", batches=True)
+        decoder = FrameDecoder("client", most, batches=True)
         self._client = LineEndpoint(
             *descriptors,
             on_bytes=lambda data: self._from_client(decoder.feed(data)),
@@ -165,7 +167,7 @@ class Assembly:
             near.close()
             self._perform(self._gathering.left(server, str(problem)))
             return
-        decoder = FrameDecoder("server", MAX_LINE, batches=True)
+        decoder = FrameDecoder("server", self._most + MAX_GROWTH, batches=True)
         out = near.dup()
         line = LineEndpoint(
             near.detach(),
@@ -225,31 +227,31 @@ class Assembly:
 
 
 class Assemblies:
-    """All connections of this kind.  `most` is how many one client may have."""
+    """All connections of this kind.  `many` is how many one client may have."""
 
     def __init__(
         self,
         servers: Callable[[], Iterable[ServerName]],
         catalog: Callable[[ServerName], Catalog],
         waits: Waits,
-        most: int,
+        many: int,
     ) -> None:
         self._servers = servers
         self._catalog = catalog
         self._waits = waits
-        self._most = most
+        self._many = many
         self._open: dict[Assembly, asyncio.Task[None]] = {}
 
-    def open(self, client: ClientName, descriptors: tuple[int, int], open_link: OpenLink) -> Visit:
+    def open(self, client: ClientName, descriptors: tuple[int, int], open_link: OpenLink, most: int) -> Visit:
         """Connect a client to all its servers.
 
         Raises:
             DeskError: it has too many of these already.
         """
-        if sum(each.client == client for each in self._open) >= self._most:
+        if sum(each.client == client for each in self._open) >= self._many:
             hint = "close some of its conversations, or see: bulkhead sessions"
-            raise DeskError(f"{client} has {self._most} connections open already, and may have no more", hint=hint)
-        assembly = Assembly(client, descriptors, self._servers, self._catalog, open_link, self._waits)
+            raise DeskError(f"{client} has {self._many} connections open already, and may have no more", hint=hint)
+        assembly = Assembly(client, descriptors, self._servers, self._catalog, open_link, self._waits, most)
         task = asyncio.get_running_loop().create_task(assembly.run())
         self._open[assembly] = task
         task.add_done_callback(lambda _: self._open.pop(assembly, None))

@@ -11,7 +11,7 @@ from broker.config import Waits
 from broker.edges import Running
 from broker.endpoints.stderr import LastWords
 from broker.endpoints.stdio import LineEndpoint
-from broker.protocol.frames import Frame, FrameDecoder
+from broker.protocol.frames import MAX_FRAME, Frame, FrameDecoder
 
 SILENT: Final = "it did not answer its opening in time"
 ENDED: Final = "it ended, or closed its input or output"
@@ -28,6 +28,7 @@ class Hosted:
         self,
         launch: Callable[[], Awaitable[Running]],
         waits: Waits,
+        most: int = MAX_FRAME,
         *,
         on_frames: Callable[[list[Frame]], None],
         on_gone: Callable[[str], None],
@@ -41,7 +42,8 @@ class Hosted:
         self._on_gone = on_gone
         self._on_drained = on_drained
         self._on_failure = on_failure
-        self._decoder = FrameDecoder("server", batches=True)
+        self._most = most
+        self._decoder = FrameDecoder("server", most, batches=True)
         self._running: Running | None = None
         self._last_words: LastWords | None = None
         self._deadline: float | None = None
@@ -60,7 +62,7 @@ class Hosted:
         """Take the streams of what was launched; the owner's first `resume_reading` listens."""
         assert self._running is not None
         streams = self._running.take_streams()
-        self._decoder = FrameDecoder("server", batches=True)
+        self._decoder = FrameDecoder("server", self._most, batches=True)
         self._last_words = LastWords(streams.stderr)
         self.endpoint = LineEndpoint(
             streams.stdout,

@@ -79,7 +79,7 @@ class Link:
             changed=house.changed,
             **({"outgoing": self._watched.outgoing} if self._watched is not None else {}),
         )
-        self._relay = Relay(self._conversation, descriptors, edges, house.waits)
+        self._relay = Relay(self._conversation, descriptors, edges, house.waits, server.grants.limits.message)
 
     # --- what the owner does ---
 

@@ -145,6 +145,8 @@ class Limits:
     state_size: int = 1 << 30
     connections: int = 128
     bytes_out: int = 8 << 30
+    message: int = 4 << 20
+    """Of its link, either way."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,9 +29,11 @@ from broker.protocol.events import (
     ServerGone,
     Started,
 )
-from broker.protocol.frames import Frame, FrameDecoder, encode
+from broker.protocol.frames import MAX_FRAME, Frame, FrameDecoder, encode
 
-MAX_UNREAD: Final = 32 * 1024 * 1024  # a peer that is so far behind does not read, whatever it makes us say
+MAX_UNREAD: Final = (
+    32 * 1024 * 1024
+)  # beside one largest message: a peer that is so far behind does not read, whatever it makes us say
 PROGRESS_SECONDS: Final = 5.0  # clients reset their own time-out on progress, the shortest seen being 10
 
 _log = logging.getLogger(__name__)
@@ -41,8 +43,15 @@ class Relay:
     """One client, one server, one conversation.  Nothing here is shared with another relay."""
 
     def __init__(
-        self, conversation: Conversation | Bridge, client: tuple[int, int], edges: Edges, waits: Waits
+        self,
+        conversation: Conversation | Bridge,
+        client: tuple[int, int],
+        edges: Edges,
+        waits: Waits,
+        most: int = MAX_FRAME,
     ) -> None:
+        """`most` is the size of the largest message, either way."""
+        self._most_unread = MAX_UNREAD + most
         self._conversation = Batches(conversation)
         self._edges = edges
         self._waits = waits
@@ -52,7 +61,7 @@ class Relay:
         self._ending: asyncio.Future[Ending] = self._loop.create_future()
         self._tasks: set[asyncio.Task[None]] = set()
         self._questions: dict[int, tuple[Call, asyncio.Task[None]]] = {}
-        self._decoder = FrameDecoder("client", batches=True)
+        self._decoder = FrameDecoder("client", most, batches=True)
         self._client_gone = False
         self._last_lines = asyncio.Event()
         self.calls = 0
@@ -66,6 +75,7 @@ class Relay:
         self._server = Hosted(
             edges.launch,
             waits,
+            most,
             on_frames=partial(self._arrived, "server"),
             on_gone=self._server_gone,
             on_drained=self._regulate,
@@ -200,7 +210,7 @@ class Relay:
             raise ProtocolError("the broker", "had a message for a server that does not run")
         self.calls += to == "server"
         endpoint.send(line)
-        if endpoint.waiting > MAX_UNREAD:
+        if endpoint.waiting > self._most_unread:
             self.end(f"the {to} does not read what it is sent", to)
 
     async def _ask(self, question: int, call: Call, decision: Decision) -> None:

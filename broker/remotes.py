@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from broker.errors import SandboxError
 from broker.model import NamedArtifact
+from broker.protocol.frames import MAX_FRAME
 
 if TYPE_CHECKING:
     from broker.endpoints.http_channel import Credentials
@@ -29,7 +30,9 @@ class Remotes:
         self._credentials = credentials
         self._reach: Reach | None = None
 
-    def start(self, artifact: NamedArtifact, headers: Mapping[str, str], client: str = "") -> "RemoteInstance":
+    def start(
+        self, artifact: NamedArtifact, headers: Mapping[str, str], client: str = "", most: int = MAX_FRAME
+    ) -> "RemoteInstance":
         """A conversation with the server; its variables are headers that go with every request.
 
         Raises:
@@ -43,7 +46,7 @@ class Remotes:
             self._reach = Reach()
         url, given = artifact.argv[0], {name.lower(): value for name, value in headers.items()}
         credentials = self._credentials(client, artifact.server, url) if client and self._credentials else None
-        return RemoteInstance(self._reach, url, given, credentials)
+        return RemoteInstance(self._reach, url, given, credentials, most)
 
     async def close(self) -> None:
         if self._reach is not None:

@@ -93,7 +93,10 @@ class Sessions:
     def _open(self, client: ClientName, name: str, peer: Peer, descriptors: tuple[int, int], bearer: str = "") -> Visit:
         if name == ALL:
             return self._assemblies.open(
-                client, descriptors, lambda one, ends: self._open(client, one, peer, ends, bearer)
+                client,
+                descriptors,
+                lambda one, ends: self._open(client, one, peer, ends, bearer),
+                max((one.grants.limits.message for one in self._house.registry.servers()), default=0),
             )
         self._check_room(client)
         server, pin, catalog = server_of(self._house.registry, name)

@@ -64,7 +64,8 @@ class Starter:
         """
         if artifact.kind == "remote":
             await proof()
-            return cast(Instance, self._remotes.start(artifact, env, client))  # it has all that is used of one
+            # It has all that is used of an instance.
+            return cast(Instance, self._remotes.start(artifact, env, client, grants.limits.message))
         protected = await asyncio.to_thread(self._protected)
         await asyncio.to_thread(check_places, artifact.server, grants)
         taken = None

@@ -89,6 +89,28 @@ async def test_only_a_registered_pinned_and_enabled_server_can_be_linked_to(tmp_
             server_of(rooms.registry, "time")
 
 
+# --- the size of a message ---------------------------------------------------------------------------------------
+
+
+async def test_a_message_is_as_long_as_the_server_was_given_room_for_and_no_longer(tmp_path: Path) -> None:
+    async with housed(tmp_path) as rooms:
+        server = rooms.registry.server("notes")
+        for room in (64 << 10, 1 << 20):
+            grants = replace(server.grants, limits=replace(server.grants.limits, message=room))
+            rooms.registry.put_server(replace(server, grants=grants))
+            far = await opened(rooms)
+            await far.say(call(1, "read", text="x" * (100 << 10)))
+            answer = await far.hear()
+            if room > 100 << 10:
+                assert len(answer["result"]["content"][0]["text"]) > 100 << 10
+            else:
+                assert "longer than 65536 bytes" in answer["error"]["message"]
+                assert "bulkhead limits notes --message-size" in answer["error"]["message"]
+                await far.say(call(2, "read", text="short"))
+                assert (await reply(far, 2))["result"]["content"]
+            far.close()
+
+
 # --- the launch -----------------------------------------------------------------------------------------------------
 
 

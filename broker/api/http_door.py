@@ -16,6 +16,7 @@ from broker.guest_book import GuestBook
 from broker.house import House
 from broker.model import Fact, Origin, Peer, ServerName
 from broker.processes import application_itself
+from broker.protocol.frames import MAX_FRAME
 from broker.protocol.http_gate import Guest
 from broker.protocol.together.names import shown
 from broker.sessions import Sessions
@@ -84,6 +85,12 @@ class HttpDoor:
         registry = self._house.registry
         return registry.names() if server == ALL else [registry.server(server).name]
 
+    def _most(self, server: str) -> int:
+        """How long a message may be: each link keeps to what its own server was given."""
+        registry = self._house.registry
+        servers = [registry.server(name) for name in registry.names() if server in (ALL, name)]
+        return max((each.grants.limits.message for each in servers), default=MAX_FRAME)
+
     def file(self, guest: Guest) -> str:
         """Where its bearer lies."""
         return str(self._book.file(guest))
@@ -112,7 +119,7 @@ class HttpDoor:
         from broker.endpoints.http_front import HttpFront
 
         listener = _listen(port)
-        self._front = HttpFront(f"{LOOPBACK}:{port}", self._book.guests, self._receive)
+        self._front = HttpFront(f"{LOOPBACK}:{port}", self._book.guests, self._receive, self._most)
         self._front.server.open(listener)
         self._sweeping = asyncio.get_running_loop().create_task(self._front.run())
 
@@ -131,7 +138,7 @@ class HttpDoor:
         def open_link(descriptors: tuple[int, int]) -> Visit:
             return self._sessions.open_by_bearer(guest.client, server, guest.path, peer, descriptors)
 
-        return Welcome(open_link, schemas)
+        return Welcome(open_link, schemas, self._most(server))
 
 
 def _peer(head: "Head", port: int, workspace: str) -> Peer:

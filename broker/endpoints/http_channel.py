@@ -68,9 +68,11 @@ class Channel:
         headers: Mapping[str, str],
         heard: Callable[[JsonObject], Awaitable[None]],
         credentials: Credentials | None = None,
+        most: int = MAX_FRAME,
     ) -> None:
         """`credentials` are asked for a token, unless a person gave a fixed one among the headers."""
         self.url = url
+        self.most = most
         self.posts = ""
         """Where the first transport by HTTP wants messages; empty in the later ones."""
         self.origin = origin_of(url)
@@ -148,8 +150,8 @@ class Channel:
         body = bytearray()
         async for data in response.aiter_raw():
             body += data
-            if len(body) > MAX_FRAME:
-                raise ProtocolError("server", f"sent an answer longer than {MAX_FRAME} bytes")
+            if len(body) > self.most:
+                raise ProtocolError("server", f"sent an answer longer than {self.most} bytes")
         return _value(bytes(body))
 
     async def follow(self, response: httpx2.Response, id: RequestId) -> None:
@@ -177,7 +179,7 @@ class Channel:
         place: Callable[[str], None] = lambda _text: None,
     ) -> bool:
         """Pass on one response; true once the answer of `id` was among it.  `place` is told of an `endpoint` event."""
-        decoder = EventDecoder("server")
+        decoder = EventDecoder("server", self.most)
         try:
             async with aclosing(response.aiter_raw()) as pieces:
                 async for data in pieces:

@@ -17,6 +17,7 @@ from broker.endpoints.http_wire import Welcome, Wire
 from broker.errors import BulkheadError
 from broker.protocol import replies
 from broker.protocol.envelope import Envelope, Request
+from broker.protocol.frames import MAX_FRAME
 from broker.protocol.http_body import BodyFault, check_modern, envelopes_of, era_of
 from broker.protocol.http_gate import Guest, Refusal, accepts, admit, is_json
 from broker.protocol.http_values import SESSION, VERSION
@@ -37,13 +38,17 @@ Receive = Callable[[Guest, str, Head], Awaitable[Welcome]]
 class HttpFront:
     """All clients that come in by HTTP.  `guests` are by the secret in their address, and may change at any time."""
 
-    def __init__(self, host: str, guests: Mapping[str, Guest], receive: Receive) -> None:
+    def __init__(
+        self, host: str, guests: Mapping[str, Guest], receive: Receive, most: Callable[[str], int] = lambda _: MAX_FRAME
+    ) -> None:
+        """`most` says how long a message to a server may be."""
+        self._most = most
         self._host = host
         self._guests = guests
         self._receive = receive
         self._sessions = HttpSessions()
         self._links = ModernLinks()
-        self.server = HttpServer(self.judge)
+        self.server = HttpServer(self.judge, self.room)
 
     async def run(self) -> None:
         """End what nobody uses, now and then, until cancelled."""
@@ -58,6 +63,11 @@ class HttpFront:
         await self._sessions.close()
         await self._links.close()
         await self.server.close()
+
+    def room(self, head: Head) -> int:
+        """How long the body of an admitted request may be."""
+        below = head.target.partition("?")[0].removeprefix("/").partition("/")[2]
+        return self._most(below.partition("/")[0])
 
     def judge(self, head: Head) -> Reply | Work:
         """Whether the body of this request is wanted, and what is done with it."""

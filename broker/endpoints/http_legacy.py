@@ -39,7 +39,7 @@ class HttpSession:
         self.idle_since: float | None = None
         self.ended = False
         self._wire = wire
-        self._streams = Streams()
+        self._streams = Streams(wire.most)
         self._changed = asyncio.Condition()
         self._readers = 0
 

@@ -74,10 +74,16 @@ Work: TypeAlias = Callable[[bytes], Awaitable[Answer]]
 
 
 class HttpServer:
-    """Serves one listening socket.  `judge` says of each head whether its body is wanted, and by whom."""
+    """Serves one listening socket.  `judge` says of each head whether its body is wanted, and by whom.
 
-    def __init__(self, judge: Callable[[Head], Reply | Work]) -> None:
+    `room` says how long the body of such a request may be.
+    """
+
+    def __init__(
+        self, judge: Callable[[Head], Reply | Work], room: Callable[[Head], int] = lambda _head: MAX_FRAME
+    ) -> None:
         self._judge = judge
+        self._room = room
         self._connections: set[asyncio.Task[None]] = set()
         self._listener: socket.socket | None = None
 
@@ -112,7 +118,7 @@ class HttpServer:
         if len(self._connections) >= MAX_CONNECTIONS:
             connection.close()
             return
-        task = loop.create_task(_serve(connection, (str(address[0]), int(address[1])), self._judge))
+        task = loop.create_task(_serve(connection, (str(address[0]), int(address[1])), self._judge, self._room))
         self._connections.add(task)
         task.add_done_callback(self._connections.discard)
 
@@ -121,10 +127,15 @@ class HttpServer:
             asyncio.get_running_loop().add_reader(self._listener, self._knock)
 
 
-async def _serve(connection: socket.socket, caller: tuple[str, int], judge: Callable[[Head], Reply | Work]) -> None:
+async def _serve(
+    connection: socket.socket,
+    caller: tuple[str, int],
+    judge: Callable[[Head], Reply | Work],
+    room: Callable[[Head], int],
+) -> None:
     reader, writer = await asyncio.open_connection(sock=connection, limit=MAX_AHEAD)
     try:
-        await _Connection(reader, writer, caller, judge).run()
+        await _Connection(reader, writer, caller, judge, room).run()
     except (OSError, TimeoutError, h11.ProtocolError, asyncio.IncompleteReadError):
         pass  # the caller broke off, was too slow or speaks no HTTP: there is nobody to tell
     except Exception:  # noqa: BLE001 - the top of this connection: it closes
@@ -147,7 +158,9 @@ class _Connection:
         writer: asyncio.StreamWriter,
         caller: tuple[str, int],
         judge: Callable[[Head], Reply | Work],
+        room: Callable[[Head], int],
     ) -> None:
+        self._room = room
         self._reader = reader
         self._writer = writer
         self._caller = caller
@@ -236,9 +249,9 @@ class _Connection:
         return event
 
     async def _body(self, head: Head) -> bytes | Reply:
-        length = head.one("content-length")
-        if length is not None and (len(length) > 12 or int(length) > MAX_FRAME):
-            return Reply(413)
+        length, room = head.one("content-length"), self._room(head)
+        if length is not None and (len(length) > 12 or int(length) > room):
+            return _too_long(room)
         if self._http.they_are_waiting_for_100_continue:
             await self._send(self._http.send(h11.InformationalResponse(status_code=100, headers=[])))
         body = bytearray()
@@ -249,8 +262,8 @@ class _Connection:
                     self._http.receive_data(await self._reader.read(_READ))
                 elif isinstance(event, h11.Data):
                     body += event.data
-                    if len(body) > MAX_FRAME:
-                        return Reply(413)
+                    if len(body) > room:
+                        return _too_long(room)
                 elif isinstance(event, h11.EndOfMessage):
                     return bytes(body)
                 else:
@@ -280,3 +293,8 @@ class _Connection:
         self._writer.write(data or b"")
         async with asyncio.timeout(SEND_SECONDS):
             await self._writer.drain()
+
+
+def _too_long(room: int) -> Reply:
+    text = f"the message is longer than the limit of {room} bytes; for more: bulkhead limits NAME --message-size SIZE\n"
+    return Reply(413, text.encode(), (("content-type", "text/plain; charset=utf-8"),))

@@ -18,7 +18,7 @@ from broker.endpoints.http_reach import Reach, Unreachable, within
 from broker.errors import ProtocolError
 from broker.model import JsonObject
 from broker.protocol import replies
-from broker.protocol.frames import MAX_FRAME, encode, strict_json
+from broker.protocol.frames import MAX_FRAME, MAX_GROWTH, encode, strict_json
 from broker.protocol.http_values import headers_of
 from broker.protocol.replies import RequestId
 from broker.protocol.versions import VERSION_KEY
@@ -49,11 +49,17 @@ class RemoteInstance:
     warnings: tuple[str, ...] = ()
 
     def __init__(
-        self, reach: Reach, url: str, headers: Mapping[str, str], credentials: Credentials | None = None
+        self,
+        reach: Reach,
+        url: str,
+        headers: Mapping[str, str],
+        credentials: Credentials | None = None,
+        most: int = MAX_FRAME,
     ) -> None:
+        """`most` is the size of the largest message, either way."""
         self.ending = ""
         self.alive = True
-        self._channel = Channel(reach, url, headers, self._heard, credentials)
+        self._channel = Channel(reach, url, headers, self._heard, credentials, most)
         self._opening: JsonObject | None = None
         self._initialized: JsonObject | None = None
         self._schemas: dict[str, object] = {}
@@ -96,7 +102,7 @@ class RemoteInstance:
     # --- from the link ---
 
     async def _run(self) -> None:
-        reader, self._writer = await asyncio.open_connection(sock=self._near, limit=4 * MAX_FRAME)
+        reader, self._writer = await asyncio.open_connection(sock=self._near, limit=self._channel.most + MAX_GROWTH)
         try:
             while line := await reader.readline():
                 await self._take(strict_json(line))

@@ -12,9 +12,8 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from broker.model import JsonObject
-from broker.protocol.frames import MAX_FRAME, encode
+from broker.protocol.frames import MAX_FRAME, MAX_GROWTH, encode
 
-MAX_LINE: Final = 4 * MAX_FRAME  # the link's own lines; writing a message anew can make it a little longer
 SEND_SECONDS: Final = 30.0  # a link that takes nothing for so long is stuck behind its server
 
 
@@ -33,18 +32,21 @@ class Visit(Protocol):
 class Welcome:
     """A guest that may have a link.  `open` makes it for two descriptors, which it then owns.
 
-    `open` raises BulkheadError and owns nothing if the link is refused.  `schemas` are the agreed ones of the tools.
+    `open` raises BulkheadError and owns nothing if the link is refused.  `schemas` are the agreed ones of the tools,
+    and `most` is the size of the largest message.
     """
 
     open: Callable[[tuple[int, int]], Visit]
     schemas: Mapping[str, object] = field(default_factory=dict)
+    most: int = MAX_FRAME
 
 
 class Wire:
     """One link.  `heard` is given each message with its text; it may wait, and the link waits with it."""
 
-    def __init__(self, visit: Visit, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, visit: Visit, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, most: int) -> None:
         self.visit = visit
+        self.most = most
         self._reader = reader
         self._writer = writer
         self._sending = asyncio.Lock()
@@ -66,8 +68,8 @@ class Wire:
             os.close(read)
             os.close(write)
             raise
-        reader, writer = await asyncio.open_connection(sock=ours, limit=MAX_LINE)
-        return cls(visit, reader, writer)
+        reader, writer = await asyncio.open_connection(sock=ours, limit=welcome.most + MAX_GROWTH)
+        return cls(visit, reader, writer, welcome.most)
 
     async def send(self, *messages: JsonObject) -> None:
         """Hand messages to the link, in order.

@@ -121,6 +121,9 @@ class Conversation:
                 self._server.receive(message, size or len(encode(message)))
             case Garbled("server", what, _, size, overlong=True):
                 self._server.unheard(what, size)
+            case Garbled("client", what, _, size, overlong=True):
+                text = f"{what}; for more: bulkhead limits {self._link.names.server} --message-size SIZE"
+                self._link.garbled("client", text, replies.error(None, replies.INVALID_REQUEST, text), size)
             case Garbled(who, what, reply, size):
                 self._link.garbled(who, what, reply, size)
             case Answered(question, decision):

@@ -253,7 +253,7 @@ class Dispatcher:
         others = self._link.requests_of(side).at(Place.QUESTION, Place.PARKED, Place.RESULT)
         size = sum(each.size for each in others if each is not request)
         count = sum(each is not request for each in others)
-        return count < MAX_WAITING and size + request.size <= MAX_WAITING_BYTES
+        return not count or (count < MAX_WAITING and size + request.size <= MAX_WAITING_BYTES)
 
     def _drifted(self, method: str, request: replies.RequestId, what: str) -> JsonObject:
         server, era = self._link.names.server, self._link.era

@@ -20,7 +20,8 @@ from broker.model import JsonObject, Side
 from broker.protocol.replies import INVALID_REQUEST, PARSE_ERROR
 from broker.protocol.replies import error as error_reply
 
-MAX_FRAME: Final = 4 * 1024 * 1024  # the MCP SDK's own bound for one HTTP body
+MAX_FRAME: Final = 4 * 1024 * 1024  # the MCP SDK's own bound for one HTTP body; a person may give a server more
+MAX_GROWTH: Final = 16 * 1024 * 1024  # writing a message anew can make it longer: 1e15 becomes 1000000000000000.0
 MAX_BATCH: Final = 64  # messages in one; as many as may wait for a person
 MAX_DEPTH: Final = 128  # the deepest published tool schema seen nests 20; the SDK's parser stops near 200
 

@@ -15,7 +15,7 @@ from broker.protocol.envelope import Request
 from broker.protocol.replies import RequestId
 
 UNASKED: Final = 0  # the number of the stream a client opens by GET
-MAX_KEPT: Final = 16 * 1024 * 1024  # bytes of one session that were sent, or wait to be
+MAX_KEPT: Final = 16 * 1024 * 1024  # beside one largest message, bytes of one session that were sent, or wait to be
 MAX_STREAMS: Final = 512  # of one session; 256 requests may be open
 _NEWS: Final = ("list_changed", "updated")  # of no request's making
 
@@ -46,7 +46,8 @@ class Stream:
 class Streams:
     """All streams of one session."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = 0) -> None:
+        self._most = MAX_KEPT + most
         self.unasked = Stream(UNASKED)
         self._streams: dict[int, Stream] = {UNASKED: self.unasked}
         self._numbers = 0
@@ -67,7 +68,7 @@ class Streams:
     @property
     def overflowing(self) -> bool:
         """More waits for the client than is kept for it: it has to begin anew."""
-        return self._kept > MAX_KEPT
+        return self._kept > self._most
 
     def open(self, requests: Iterable[Request]) -> Stream:
         """A stream for the answers to these."""
@@ -87,7 +88,7 @@ class Streams:
             stream.last += 1
             stream.log.append((stream.last, text))
             self._kept += len(text)
-            while self._kept > MAX_KEPT and self._forget_one(finished_only=False):
+            while self._kept > self._most and self._forget_one(finished_only=False):
                 pass
         return stream
 

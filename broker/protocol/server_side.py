@@ -59,7 +59,8 @@ class ServerSide:
         link.fault("server", what, size=limit)
         text = (
             f"refused by Bulkhead (size): {link.names.server} sent a line longer than the limit of {limit} bytes, which"
-            " may have been the answer to this; what was asked for may have been done; try: ask for less at a time"
+            " may have been the answer to this; what was asked for may have been done; try: ask for less at a time, or:"
+            f" bulkhead limits {link.names.server} --message-size SIZE"
         )
         for request in () if link.ended else link.from_client.at(Place.PEER):
             link.settle("client", request, replies.error(request.id, replies.UNAVAILABLE, text))

@@ -45,6 +45,7 @@ KINDS: Final[Mapping[str, LimitKind]] = MappingProxyType(
             LimitKind("state_size", "state-size", "bytes", 1 << 20, 1 << 42, "what it may keep on the disk"),
             LimitKind("connections", "connections", "count", 4, 4096, "connections at once"),
             LimitKind("bytes_out", "bytes-out", "bytes", 1 << 16, 1 << 42, "what a link sends out in all"),
+            LimitKind("message", "message-size", "bytes", 64 << 10, 64 << 20, "one message, either way"),
         )
     }
 )

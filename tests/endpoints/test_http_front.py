@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,19 @@ async def reached(front: Front, method: str = "tools/call", times: int = 1) -> l
 
 
 # --- sessions of the legacy era ---
+
+
+async def test_a_body_is_as_long_as_the_server_was_given_room_for(tmp_path: Path) -> None:
+    async with fronted(tmp_path) as front:
+        server = front.rooms.registry.server("notes")
+        grants = replace(server.grants, limits=replace(server.grants.limits, message=64 << 10))
+        long = call(text="x" * (100 << 10))
+        id = await front.begin()
+        assert (await front.post(long, id)).status_code == 200
+        front.rooms.registry.put_server(replace(server, grants=grants))
+        refused = await front.post(long, id)
+        assert (refused.status_code, "--message-size" in refused.text) == (413, True)
+        assert (await front.client.post(front.url.rpartition("/")[0], headers=front.bearer)).status_code >= 400
 
 
 async def test_a_session_lists_and_calls_and_ends(tmp_path: Path) -> None:
