@@ -121,13 +121,17 @@ def application(pid: int) -> Process | None:
     """
     line = list(ancestry(pid))
     above = [found for found in line[1:] if found.pid > 1]
-    for below, found in zip([None, *above], above, strict=False):
+    for number, found in enumerate(above):
         program = executable(found.pid)
         if found.name not in LAUNCHERS and Path(program).name not in LAUNCHERS:
-            return below if below is not None and not program and _lets_in(found) else found
+            return found if program or not _lets_in(found) else _topmost_seen(above[:number]) or found
     if above:
-        return above[-1]
+        return _topmost_seen(above) or above[-1]
     return line[0] if line else None
+
+
+def _topmost_seen(line: list[Process]) -> Process | None:
+    return next((found for found in reversed(line) if executable(found.pid)), None)
 
 
 def _lets_in(found: Process) -> bool:

@@ -124,7 +124,7 @@ def test_with_nothing_but_shells_above_the_topmost_counts(monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize(
     ("hidden", "door", "found"),
-    [("sshd-session", True, 7), ("agent", True, 7), ("editor", False, 6)],
+    [("sshd-session", True, 7), ("agent", True, 7), ("editor", False, 5)],
 )
 def test_what_only_lets_the_user_in_is_no_application(
     monkeypatch: pytest.MonkeyPatch, hidden: str, door: bool, found: int
@@ -134,15 +134,16 @@ def test_what_only_lets_the_user_in_is_no_application(
         9: processes.Process(9, 8, "shim", 0, 90),
         8: processes.Process(8, 7, "sh", 0, 80),
         7: processes.Process(7, 6, "bash", 0, 70),
-        6: processes.Process(6, 5, hidden, 0, 60),
-        5: processes.Process(5, 1, "editor", 0, 50),
+        6: processes.Process(6, 5, "bash", 0, 60),  # that of the other user, below whose door it all is
+        5: processes.Process(5, 4, hidden, 0, 50),
+        4: processes.Process(4, 1, "editor", 0, 40),
         1: processes.Process(1, 0, "init", 0, 1),
     }
     monkeypatch.setattr(processes, "process", known.get)
     monkeypatch.setattr(
-        processes, "executable", {9: "/b/python", 8: "/b/dash", 7: "/b/bash", 5: "/o/editor", 6: ""}.get
+        processes, "executable", {9: "/b/python", 8: "/b/dash", 7: "/b/bash", 6: "", 5: "", 4: "/o/editor"}.get
     )
-    monkeypatch.setattr(processes, "_lets_in", lambda one: door and one == known[6])
+    monkeypatch.setattr(processes, "_lets_in", lambda one: door and one == known[5])
     assert application(9) == known[found]
 
 
