@@ -86,7 +86,8 @@ class Build:
     """Code of a package's authors that runs once on this machine, in a box without a network, after a yes of its own.
 
     `source` is the integrity of what is built, `by` what runs, `requirements` what it is built with.  `result` is the
-    SHA-256 of what came out and `tier` the box; both are empty while nothing has run.
+    SHA-256 of what came out and `tier` the box; both are empty while nothing has run.  One that fetches something is
+    the exception: its box reaches `hosts` (`HOST:PORT`) and nothing else.
     """
 
     name: str
@@ -96,6 +97,7 @@ class Build:
     requirements: tuple[PackageRef, ...] = ()
     result: str = ""
     tier: str = ""
+    hosts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

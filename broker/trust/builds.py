@@ -14,6 +14,11 @@ AUTHORS_CODE: Final = (
     "building runs code of these packages' authors: once, in a sandbox without a network, your home or your variables"
 )
 
+FETCHES: Final = (
+    "fetching runs code of these packages' authors too: once, in a sandbox that reaches only those places, without "
+    "your home or your variables; what came is hashed with the rest"
+)
+
 
 def needs_building(artifact: PinnedArtifact) -> bool:
     """Whether there is nothing to run yet: parts of it exist as sources only."""
@@ -24,19 +29,28 @@ def about_proposed(artifact: PinnedArtifact) -> list[str]:
     """Exactly what a yes would build, and with what."""
     lines: list[str] = []
     for build in artifact.builds:
+        if build.hosts:
+            lines.append(f"would fetch: what {_what(build)} gets from {', '.join(build.hosts)} by {_whole(build.by)}")
+            continue
         lines.append(f"would build: {_what(build)} by {_whole(build.by)}")
         lines += [f"would build it with: {_pinned(each)}" for each in build.requirements]
-    return [*lines, AUTHORS_CODE] if lines else []
+    fetches = [bool(build.hosts) for build in artifact.builds]
+    return [*lines, *([AUTHORS_CODE] if not all(fetches) else []), *([FETCHES] if any(fetches) else [])]
 
 
 def about_built(artifact: PinnedArtifact) -> list[str]:
     """What of a pinned tree was made on this machine."""
-    return [
-        f"built here: {_what(build)} by {plain(build.by)}, once, in a box without a network (tier {build.tier}); "
+    return [_made(build) for build in artifact.builds if build.result]
+
+
+def _made(build: Build) -> str:
+    verb, reach = (
+        ("fetched", f"that reached only {', '.join(build.hosts)}") if build.hosts else ("built", "without a network")
+    )
+    return (
+        f"{verb} here: {_what(build)} by {plain(build.by)}, once, in a box {reach} (tier {build.tier}); "
         f"what came out has sha256 {build.result}, and nobody else vouches for it"
-        for build in artifact.builds
-        if build.result
-    ]
+    )
 
 
 def _what(build: Build) -> str:

@@ -25,6 +25,7 @@ _HOSTED: Final = frozenset({"github-hosted", "gitlab-hosted"})
 
 ACTIONS: Final[MappingProxyType[str, Action]] = MappingProxyType({
     "VERSION_REPUBLISHED": "block",
+    "BROWSER_CHANGED": "block",
     "SIG_INVALID": "block",
     "SIG_DROPPED": "block",
     "PROV_INVALID": "block",
@@ -127,6 +128,12 @@ def _republished(old: PinnedArtifact, new: PinnedArtifact) -> Iterator[Finding]:
         before = known.get(_file(new, package))
         if before is not None and before.integrity != package.integrity:
             yield Finding("VERSION_REPUBLISHED", f"{_named(package)} now has other bytes")
+    fetched = {(build.name, build.version, build.by): build.result for build in old.builds if build.hosts}
+    for build in new.builds:
+        was = fetched.get((build.name, build.version, build.by), "")
+        if build.result and was and build.result != was:
+            said = f"the browser that {plain(build.name)} {plain(build.version)} fetches now has other bytes"
+            yield Finding("BROWSER_CHANGED", said)
     if old.kind == "pypi":
         files = {(package.name, package.version): package.note for package in old.packages}
         for package in new.packages:

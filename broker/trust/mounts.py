@@ -16,6 +16,17 @@ VENV_MARK: Final = "pyvenv.cfg"
 """Among a pin's files, or as a project's entry, it means: the folder it lies in is a virtual environment."""
 MAX_MARK: Final = 64 * 1024
 
+BROWSERS: Final = "browsers"
+"""The folder of a store object that holds browsers, and the variable by which their driver finds them."""
+WHERE_BROWSERS_ARE: Final = "PLAYWRIGHT_BROWSERS_PATH"
+
+
+def variables_of(artifact: PinnedArtifact) -> dict[str, str]:
+    """What an artifact needs in its environment."""
+    if artifact.image is not None:
+        return dict(artifact.image.env)
+    return {WHERE_BROWSERS_ARE: f"{PACKAGE}/{BROWSERS}"} if any(build.hosts for build in artifact.builds) else {}
+
 
 def mounts_of(pin: Pin, package: Path, empty: Path) -> tuple[Mount, ...]:
     """Every mount, read-only.  `package` is the store object, if the pin has one; `empty` an empty folder."""

@@ -11,6 +11,7 @@ from functools import partial
 import anyio.to_thread
 
 from broker.pin import LaunchRequest, PackageRef, PinnedArtifact
+from broker.trust.browsers import browser_builds
 from broker.trust.evidence import keep, of_npm, with_evidence
 from broker.trust.interpreters import find_node
 from broker.trust.launchers.npx import requirement
@@ -58,6 +59,8 @@ async def resolve_npm(
         build = partial(build_tree, packages, client.cache, work / "tree")
         findings += await anyio.to_thread.run_sync(build)
         builds = await anyio.to_thread.run_sync(npm_builds, packages, work / "tree")
+        browsers = partial(browser_builds, packages, work / "tree", request.args, environment)
+        builds += await anyio.to_thread.run_sync(browsers)
         entry, notes = find_entry(work / "tree", [main, *(name for name in wanted if name != main)], request.bin)
         closure = [{"path": each.path, "version": each.version, "integrity": each.integrity} for each in packages]
         (work / "tree/closure.json").write_text(json.dumps(closure, indent=1))

@@ -19,7 +19,9 @@ import anyio.to_thread
 from broker.errors import TrustError
 from broker.pin import Build, PinnedArtifact
 from broker.trust.bounded import BUILDING, run_build, why
+from broker.trust.browsers import fetch_browsers
 from broker.trust.interpreters import Node, find_node
+from broker.trust.mounts import BROWSERS
 from broker.trust.npm_lock import Locked
 from broker.trust.npm_package import install_scripts, read_manifest
 from broker.trust.run import Command, Run, tool_environment
@@ -63,8 +65,11 @@ async def rebuild_npm(
             )
         tree = work / "tree"
         before = await anyio.to_thread.run_sync(partial(_copy, store.object(artifact.tree), tree, artifact.tree))
-        names = [f"{each.name}@{each.version}" for each in artifact.builds]
-        for words in (("--ignore-scripts=true",), ("--ignore-scripts=false", *names)):  # first the programs they call
+        fetches = [each for each in artifact.builds if each.hosts]
+        names = [f"{each.name}@{each.version}" for each in artifact.builds if not each.hosts]
+        fetched = await fetch_browsers(fetches, tree, node, work, environment, run) if fetches else ""
+        steps = (("--ignore-scripts=true",), ("--ignore-scripts=false", *names)) if names else ()
+        for words in steps:  # first the programs they call
             finished = await run_build(run, _rebuild(node, work, tree, words))
             if finished.code != 0:
                 said = ", ".join(names)
@@ -80,8 +85,10 @@ async def rebuild_npm(
         tree=stored.tree,
         file_count=stored.file_count,
         byte_count=stored.byte_count,
-        builds=tuple(replace(each, result=digest) for each in artifact.builds),
-        findings=(*map(_has_run, artifact.findings), f"what ran when it was built changed {count} files of its own"),
+        builds=tuple(replace(each, result=fetched if each.hosts else digest) for each in artifact.builds),
+        findings=(*map(_has_run, artifact.findings), f"what ran when it was built changed {count} files of its own")
+        if names
+        else artifact.findings,
     )
 
 
@@ -115,7 +122,7 @@ def _copy(source: Path, target: Path, tree: str) -> Listing:
 
 
 def _places(artifact: PinnedArtifact) -> tuple[str, ...]:
-    built = {(each.name, each.version) for each in artifact.builds}
+    built = {(each.name, each.version) for each in artifact.builds if not each.hosts}
     return tuple(each.note for each in artifact.packages if (each.name, each.version) in built)
 
 
@@ -133,6 +140,8 @@ def _settle(tree: Path, before: Listing, places: tuple[str, ...]) -> tuple[str, 
         was, now = old.get(path), new.get(path)
         if was == now:
             continue
+        if path == BROWSERS or path.startswith(f"{BROWSERS}/"):
+            continue  # fetched, and hashed by itself
         if any(path == place or path.startswith(f"{place}/") for place in places):
             changed += [*([f"-{was.line()}"] if was else []), *([f"+{now.line()}"] if now else [])]
         elif was and now and _alike(was, now):

@@ -25,7 +25,7 @@ from broker.model import NamedArtifact, VerifiedArtifact
 from broker.pin import Pin, PinnedArtifact
 from broker.trust.garbage import LOCK, Collected, collect, locked
 from broker.trust.glance import LARGE, Glances, touched
-from broker.trust.mounts import mounts_of, root_of
+from broker.trust.mounts import mounts_of, root_of, variables_of
 from broker.trust.pins import LAUNCHER, command
 from broker.trust.programs import check_parents, fingerprint
 from broker.trust.project_tree import changes, left_out, sentence, survey
@@ -185,7 +185,7 @@ class Store:
             tree=artifact.tree or next((tree for _, tree in artifact.folders), ""),
             argv=command(artifact, pin.launch),
             mounts=mounts_of(pin, self.object(artifact.tree), self._empty),
-            env=dict(artifact.image.env) if artifact.image else {},
+            env=variables_of(artifact),
             cwd=_cwd(pin),
             image=root_of(artifact, self.object(artifact.tree)),
         )

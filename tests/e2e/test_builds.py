@@ -110,8 +110,8 @@ def index() -> Iterator[PythonIndex]:
 
 @pytest.fixture(scope="module")
 def running(registry: NpmRegistry, index: PythonIndex) -> Iterator[Running]:
-    """A home whose user has a secret, registries and a daemon."""
-    with home_of_a_stranger(TOKEN="s3cret") as made:
+    """A home whose user has a secret, registries, a place for browsers and a daemon."""
+    with home_of_a_stranger(TOKEN="s3cret", PLAYWRIGHT_DOWNLOAD_HOST=registry.url) as made:
         registry.environment(made.user)
         index.environment(made.user)
         (made.user / "secret").write_text("s3cret")
@@ -145,6 +145,67 @@ def test_an_install_script_runs_only_after_a_yes_of_its_own_and_reaches_nothing(
     assert [body["hosts"] for body in rebuilds] == [[], []]
     (consent,) = (one for one in running.desk.receipts(server="built") if one["method"] == "server.build")
     assert (consent["kind"], consent["side"]) == ("pin", "person")
+
+
+DRIVER: Final = """
+const fs = require('fs'), http = require('http'), net = require('net')
+const seen = {browser: process.argv[3], secret: fs.existsSync('%(home)s/secret'), token: 'TOKEN' in process.env}
+const into = process.env.PLAYWRIGHT_BROWSERS_PATH
+const file = into + '/' + seen.browser + '-1/browser'
+fs.mkdirSync(into + '/.links', {recursive: true})
+fs.writeFileSync(into + '/.links/x', __dirname)
+fs.mkdirSync(into + '/' + seen.browser + '-1')
+const other = net.connect(%(other)s, '127.0.0.1')
+const fetch = elsewhere => http.get(process.env.PLAYWRIGHT_DOWNLOAD_HOST + '/browser.bin', answer => {
+  let got = ''
+  answer.on('data', part => got += part).on('end', () => {
+    fs.writeFileSync(file, JSON.stringify({...seen, got, elsewhere}), {mode: 0o755})
+    process.exit(answer.statusCode === 200 ? 0 : 1)
+  })
+})
+other.on('connect', () => fetch(true)).on('error', () => fetch(false))
+"""
+DRIVES: Final = """
+const path = process.env.PLAYWRIGHT_BROWSERS_PATH
+let made = 'no browser'
+if (path) {
+  made = fs.readFileSync(path + '/firefox-1/browser', 'utf8') + fs.existsSync(path + '/.links')
+  try { fs.writeFileSync(path + '/firefox-1/browser', 'x'); made += ' writable' } catch (cause) { made += cause.code }
+}
+"""
+
+
+@pytest.mark.sandbox
+def test_a_browser_is_fetched_once_after_a_yes_and_belongs_to_the_pin(
+    running: Running, registry: NpmRegistry, index: PythonIndex
+) -> None:
+    registry.tarballs["/browser.bin"] = b"a browser"
+    script = DRIVER % {"home": running.user, "other": index.url.rpartition(":")[2]}
+    registry.publish("playwright-core", files={"cli.js": script})
+    server = "\n".join(DRIVES if line.startswith("const made") else line for line in SERVER.splitlines())
+    registry.publish("drives", manifest={"dependencies": {"playwright-core": "1.0.0"}}, files={"index.js": server})
+    line = ("--", "npx", "-y", "drives", "--browser", "firefox")
+    plain = running.bulkhead("add", "without", "--yes", *line, within=WITHIN)
+    assert plain.returncode == 0, plain.stderr
+    assert (
+        f"gets from {registry.url.removeprefix('http://')} by node node_modules/playwright-core/cli.js" in plain.stdout
+    )
+    assert described(running, "without") == "no browser", "a yes to the server is no yes to its driver's code"
+
+    added = running.bulkhead("add", "drives", "--yes", "--build", *line, within=WITHIN)
+    assert added.returncode == 0, added.stderr
+    seen = {"browser": "firefox", "secret": False, "token": False, "got": "a browser", "elsewhere": False}
+    assert described(running, "drives") == json.dumps(seen, separators=(",", ":")) + "falseEROFS"
+    (file,) = running.paths.store.glob("objects/*/browsers/firefox-1/browser")
+
+    registry.tarballs["/browser.bin"] = b"another browser"
+    changed = running.bulkhead("add", "drives", "--yes", "--build", *line, within=WITHIN)
+    assert changed.returncode == 1 and "BROWSER_CHANGED" in changed.stderr, changed.stderr
+    assert running.bulkhead("verify", "drives", "--offline").returncode == 0, "the old pin stays"
+    file.chmod(0o755)
+    file.write_text("other bytes")
+    file.chmod(0o555)
+    assert "browsers/firefox-1/browser was changed" in running.bulkhead("verify", "drives", "--offline").stdout
 
 
 @pytest.mark.sandbox
