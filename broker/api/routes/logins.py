@@ -1,6 +1,7 @@
 """Signing in and out at the desk."""
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
@@ -32,8 +33,20 @@ class Logins:
             schema.WAITING.method: self._waiting,
         }
 
+    def attended(self, caller: Caller, client: str, server: str) -> AbstractContextManager[None]:
+        """Whoever called is told what this client's sign-in at this server wants of a person."""
+
+        def asked(question: QuestionId) -> None:
+            caller.progress(f"a sign-in waits for a yes: bulkhead approve {question}")
+            caller.event(schema.ToDo(question=question))
+
+        def shown(what: Shown) -> None:
+            caller.event(schema.ToDo(link=what.url, code=what.code, redirect=what.redirect))
+
+        return self._at.sign_ins.attended(client, server, Attendant(asked, shown))
+
     async def enter(
-        self, caller: Caller, server: str, url: str, headers: Mapping[str, str], wish: schema.SignIn, *, always: bool
+        self, server: str, url: str, headers: Mapping[str, str], wish: schema.SignIn, *, always: bool
     ) -> Grant | None:
         """Sign in where the server asks for it; None where it does not.  `always`: also where it did not ask just now.
 
@@ -47,21 +60,13 @@ class Logins:
         if challenge is None and not always and not settings.key:
             return None
 
-        def asked(question: QuestionId) -> None:
-            caller.progress(f"a sign-in waits for a yes: bulkhead approve {question}")
-            caller.event(schema.ToDo(question=question))
-
-        def shown(what: Shown) -> None:
-            caller.event(schema.ToDo(link=what.url, code=what.code, redirect=what.redirect))
-
         want = Wanted(client, server, url, challenge or Bearer(), wish.way, anew=True)
-        with self._at.sign_ins.attended(client, server, Attendant(asked, shown)):
-            try:
-                grant = await self._at.sign_ins.front.sign_in(want)
-            except AuthError as problem:
-                if challenge is None and problem.code == "no_resource_metadata":
-                    return None
-                raise
+        try:
+            grant = await self._at.sign_ins.front.sign_in(want)
+        except AuthError as problem:
+            if challenge is None and problem.code == "no_resource_metadata":
+                return None
+            raise
         body = {"issuer": grant.registration.issuer, "scopes": list(grant.scopes), "how": grant.registration.how}
         await self._at.did("grant", "login", server, Origin(client, server), body)
         return grant
@@ -96,7 +101,8 @@ class Logins:
             raise DeskError(f"{params.server} runs here: there is nowhere to sign in", hint="bulkhead servers")
         url = (await self._at.house.store.verified(pin)).argv[0]
         headers = registry.env(registry.server(params.server))
-        grant = await self.enter(caller, params.server, url, headers, params, always=True)
+        with self.attended(caller, params.client, params.server):
+            grant = await self.enter(params.server, url, headers, params, always=True)
         if grant is None:
             return schema.SignedIn(needed=False)
         return schema.SignedIn(needed=True, issuer=grant.registration.issuer, scopes=list(grant.scopes))

@@ -113,12 +113,13 @@ class Servers:
         wish = params.sign_in or schema.SignIn()
 
         async def sign_in(server: ServerName, url: str, headers: Mapping[str, str]) -> None:
-            await self._logins.enter(caller, server, url, headers, wish, always=False)
+            await self._logins.enter(server, url, headers, wish, always=False)
 
-        pin, notes = await self._at.pinner.agree(
-            params.id, params.digest, grants, params.env, caller.progress,
-            references=params.references, build=params.build, client=wish.client, sign_in=sign_in,
-        )  # fmt: skip
+        with self._logins.attended(caller, wish.client, name):
+            pin, notes = await self._at.pinner.agree(
+                params.id, params.digest, grants, params.env, caller.progress,
+                references=params.references, build=params.build, client=wish.client, sign_in=sign_in,
+            )  # fmt: skip
         server = house.registry.server(pin.server)
         for value_name, value in house.registry.env(server).items():
             house.audit.redactor.add(f"{server.name}/{value_name}", value)
