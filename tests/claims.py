@@ -22,6 +22,12 @@ CLAIMS: Final[dict[str, str]] = {
     "C16": "npm, uv, pip and git work in a box of their own, without your home, and reach only your registries.",
     "C17": "A `docker run` line runs without a container engine, its image being all its server sees of a machine.",
     "C18": "A server elsewhere is pinned by its address and by what it offers, and your key for it is in no document.",
+    # signing in elsewhere
+    "C90": "Each client signs in for itself at a server elsewhere; no other one ever uses what it was given.",
+    "C91": "A sign-in is asked about before a browser opens: which client, server, authorization server and rights.",
+    "C92": "A token is renewed once, whatever asks at once, and a failure that may pass keeps the sign-in.",
+    "C93": "What a server names about signing in is asked only where it may lie, at the address that was judged.",
+    "C94": "No token stands in a file, a receipt, an error or on a screen, nor do an authorization server's words.",
     # the sandbox
     "C20": "A server has no network but the hosts you granted it, whichever client library it uses.",
     "C21": "A server sees an empty home instead of yours, and of your files only what you granted.",

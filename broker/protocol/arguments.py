@@ -97,13 +97,17 @@ class Arguments:
         }
 
     def _properties(self, schema: JsonObject) -> _Check:
-        found = schema["properties"]
+        """A null in the place of what may be left out is left out: many models write it so, and it says nothing."""
+        found, needed = schema["properties"], schema.get("required")
         known = found if isinstance(found, dict) else {}
+        required = needed if isinstance(needed, list) else []
 
         def check(value: Any, place: str, work: _Work) -> str:
             if not isinstance(value, dict):
                 return ""
             for name, item in value.items():
+                if item is None and name not in required:
+                    continue
                 if name in known and (fault := self._of(known[name])(item, _below(place, name), work)):
                     return fault
             return ""

@@ -362,6 +362,8 @@ ATTACKS = [
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.name)
+@pytest.mark.claim("C93")
+@pytest.mark.claim("C94")
 async def test_of_all_that_servers_try_nothing_succeeds(
     attack: Attack, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -36,6 +36,7 @@ def refreshes(stage: Stage) -> int:
 # --- who is asked ---
 
 
+@pytest.mark.claim("C91")
 async def test_a_person_is_asked_before_anything_is_opened_and_shown_the_host_in_full() -> None:
     async with asyncio.timeout(WITHIN), staged() as stage:
         stage.says_yes = False
@@ -47,6 +48,7 @@ async def test_a_person_is_asked_before_anything_is_opened_and_shown_the_host_in
         assert (wish.client, wish.server, wish.host, wish.scopes) == ("claude", "notes", AS, ("read",))
 
 
+@pytest.mark.claim("C90")
 async def test_a_second_client_never_inherits_a_grant() -> None:
     async with asyncio.timeout(WITHIN), staged() as stage:
         assert [await stage.call("claude"), await stage.call("claude"), await stage.call("cursor")] == [200, 200, 200]
@@ -68,6 +70,7 @@ async def test_a_grant_counts_for_the_address_it_was_made_for_alone() -> None:
         assert await stage.attached("cursor").token() == ""
 
 
+@pytest.mark.claim("C91")
 async def test_wider_rights_are_asked_for_again_and_keep_what_was_there() -> None:
     def served(net: Internet, asked: Asked) -> Answer | None:
         scopes = net.scopes_of(asked.bearer)
@@ -121,6 +124,7 @@ async def test_a_call_does_not_wait_for_a_person_for_ever_and_the_sign_in_goes_o
         assert await stage.call() == 200 and len(stage.opened) == 1
 
 
+@pytest.mark.claim("C91")
 async def test_another_authorization_server_is_asked_about_by_its_name_and_told_nothing_of_the_first() -> None:
     async with asyncio.timeout(WITHIN), staged() as stage:
         await stage.login()
@@ -156,6 +160,7 @@ async def test_a_fixed_header_of_a_person_stands_in_the_place_of_any_sign_in() -
 # --- tokens ---
 
 
+@pytest.mark.claim("C92")
 async def test_five_hundred_calls_at_the_end_of_a_token_make_one_request() -> None:
     async with asyncio.timeout(WITHIN), staged() as stage:
         await stage.login()
@@ -165,6 +170,7 @@ async def test_five_hundred_calls_at_the_end_of_a_token_make_one_request() -> No
         assert refreshes(stage) == 1 and len(set(found)) == 1 and found[0] in stage.net.valid
 
 
+@pytest.mark.claim("C92")
 async def test_two_processes_renew_once_and_the_slower_reads_what_came() -> None:
     async with asyncio.timeout(WITHIN), staged() as stage:
         await stage.login()
@@ -196,6 +202,7 @@ async def test_a_caller_that_goes_away_does_not_lose_a_token_that_was_given() ->
 
 
 @pytest.mark.parametrize("status", [500, 503, 429, 408, 307, 200])
+@pytest.mark.claim("C92")
 async def test_what_may_pass_keeps_the_grant_and_opens_no_browser(status: int) -> None:
     async with asyncio.timeout(WITHIN), staged() as stage:
         await stage.login()
@@ -288,6 +295,7 @@ async def test_what_was_begun_at_the_end_of_the_daemon_is_kept() -> None:
         assert "AT-2-SECRETTOKEN" in stage.grants.secrets().values()
 
 
+@pytest.mark.claim("C90")
 async def test_a_row_of_one_client_is_none_of_another() -> None:
     async with asyncio.timeout(WITHIN), staged() as stage:
         await stage.login()

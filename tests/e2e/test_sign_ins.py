@@ -196,6 +196,7 @@ async def test_a_token_that_was_taken_back_is_renewed_without_a_word(home: Runni
     assert (await called(home, "web")).content[0].text == "42"
 
 
+@pytest.mark.claim("C90")
 def test_another_client_signs_in_for_itself_and_out_again(home: Running, guarded: Guarded) -> None:
     with browsing(home, "login", "far", "--client", "other", "--yes", "--json") as said:
         assert '"needed": true' in said and f'"issuer": "{guarded.base}"' in said
@@ -206,6 +207,7 @@ def test_another_client_signs_in_for_itself_and_out_again(home: Running, guarded
     assert home.bulkhead("logout", "far", "--client", "other").returncode != 0
 
 
+@pytest.mark.claim("C91")
 def test_a_sign_in_that_nobody_agrees_to_sends_nobody_anywhere(home: Running, guarded: Guarded) -> None:
     before = len(guarded.codes)
     done = home.bulkhead("login", "far", "--client", "other")  # there is no terminal to say yes at
@@ -213,6 +215,7 @@ def test_a_sign_in_that_nobody_agrees_to_sends_nobody_anywhere(home: Running, gu
     assert LINK not in done.stderr and len(guarded.codes) == before
 
 
+@pytest.mark.claim("C94")
 def test_nothing_that_was_given_is_in_any_file_or_on_any_screen(home: Running, guarded: Guarded) -> None:
     shown = home.bulkhead("audit", "search", "--server", "far", "--json").stdout + home.bulkhead("tokens").stdout
     assert '"login"' in shown or "login" in shown

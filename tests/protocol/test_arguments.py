@@ -61,6 +61,7 @@ def test_a_value_its_schema_does_not_allow_is_named_and_never_quoted(schema: Any
         ({"enum": [1]}, 1.0),
         ({"enum": [[1]]}, [1.0]),
         ({"type": "string", "nullable": True}, None),
+        ({"type": "boolean"}, None),  # left out, in the words of many models
         ({"type": "unheard-of"}, 1),
         ({"pattern": "^(a+)+$"}, "a" * 100_000 + "!"),
         ({"$ref": "https://elsewhere.example/schema"}, 1),
@@ -74,6 +75,10 @@ def test_a_value_its_schema_does_not_allow_is_named_and_never_quoted(schema: Any
 )
 def test_what_is_right_or_cannot_be_told_is_left_to_the_server(schema: Any, value: Any) -> None:
     assert fault({"properties": {"a": schema}}, a=value) == ""
+
+
+def test_a_null_is_no_value_of_what_may_not_be_left_out() -> None:
+    assert fault({"properties": {"a": {"type": "boolean"}}, "required": ["a"]}, a=None) == "'a' is not true or false"
 
 
 def test_a_schema_that_leads_to_itself_ends() -> None:
