@@ -16,7 +16,7 @@ from broker.flow.carried import carried, snippets
 from broker.flow.compartments import of_arguments, scope_of, spelled
 from broker.flow.fingerprint import leaves
 from broker.flow.labels import Labels
-from broker.flow.ledger import hold
+from broker.flow.ledger import answered, hold
 from broker.flow.provenance import Match
 from broker.house import House
 from broker.labelling import standing
@@ -247,12 +247,15 @@ class Judge:
 
     def _held(self, call: Call, scope: str) -> list[Decision]:
         """What the ledger has to say: an effect here after a read elsewhere, and what it carries of a read."""
+        if call.origin == "server":  # its words are no words of the client
+            asked = answered(call, self._house.ledgers.view(self.session))
+            return [asked] if asked is not None else []
         ledgers, labels = self._house.ledgers, self.labels_of(call)
         scope = ledgers.scope_mark(scope)
         provenance = ledgers.provenance(self.session)
         self._learn_answers(call)
-        answered = self._answered.get((call.method, call.target), ())
-        found = carried(call, labels, provenance, scope, answered)
+        ignored = self._answered.get((call.method, call.target), ())
+        found = carried(call, labels, provenance, scope, ignored)
         provenance.wrote(leaves(call.arguments))
         if found is not None:
             while len(self._shown) >= MAX_SHOWN:

@@ -12,6 +12,7 @@ from broker.flow.labels import Flag, Labels
 from broker.model import Call, Decision, ServerName, Verdict
 
 RULE: Final = "R3"
+ANSWER_RULE: Final = "R7"
 MAX_READS: Final = 256  # different (server, method, target); beyond, a server's reads are kept as one
 MAX_EVIDENCE: Final = 8  # lines a person reads; the first names every source
 EVERYTHING: Final = "*"
@@ -100,6 +101,19 @@ def hold(call: Call, labels: Labels, ledger: Ledger, scope: str = "") -> Decisio
         f"or leave through it"
     )
     return Decision(Verdict.ASK, RULE, reason, _evidence(servers, others))
+
+
+def answered(call: Call, ledger: Ledger) -> Decision | None:
+    """R7: ask before a client's model answers a server after something was read from another: the answer is made from
+    all it has read, and goes to that server.  What a form asks is answered by a person, and is the policy's matter."""
+    if call.origin != "server" or call.method != "sampling/createMessage":
+        return None
+    others = tuple(read for read in ledger.reads if read.server != call.server)
+    if not others:
+        return None
+    servers = sorted({read.server for read in others})
+    reason = f"what your client's model answers {call.server} could carry what it read from {', '.join(servers[:8])}"
+    return Decision(Verdict.ASK, ANSWER_RULE, reason, _evidence(servers, others))
 
 
 def _evidence(servers: list[ServerName], others: tuple[Read, ...]) -> tuple[str, ...]:

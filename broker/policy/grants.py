@@ -18,7 +18,7 @@ MAX_GRANTS: Final = 10_000
 
 GrantKind: TypeAlias = Literal["connection", "call"]
 
-FLOW_RULES: Final = frozenset({"R3", "R4"})
+FLOW_RULES: Final = frozenset({"R3", "R4", "R7"})
 """Their questions are about where data came from: a yes holds for the sources that were shown, in this session."""
 
 _NO_SESSION: Final = SessionId("")

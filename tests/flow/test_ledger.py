@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.flow.labels import WORST, Labels
-from broker.flow.ledger import EVERYTHING, MAX_EVIDENCE, MAX_READS, NO_EFFECT, Ledger, Read, hold
+from broker.flow.ledger import EVERYTHING, MAX_EVIDENCE, MAX_READS, NO_EFFECT, Ledger, Read, answered, hold
 from broker.model import Call, ClientName, Decision, ServerName, SessionId, Side, Verdict
 
 HARMLESS: Final = Labels(frozenset(), "L", "reads the clock")
@@ -63,6 +63,19 @@ def test_a_tool_nobody_vouched_for_counts_as_an_effect() -> None:
 
 def test_a_tool_that_only_reads_is_not_held() -> None:
     assert hold(call(target="read_file"), HARMLESS, ledger_of(read())) is None
+
+
+def test_what_a_model_answers_a_server_after_reading_elsewhere_is_asked_and_forms_are_not() -> None:
+    wish = call(target="sampling/createMessage", method="sampling/createMessage", origin="server")
+    assert answered(wish, Ledger()) is None and answered(wish, ledger_of(read("files"))) is None
+    assert answered(wish, ledger_of(read("time", flags="P"))) == Decision(
+        Verdict.ASK,
+        "R7",
+        "what your client's model answers files could carry what it read from time",
+        ("sources: time", "read from time: tools/call now [private]"),
+    )
+    form = call(target="elicitation/create", method="elicitation/create", origin="server")
+    assert answered(form, ledger_of(read("time"))) is None
 
 
 @given(st.lists(reads, max_size=8), servers, st.text(max_size=30), st.sampled_from(("H", "L")))
