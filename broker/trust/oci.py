@@ -22,7 +22,7 @@ from broker.trust.oci_client import INDEXES, MANIFESTS, Document, OciRegistry, r
 from broker.trust.oci_config import Fitted, Wishes, as_started, fit, read_wishes, this_platform
 from broker.trust.oci_layers import GZIP, PLAIN, ZSTD, lay
 from broker.trust.oci_reference import DIGEST, Reference, read_reference
-from broker.trust.oci_settings import OciSettings, Place, oci_settings
+from broker.trust.oci_settings import Place, oci_settings
 from broker.trust.oci_tree import ImageTree
 from broker.trust.store import Store, Stored
 from broker.trust.trust_root import Roots, packaged
@@ -67,9 +67,9 @@ async def resolve_image(
     settings = await oci_settings(environment, request.runner)
     absent: TrustError | None = None
     for reference in read_reference(request.requirement, settings.unnamed):
-        for place in settings.places(reference):
+        for place in await anyio.to_thread.run_sync(settings.places, reference):
             try:
-                return await _from(place, reference, settings, request, store, environment, progress, roots)
+                return await _from(place, reference, request, store, environment, progress, roots)
             except _NotHere as cause:
                 absent = absent or cause
     assert absent is not None
@@ -81,7 +81,7 @@ class _NotHere(TrustError):
 
 
 async def _from(
-    place: Place, reference: Reference, settings: OciSettings, request: LaunchRequest, store: Store,
+    place: Place, reference: Reference, request: LaunchRequest, store: Store,
     environment: Mapping[str, str], progress: Callable[[str], None], roots: Roots | None,
 ) -> PinnedArtifact:  # fmt: skip
     wanted = request.extra[0] if request.extra else this_platform()
@@ -103,7 +103,7 @@ async def _from(
             progress("unpacking")
             unpack = partial(_unpacked, image, request, store, work)
             stored, fitted, lost = await anyio.to_thread.run_sync(unpack)
-    return _pinned(image, wanted, fitted, stored, (*_notes(lost), *settings.notes), evidence)
+    return _pinned(image, wanted, fitted, stored, _notes(lost), evidence)
 
 
 async def _evidence(registry: OciRegistry, image: _Image, roots: Roots) -> Evidence:

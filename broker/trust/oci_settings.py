@@ -1,15 +1,16 @@
 """What the person's own container tools say about registries: credentials, mirrors, and names without a host.
 
-Read from the files of docker and podman where they exist; nothing is run, so a credential that only a helper program
-knows is not used, and that is said.
+Read from the files of docker and podman where they exist.  A helper program they name is asked for the login of the one
+registry that is used, as they would ask it.
 """
 
 import json
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ import anyio.to_thread
 
 from broker.errors import ConfigError, TrustError
 from broker.files import read_bounded
+from broker.trust.oci_helpers import ask_helper, named_helpers
 from broker.trust.oci_reference import Reference, address, beside
 
 MAX_SETTINGS: Final = 1024 * 1024
@@ -49,7 +51,8 @@ class OciSettings:
     credentials: Mapping[str, str]
     rules: tuple[Mapping[str, Any], ...] = ()
     unnamed: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
+    helper: Callable[[str], str] = lambda _host: ""
+    """The login that a helper program knows for a registry (base64 of name and password); empty for none."""
 
     def __repr__(self) -> str:
         return f"OciSettings({len(self.credentials)} credentials)"
@@ -81,7 +84,7 @@ class OciSettings:
         parts = [host, *repository.split("/")]
         names = ["/".join(parts[:end]) for end in range(len(parts), 0, -1)]
         names += [each.format(host=host) for each in _OLD_KEYS]
-        return next((self.credentials[name] for name in names if name in self.credentials), "")
+        return next((self.credentials[name] for name in names if name in self.credentials), "") or self.helper(host)
 
     def _rule(self, reference: Reference) -> Mapping[str, Any]:
         """The rule with the longest prefix."""
@@ -90,7 +93,10 @@ class OciSettings:
 
 
 async def oci_settings(environment: Mapping[str, str], runner: str) -> OciSettings:
-    """Read what docker and podman would read for this person; `runner` says whose order of registries counts."""
+    """Read what docker and podman would read for this person; `runner` says whose order of registries counts.
+
+    Its `places` may ask a helper program: call it where waiting is no harm.
+    """
     return await anyio.to_thread.run_sync(_read, environment, runner)
 
 
@@ -100,7 +106,7 @@ def _read(environment: Mapping[str, str], runner: str) -> OciSettings:
     docker = Path(environment.get("DOCKER_CONFIG") or home / ".docker")
     credentials: dict[str, str] = {}
     own: list[str] = []
-    notes: list[str] = []
+    helpers: dict[str, str] = {}
     podmans = [environment.get("REGISTRY_AUTH_FILE") or f"/run/user/{os.getuid()}/containers/auth.json"]
     files = [docker / "config.json", config / "containers/auth.json", *map(Path, podmans)]
     for path in files if runner.startswith("podman") else reversed(files):  # the later one wins
@@ -111,8 +117,7 @@ def _read(environment: Mapping[str, str], runner: str) -> OciSettings:
                 own.append(found[1])
             if isinstance(value, dict) and isinstance(value.get("auth"), str) and value["auth"]:
                 credentials[key.rstrip("/") if "://" not in key else key] = value["auth"]
-        if document.get("credsStore") or document.get("credHelpers"):
-            notes.append(f"logins that only a helper program of {path} knows were not used")
+        helpers |= named_helpers(document)
     rules: list[Mapping[str, Any]] = []
     unnamed: tuple[str, ...] = ()
     chosen = environment.get("CONTAINERS_REGISTRIES_CONF")
@@ -130,7 +135,7 @@ def _read(environment: Mapping[str, str], runner: str) -> OciSettings:
         credentials,
         tuple(rules),
         unnamed if runner.startswith("podman") else (*mirrors, *own, *unnamed),
-        tuple(dict.fromkeys(notes)),
+        partial(ask_helper, helpers, environment),
     )
 
 

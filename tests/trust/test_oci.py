@@ -311,15 +311,48 @@ async def test_a_token_is_fetched_with_the_persons_own_login_and_not_carried_els
     config = tmp_path / "docker"
     config.mkdir()
     auths = {images.host: {"auth": images.login}}
-    (config / "config.json").write_text(json.dumps({"auths": auths, "credsStore": "desktop"}))
+    (config / "config.json").write_text(json.dumps({"auths": auths}))
     environment = {**NOBODY, "DOCKER_CONFIG": str(config)}
     with ImageRegistry() as elsewhere:
         path = _blob_of(images, "layer")
         elsewhere.documents[path] = images.documents[path]
         images.instead[path] = (307, {"Location": elsewhere.url + path}, b"")
-        artifact = await pinned(store, images, environment=environment)
+        await pinned(store, images, environment=environment)
         assert [each.get("Authorization") for each in elsewhere.headers] == [None]
-    assert artifact.findings == (f"logins that only a helper program of {config}/config.json knows were not used",)
+
+
+HELPER: Final = """#!/bin/sh
+read host; echo "$1 $host" >> "$HOME/asked"
+case "$host" in
+  {host}) echo '{{"ServerURL": "{host}", "Username": "ada", "Secret": "secret"}}';;
+  session.test) echo '{{"Username": "<token>", "Secret": "x"}}';;
+  broken.test) echo nothing;;
+  slow.test) exec sleep 600;;
+  *) echo "credentials not found in native keychain"; exit 1;;
+esac
+"""
+
+
+async def test_a_login_that_a_helper_program_keeps_is_asked_for_one_registry_alone(
+    store: Store, images: ImageRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images.publish()
+    images.wants_token, images.login = True, base64.b64encode(b"ada:secret").decode()
+    helper = tmp_path / "docker-credential-toy"
+    helper.write_text(HELPER.format(host=images.host))
+    helper.chmod(0o755)
+    (tmp_path / "config.json").write_text(json.dumps({"credsStore": "toy", "credHelpers": {"other.test": "../evil"}}))
+    environment = {"PATH": f"{tmp_path}:{os.defpath}", "HOME": str(tmp_path), "DOCKER_CONFIG": str(tmp_path)}
+    await pinned(store, images, environment=environment)
+    assert (tmp_path / "asked").read_text() == f"get {images.host}\n"
+    settings = await oci_settings(environment, "docker run")
+    assert settings.helper("unknown.test") == ""
+    for host, why in {"session.test": "a session of docker's own", "broken.test": "no login"}.items():
+        with pytest.raises(TrustError, match=why):
+            settings.helper(host)
+    monkeypatch.setattr("broker.trust.oci_helpers.SECONDS", 0.2)
+    with pytest.raises(TrustError, match="does not say"):
+        settings.helper("slow.test")
 
 
 async def test_the_persons_own_mirrors_and_blocks_count(store: Store, images: ImageRegistry, tmp_path: Path) -> None:
