@@ -56,6 +56,7 @@ CLAIMS: Final[dict[str, str]] = {
     "C89": "No effect after a read of elsewhere goes without such a yes, in any order of events and through restarts.",
     "C80": "Labels you accepted for a server hold for its publisher and these definitions, until you take them back.",
     "C81": "A result is changed only where a mask rule of your policy matches, and the receipt says so.",
+    "C82": "`bulkhead policy learn` proposes rules for what was seen; they never permit more than your policy does.",
     # what is recorded
     "C40": "Every call is recorded before it is forwarded.",
     "C41": "`bulkhead audit verify` finds a receipt that was changed, removed or moved, and names the first one.",

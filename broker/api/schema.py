@@ -904,6 +904,7 @@ WALL_ADD: Final = Route("wall.add", WallView, Nothing, "tighten")
 WALL_REMOVE: Final = Route("wall.remove", Name, Nothing, "loosen")
 LIMIT_ADD: Final = Route("limit.add", LimitChoice, LimitView, "tighten")  # beside what there is: it only takes away
 LIMIT_REMOVE: Final = Route("limit.remove", Name, Nothing, "loosen")
+POLICY_NOW: Final = Route("policy.now", Nothing, PolicyUse, "read")
 POLICY_USE: Final = Route("policy.use", PolicyUse, Nothing, "loosen")
 LOGIN: Final = Route("login", SignIn, SignedIn, "loosen")
 LOGOUT: Final = Route("logout", Logout, LoggedOut, "tighten")
@@ -925,7 +926,7 @@ ROUTES: Final[dict[str, Route]] = {
         REVOKE, WALLS, WALL_ADD, WALL_REMOVE, LIMIT_ADD, LIMIT_REMOVE, POLICY_USE, AUDIT, AUDIT_OPEN, AUDIT_PRUNE,
         SAME, SECRETS, SECRET_SET, SECRET_REMOVE, VAULT_UNLOCK, VAULT_SEAL,
         ADVISORIES, ADVISORIES_REFRESH, ADVISORIES_USE, ROOTS_REFRESH, STORE_GC, ENDPOINT,
-        LABELS, LABELS_ACCEPT, LABELS_TAKE_BACK,
+        LABELS, LABELS_ACCEPT, LABELS_TAKE_BACK, POLICY_NOW,
         LOGIN, LOGOUT, PASTE, TOKENS, WAITING,
     )
 }  # fmt: skip

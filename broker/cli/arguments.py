@@ -16,13 +16,10 @@ from broker.cli import (
     demo,
     doctor,
     endpoints,
-    labels,
     learn,
     network,
-    policy,
-    replay,
+    policy_arguments,
     review,
-    scan,
     screen,
     secrets,
     servers,
@@ -162,7 +159,6 @@ def parser() -> argparse.ArgumentParser:
     changed.add_argument("name", nargs="?", default="")
     changed.add_argument("--yes", action="store_true")
 
-    _labels(command)
     connect = command("connect", clients.connect, "what a client runs: stdio here, the daemon there")
     _one_or_all(connect)
     connect.add_argument("--client", default="local")
@@ -211,19 +207,7 @@ def parser() -> argparse.ArgumentParser:
     limit.add_argument("tools", nargs="*", metavar="SERVER[/TOOL]")
     limit.add_argument("--session", metavar="ID", default="", help="this session of the client alone")
 
-    rules = command("policy", policy.policy, "use or check a policy", json=True)
-    rules.add_argument("action", choices=["use", "check", "show", "explain", "test"])
-    rules.add_argument("name", nargs="?", default="", help="strict, balanced, observe, or a file")
-    rules.add_argument("--policy", default="balanced", help="what `explain` asks")
-
-    advice = command("scan", scan.command, "advice on tool definitions: hidden text, directives, shadowing", json=True)
-    advice.add_argument("tools", metavar="TOOLS", help="a registered server, a tools/list result, or lines of tools")
-
-    again = command("replay", replay.command, "recorded sessions through a policy: what would be held", json=True)
-    again.add_argument("traces", metavar="TRACES", help="lines of recorded sessions (.jsonl, .jsonl.gz)")
-    again.add_argument("--tools", metavar="DEFINITIONS", help="definitions that labels are proposed from")
-    again.add_argument("--labels", choices=["proposed", "worst"], default="proposed")
-    again.add_argument("--policy", metavar="FILE", default="balanced", help="a file, or a shipped policy")
+    policy_arguments.add(command)
 
     unit = command("service", service.service, "have the daemon come up with your session", json=True)
     unit.add_argument("action", choices=["install", "uninstall", "status"])
@@ -232,14 +216,6 @@ def parser() -> argparse.ArgumentParser:
     _store(commands)
     _audit(commands)
     return top
-
-
-def _labels(command: Callable[..., argparse.ArgumentParser]) -> None:
-    said = command("labels", labels.labels, "what a server's tools do with data: look, accept, change", json=True)
-    said.add_argument("name")
-    said.add_argument("--accept", action="store_true", help="yes to what is proposed, for these definitions")
-    said.add_argument("--set", action="append", default=[], metavar="TOOL=LABELS/CLASS", help="as in search=PU/L")
-    said.add_argument("--take-back", action="store_true", help="what was accepted counts no more")
 
 
 def _signing_in(command: argparse.ArgumentParser) -> None:

@@ -111,7 +111,7 @@ async def prune(args: Namespace, context: Context) -> int:
     if args.older_than is None and args.keep is None:
         raise ConfigError("nothing says which receipts are old", hint="bulkhead audit prune --older-than 90d")
     wanted = schema.Prune(
-        older_than=_moment(args.older_than),
+        older_than=moment(args.older_than),
         keep=_bytes(args.keep),
         dry_run=args.dry_run,
         **({"classes": args.classes} if args.classes else {}),
@@ -137,10 +137,10 @@ def _bytes(text: str | None) -> int | None:
 
 def _wanted(args: Namespace, limit: int) -> schema.Search:
     filters = {name: getattr(args, name) for name in FILTERS}
-    return schema.Search(limit=limit, since=_moment(args.since), until=_moment(args.until), **filters)
+    return schema.Search(limit=limit, since=moment(args.since), until=moment(args.until), **filters)
 
 
-def _moment(text: str | None) -> float | None:
+def moment(text: str | None) -> float | None:
     """A time as people write it: a date, a date with a time, or how long ago."""
     if not text:
         return None

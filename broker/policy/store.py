@@ -53,12 +53,17 @@ class PolicyStore:
         """
         self._documents = documents
         self._default = default
-        self._current = self._read()
+        self._current, self._text = self._read()
         self._problem = ""
 
     @property
     def current(self) -> Policy:
         return self._current
+
+    @property
+    def text(self) -> str:
+        """The document in force, as it was agreed to."""
+        return self._text
 
     @property
     def problem(self) -> str:
@@ -68,7 +73,7 @@ class PolicyStore:
     def reload(self) -> str:
         """Put the agreed policy in force, or keep the last good one and return why."""
         try:
-            self._current = self._read()
+            self._current, self._text = self._read()
             self._problem = ""
         except (PolicyError, ConfigError) as error:
             self._problem = f"{error}; the last good policy ({self._current.name}) stays in force"
@@ -82,16 +87,14 @@ class PolicyStore:
         """
         policy = parse_policy(data, source)
         self._documents.write(POLICY, data)
-        self._current, self._problem = policy, ""
+        self._current, self._text, self._problem = policy, data.decode(), ""
         return policy
 
-    def _read(self) -> Policy:
-        data = self._documents.load(POLICY)
-        return (
-            parse_policy(data, POLICY)
-            if data is not None
-            else parse_policy(shipped(self._default), f"{self._default}.toml")
-        )
+    def _read(self) -> tuple[Policy, str]:
+        data, name = self._documents.load(POLICY), POLICY
+        if data is None:
+            data, name = shipped(self._default), f"{self._default}.toml"
+        return parse_policy(data, name), data.decode()
 
 
 class GrantBook:

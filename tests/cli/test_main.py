@@ -51,7 +51,7 @@ class Desk:
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, schema.Words]] = []
-        self.answers: dict[str, schema.Words | Exception] = {}
+        self.answers: dict[str, schema.Words | Exception | Callable[[Any], schema.Words]] = {}
         self.events: dict[str, list[schema.Words]] = {}
 
     def handlers(self) -> dict[str, Handler]:
@@ -65,7 +65,7 @@ class Desk:
                 raise said
             for event in self.events.get(route.method, [schema.Progress(text="working")]):
                 caller.event(event)
-            return said
+            return said(params) if callable(said) else said
 
         return answer
 

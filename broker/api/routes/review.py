@@ -27,6 +27,7 @@ class Reviews:
             schema.REVIEW.method: self._review,
             schema.ACCEPT.method: self._accept,
             schema.POLICY_USE.method: self._policy_use,
+            schema.POLICY_NOW.method: self._policy_now,
         }
 
     async def _review(self, _caller: Caller, _params: schema.Nothing) -> schema.Review:
@@ -131,3 +132,7 @@ class Reviews:
         await self._at.did("policy", "policy.use", params.name, Origin())
         self._at.house.policy.use(params.text.encode(), params.name)
         return schema.Nothing()
+
+    async def _policy_now(self, _caller: Caller, _params: schema.Nothing) -> schema.PolicyUse:
+        policy = self._at.house.policy
+        return schema.PolicyUse(name=policy.current.name, text=policy.text)

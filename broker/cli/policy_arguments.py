@@ -1,0 +1,31 @@
+"""The grammar of what decides: labels, policies, advice on definitions, and recorded sessions."""
+
+import argparse
+from collections.abc import Callable
+
+from broker.cli import labels, policy, replay, scan
+
+
+def add(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """`command` makes one command of the whole line."""
+    said = command("labels", labels.labels, "what a server's tools do with data: look, accept, change", json=True)
+    said.add_argument("name")
+    said.add_argument("--accept", action="store_true", help="yes to what is proposed, for these definitions")
+    said.add_argument("--set", action="append", default=[], metavar="TOOL=LABELS/CLASS", help="as in search=PU/L")
+    said.add_argument("--take-back", action="store_true", help="what was accepted counts no more")
+
+    rules = command("policy", policy.policy, "use or check a policy", json=True)
+    rules.add_argument("action", choices=["use", "check", "show", "explain", "test", "learn"])
+    rules.add_argument("name", nargs="?", default="", help="strict, balanced, observe, or a file")
+    rules.add_argument("--policy", default="balanced", help="what `explain` asks")
+    rules.add_argument("--since", metavar="T", help="what `learn` looks at: a date, or how long ago (2h, 7d)")
+    rules.add_argument("--session", default="", metavar="ID", help="what `learn` looks at: one session alone")
+
+    advice = command("scan", scan.command, "advice on tool definitions: hidden text, directives, shadowing", json=True)
+    advice.add_argument("tools", metavar="TOOLS", help="a registered server, a tools/list result, or lines of tools")
+
+    again = command("replay", replay.command, "recorded sessions through a policy: what would be held", json=True)
+    again.add_argument("traces", metavar="TRACES", help="lines of recorded sessions (.jsonl, .jsonl.gz)")
+    again.add_argument("--tools", metavar="DEFINITIONS", help="definitions that labels are proposed from")
+    again.add_argument("--labels", choices=["proposed", "worst"], default="proposed")
+    again.add_argument("--policy", metavar="FILE", default="balanced", help="a file, or a shipped policy")
