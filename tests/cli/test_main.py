@@ -51,7 +51,8 @@ class Desk:
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, schema.Words]] = []
-        self.answers: dict[str, schema.Words | Exception | Callable[[Any], schema.Words]] = {}
+        self.answers: dict[str, schema.Words | Exception] = {}
+        self.answering: dict[str, Callable[[Any], schema.Words]] = {}
         self.events: dict[str, list[schema.Words]] = {}
 
     def handlers(self) -> dict[str, Handler]:
@@ -65,7 +66,7 @@ class Desk:
                 raise said
             for event in self.events.get(route.method, [schema.Progress(text="working")]):
                 caller.event(event)
-            return said(params) if callable(said) else said
+            return self.answering[route.method](params) if route.method in self.answering else said
 
         return answer
 

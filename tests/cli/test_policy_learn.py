@@ -36,7 +36,8 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
 def fresh(desk: Desk) -> None:
     desk.asked.clear()
     observe = schema.PolicyUse(name="observe", text=shipped("observe").decode())
-    desk.answers = {"policy.now": observe, "audit.open": pages, "policy.use": schema.Nothing()}
+    desk.answers = {"policy.now": observe, "policy.use": schema.Nothing()}
+    desk.answering = {"audit.open": pages}
 
 
 def pages(params: schema.Words) -> schema.Words:
@@ -79,6 +80,6 @@ def test_what_is_learned_is_one_json_document_and_nothing_seen_is_said(
     assert bulkhead("policy", "learn", "--json") == 0
     said = json.loads(capsys.readouterr().out)
     assert [rule["target"] for rule in said["rules"]] == ["read"] and said["left_out"] == []
-    desk.answers["audit.open"] = schema.Receipts(receipts=[])
+    desk.answering = {"audit.open": lambda _: schema.Receipts(receipts=[])}
     assert bulkhead("policy", "learn") == 1
     assert "no call was let through" in capsys.readouterr().err
