@@ -20,7 +20,7 @@ def receipt(seq: int, request: int, path: str) -> dict[str, Any]:
             "body": {"name": "read", "arguments": {"path": path}}}  # fmt: skip
 
 
-SEEN: Final = [receipt(4, 1, "/work/a.md"), receipt(6, 1, "/work/a.md"), receipt(9, 2, "/work/b.md")]
+SEEN: Final = [receipt(4, 1, "/home/me/a.md"), receipt(6, 1, "/home/me/a.md"), receipt(9, 2, "/home/me/b.md")]
 
 
 @pytest.fixture(scope="module")
@@ -60,9 +60,9 @@ def test_what_was_seen_becomes_a_narrow_policy_that_nobody_has_agreed_to(
     assert "policy.use" not in desk.methods() and "not used" in shown.err
     learned = parse_policy(shown.out.encode(), "learned.toml")
     assert learned.holds  # although the policy in force holds nothing
-    assert evaluate(learned, call("/work/c.md")).verdict is Verdict.ALLOW
+    assert evaluate(learned, call("/home/me/c.md")).verdict is Verdict.ALLOW
     assert evaluate(learned, call("/etc/passwd")).verdict is Verdict.DENY
-    assert evaluate(learned, call("/work/c.md", "write")).verdict is Verdict.DENY
+    assert evaluate(learned, call("/home/me/c.md", "write")).verdict is Verdict.DENY
 
 
 def test_a_yes_puts_exactly_the_shown_policy_in_force(
