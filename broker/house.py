@@ -14,6 +14,7 @@ from broker.config import Bounds, Waits
 from broker.consent import ConsentDesk
 from broker.flow.store import LabelBook, LedgerStore
 from broker.lessons import Lessons
+from broker.manners.book import MannersBook, NoDocuments
 from broker.model import Fact, Grants, NamedArtifact, Proof, ServerName
 from broker.policy.around import Rates
 from broker.policy.store import GrantBook, PolicyStore
@@ -66,6 +67,7 @@ class House:
     """Ways between servers that a person agreed to since the daemon started."""
     blocked: BlockedBook = field(default_factory=BlockedBook)
     bounds: Bounds = field(default_factory=Bounds)
+    manners: MannersBook = field(default_factory=lambda: MannersBook(NoDocuments()))
     watching: Watching | None = None
     rates: Rates = field(default_factory=Rates)
     refusals: Refusals = field(default_factory=lambda: Refusals(time.monotonic, is_method=METHODS.__contains__))

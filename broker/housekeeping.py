@@ -39,6 +39,7 @@ from broker.guest_book import GuestBook
 from broker.house import House
 from broker.installing import Box
 from broker.lessons import Lessons
+from broker.manners.book import MannersBook
 from broker.model import Fact, Grants, Origin, VerifiedArtifact
 from broker.notices import desktop, notify
 from broker.pinning import Pinner
@@ -175,6 +176,7 @@ async def keep_house(
         vault=vault,
         provisions=provisions,
         key=key.key,
+        manners=MannersBook(agreed),
         watching=watching,
     )
     await asyncio.to_thread(house.ledgers.prune, time.time() - LEDGER_SECONDS)

@@ -62,6 +62,7 @@ class Judge:
         self._answered: dict[tuple[str, str], set[int]] = {}
         self._just_answered: dict[str, tuple[Call, tuple[Match, ...]]] = {}
         self._tickets: dict[str, list[Ticket]] = {}
+        self.calls = house.manners.calls(server.name)
 
     def server_changed(self, server: Server) -> None:
         """The server's document, its catalog or its labels changed: what holds from now on."""
@@ -95,7 +96,14 @@ class Judge:
             for held in self._held(call, scope):
                 decision = _both(decision, grants.settle(call, held))
         decision = self._placed(call, decision)
+        if decision.verdict is Verdict.ALLOW and call.method == "tools/call" and call.origin == "client":
+            ill_mannered = self.calls.judged(call, self._house.manners.bounds(call), time.monotonic())
+            decision = ill_mannered or decision
         return replace(decision, durable=True) if self._may_harm(call) else decision
+
+    def room(self, call: Call) -> int | None:
+        """How many bytes the answer to a call may have."""
+        return self.calls.room(call)
 
     def _may_harm(self, call: Call) -> bool:
         """Whether a call is of class H, and its box has a door: what can leave it, or stay after it."""

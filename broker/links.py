@@ -21,7 +21,7 @@ from broker.protocol.bridge import Bridge
 from broker.protocol.catalog import Catalog, Change
 from broker.protocol.conversation import Conversation
 from broker.protocol.effects import Read
-from broker.protocol.events import AdmissionDelayed, Admitted, DriftAccepted, OffersChanged
+from broker.protocol.events import AdmissionDelayed, Admitted, DriftAccepted, OffersChanged, Overdue
 from broker.registry import Registry, Server
 from broker.relay import Relay
 from broker.stories import Stories
@@ -98,6 +98,8 @@ class Link:
 
     def tick(self, now: float) -> None:
         self._relay.tick(now)
+        for turn, seconds in self.judge.calls.overdue(time.monotonic()):
+            self._relay.feed(Overdue(turn, seconds))
 
     def admit(self, allowed: bool, reason: str) -> None:
         """Somebody answered whether this client may use this server."""
@@ -212,6 +214,7 @@ class Link:
         answers = fact.kind == "result" and fact.side == "server" and fact.method
         labels = "".join(sorted(self.judge.labels.of(fact.method, fact.target).flags)) if answers else ""
         stories = self._stories.of(fact, turn)
+        self.judge.calls.heard(fact, turn, time.monotonic())
         return Origin(
             self.client, self.server.name, self.session, self.id, self._pin_digest, self.tier, stories, labels
         )

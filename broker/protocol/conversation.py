@@ -28,6 +28,7 @@ from broker.protocol.events import (
     Garbled,
     NotStarted,
     OffersChanged,
+    Overdue,
     ServerGone,
     Started,
 )
@@ -139,6 +140,8 @@ class Conversation:
                 self._started()
             case NotStarted(reason) | ServerGone(reason):
                 self._instance.gone(reason)
+            case Overdue(turn, seconds):
+                self._server.overdue(turn, seconds)
             case Closing(reason):
                 self._close(reason)
             case DriftAccepted(live):

@@ -86,6 +86,14 @@ class ServerGone:
 
 
 @dataclass(frozen=True, slots=True)
+class Overdue:
+    """The answer to request number `turn` did not come within `seconds`, which is as long as may be waited."""
+
+    turn: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Closing:
     """The link is over for a reason outside of the conversation: whoever still waits is told it, and nothing else."""
 
@@ -118,6 +126,7 @@ Event: TypeAlias = (
     | Started
     | NotStarted
     | ServerGone
+    | Overdue
     | Closing
     | DriftAccepted
     | OffersChanged

@@ -66,6 +66,16 @@ class ServerSide:
             link.settle("client", request, replies.error(request.id, replies.UNAVAILABLE, text))
             link.from_client.expect_late(request.id)
 
+    def overdue(self, turn: int, seconds: float) -> None:
+        """Its answer took too long: the server is told that nobody waits, and the client that nothing came."""
+        link = self._link
+        for request in [each for each in link.from_client.at(Place.PEER) if each.turn == turn]:
+            text = f"refused by Bulkhead (manners): {link.names.server} did not answer within {seconds:g} s"
+            link.settle("client", request, replies.error(request.id, replies.UNAVAILABLE, text))
+            link.from_client.expect_late(request.id)
+            cancelled = replies.notification("notifications/cancelled", {"requestId": request.id, "reason": text})
+            link.send("server", cancelled, Fact("notification", "broker", cancelled["method"], request=request.id))
+
     # --- answers ---
 
     def _response(self, response: Response, size: int) -> None:
@@ -95,6 +105,10 @@ class ServerSide:
         state = result.get("requestState")
         if state is not None and (not isinstance(state, str) or len(state) > MAX_STATE):
             self._replace(request, f"refused by Bulkhead (bounds): a requestState must be text of at most {MAX_STATE}")
+            return
+        room = self._link.sight.room(request.call) if request.call is not None else None
+        if room is not None and size > room:
+            self._replace(request, f"refused by Bulkhead (manners): the answer has {size} bytes, of {room} at most")
             return
         try:
             request.inputs = self._inputs(result)

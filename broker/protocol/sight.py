@@ -22,6 +22,9 @@ class Sight(Protocol):
     def spend(self, call: Call, asked: Decision, consent: Decision, /) -> Decision | None:
         """Use up the yes `consent`, now that the call goes; None when it counts no more."""
 
+    def room(self, call: Call, /) -> int | None:
+        """How many bytes the answer to a call may have; None is as many as any."""
+
     def masked(self, call: Call, answer: JsonObject, /) -> "Masked | None":
         """The answer as the client may see it; None where it may see it as it is."""
 
@@ -47,6 +50,9 @@ class _Clear:
 
     def spend(self, _call: Call, _asked: Decision, consent: Decision, /) -> Decision | None:
         return consent
+
+    def room(self, _call: Call, /) -> int | None:
+        return None
 
     def masked(self, _call: Call, _answer: JsonObject, /) -> Masked | None:
         return None

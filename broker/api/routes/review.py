@@ -8,6 +8,7 @@ from broker.api.wire import Caller, Handler
 from broker.errors import DeskError
 from broker.files import read_bounded, sha256_hex
 from broker.links import Link
+from broker.manners.rules import MANNERS, parse_manners
 from broker.model import Origin, Verdict
 from broker.policy.document import parse_policy
 from broker.policy.grants import parse_grants
@@ -81,6 +82,8 @@ class Reviews:
             parse_grants(data, GRANTS)
         elif params.name == WALLS:
             parse_walls(data, WALLS)
+        elif params.name == MANNERS:
+            parse_manners(data, MANNERS)
         else:
             self._at.house.registry.check(params.name, data)
 
@@ -93,6 +96,8 @@ class Reviews:
             house.policy.reload()
         elif document == GRANTS:
             self._follow_grants()
+        elif document == MANNERS:
+            house.manners.reload()
         elif document == WALLS:
             house.walls.reload()
             self._at.walls_changed()

@@ -1,0 +1,230 @@
+"""The manners of a gateway: at once, in time, not too large, not again and again, and not at a server that is down."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from broker.errors import PolicyError
+from broker.manners.breaker import Breaker
+from broker.manners.calls import Calls
+from broker.manners.rules import MANNERS, Bounds, MannersText, parse_manners
+from broker.model import Call, ClientName, Decision, Fact, JsonObject, ServerName, SessionId, Verdict
+from tests.house import Rooms, housed
+from tests.peers import ToyServer, echo
+from tests.protocol.stage import call as call_of
+from tests.protocol.stage import refusal_of
+from tests.test_links import only_link, opened, reply
+from tests.waiting import until
+
+YES: Final = Decision(Verdict.ALLOW, "agreed", "fine")
+HEAD: Final = b"version = 1\nfailures = 2\nrest = 1000\n"
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+def call(tool: str = "read", digest: str = "") -> Call:
+    return Call(
+        ClientName("desk"), ServerName("notes"), SessionId("s"), "client", "tools/call", tool, {}, digest or tool
+    )
+
+
+def passes(calls: Calls, what: Call, turn: int, now: float, bounds: Bounds | None = None) -> Decision | None:
+    """Judge a call and, if it may go, have it recorded as it is."""
+    refusal = calls.judged(what, bounds or Bounds(), now)
+    calls.heard(Fact("decision", "client", "tools/call", what.target, 1, refusal or YES, digest=what.digest), turn, now)
+    return refusal
+
+
+def answered(calls: Calls, turn: int, now: float, *, by: str = "server", error: bool = False) -> None:
+    body: JsonObject = {"error": {}} if error else {"result": {}}
+    calls.heard(Fact("result", by, "tools/call", body=body), turn, now)  # type: ignore[arg-type]
+
+
+# --- the breaker ------------------------------------------------------------------------------------------------------
+
+
+def test_a_breaker_opens_after_so_many_failures_tries_once_and_closes_when_that_works() -> None:
+    breaker = Breaker(failures=2, seconds=30)
+    breaker.broke(0)
+    assert breaker.state(0) == "closed" and breaker.admits(0)
+    breaker.broke(1)
+    assert breaker.state(1) == "open" and not breaker.admits(30.9) and breaker.left(11) == 20
+    assert breaker.state(31) == "half-open"
+    assert [breaker.admits(31), breaker.admits(31)] == [True, False], "one trial"
+    breaker.worked()
+    assert breaker.state(31) == "closed" and breaker.admits(31)
+
+
+def test_a_trial_that_fails_opens_it_again_and_one_that_was_given_up_lets_another_try() -> None:
+    breaker = Breaker(failures=1, seconds=30)
+    breaker.broke(0)
+    assert breaker.admits(30)
+    breaker.broke(31)
+    assert not breaker.admits(60) and breaker.admits(61)
+    breaker.withdrawn()
+    assert breaker.admits(61)
+
+
+@given(st.lists(st.sampled_from(["broke", "worked", "withdrawn", "ask"]), max_size=40), st.integers(1, 4))
+def test_whatever_happens_a_server_that_works_is_asked_and_one_that_does_not_is_left_alone(
+    steps: list[str], failures: int
+) -> None:
+    breaker, row = Breaker(failures, 10.0), 0
+    for now, step in enumerate(steps):
+        match step:
+            case "broke":
+                breaker.broke(float(now))
+                row += 1
+            case "worked":
+                breaker.worked()
+                row = 0
+            case "withdrawn":
+                breaker.withdrawn()
+            case _:
+                admitted = breaker.admits(float(now))
+                assert admitted or row >= failures
+                assert not (admitted and row >= failures and now < breaker.opened + 10)
+
+
+# --- calls of one link ------------------------------------------------------------------------------------------------
+
+
+def test_no_more_calls_of_a_tool_than_agreed_are_under_way_and_an_answer_makes_room() -> None:
+    calls, two = Calls(Breaker()), Bounds(at_once=2)
+    assert [passes(calls, call(digest=str(n)), n, 0, two) is None for n in (1, 2, 3)] == [True, True, False]
+    assert passes(calls, call("other"), 4, 0, two) is None, "another tool has its own places"
+    answered(calls, 1, 1)
+    assert passes(calls, call(digest="5"), 5, 1, two) is None
+
+
+def test_a_call_that_is_judged_again_keeps_its_place() -> None:
+    calls, one = Calls(Breaker()), Bounds(at_once=1, again=1)
+    held = call()
+    assert [passes(calls, held, 1, now, one) for now in (0, 5)] == [None, None]
+
+
+def test_the_same_call_again_and_again_is_a_loop_until_time_has_gone_by() -> None:
+    calls, thrice = Calls(Breaker()), Bounds(again=3, within=60)
+    said = []
+    for turn, now in enumerate((0, 1, 2, 3, 61.5), 1):
+        said.append(passes(calls, call(), turn, now, thrice))
+        answered(calls, turn, now)
+    assert [one is None for one in said] == [True, True, True, False, True]
+    assert said[3] is not None and "this looks like a loop" in said[3].reason
+    assert passes(calls, call(digest="another"), 9, 3, thrice) is None
+
+
+def test_what_takes_too_long_is_told_once() -> None:
+    calls, quick = Calls(Breaker()), Bounds(seconds=5)
+    passes(calls, call(), 7, 0, quick)
+    assert [calls.overdue(now) for now in (5, 5.1, 6)] == [[], [(7, 5)], []]
+
+
+@pytest.mark.parametrize(
+    ("end", "failed"),
+    [
+        (lambda calls: answered(calls, 1, 0), 0),
+        (lambda calls: answered(calls, 1, 0, error=True), 0),  # it answered: it is there
+        (lambda calls: answered(calls, 1, 0, by="broker", error=True), 1),
+        (lambda calls: answered(calls, 1, 0, by="broker"), 0),
+        (lambda calls: calls.heard(Fact("notification", "client", "notifications/cancelled"), 1, 0), 0),
+        (lambda calls: calls.heard(Fact("decision", "client", decision=Decision(Verdict.DENY, "r", "")), 1, 0), 0),
+    ],
+)
+def test_only_a_call_that_its_server_did_not_answer_counts_against_it(
+    end: Callable[[Calls], None], failed: int
+) -> None:
+    calls = Calls(Breaker())
+    passes(calls, call(), 1, 0)
+    end(calls)
+    assert calls.breaker.failed == failed
+    assert passes(calls, call(), 2, 0, Bounds(at_once=1)) is None, "its place is free again"
+
+
+# --- the document -----------------------------------------------------------------------------------------------------
+
+
+def test_of_all_rules_that_match_the_strictest_counts() -> None:
+    manners = parse_manners(
+        HEAD
+        + b"[[manner]]\nat_once = 8\nseconds = 60\nagain = {calls = 10, seconds = 60}\n"
+        + b'[[manner]]\nserver = "no*"\nat_once = 2\nagain = {calls = 1, seconds = 60}\n'
+        + b'[[manner]]\ntool = "write"\nresult_bytes = 10\n',
+        MANNERS,
+    )
+    assert manners.bounds(call()) == Bounds(2, 60, None, 1, 60)
+    assert manners.bounds(call("write")).result_bytes == 10
+    assert MannersText(version=1).bounds(call()) == Bounds()
+
+
+@pytest.mark.parametrize(
+    "text", [b"", b"version = 2", b"version = 1\nmore = 1", b"version = 1\n[[manner]]\nat_once = 0", b"\xff", b"[["]
+)
+def test_a_document_that_is_not_understood_is_refused_with_its_name(text: bytes) -> None:
+    with pytest.raises(PolicyError, match=r"manners\.toml"):
+        parse_manners(text, MANNERS)
+
+
+# --- in a house -------------------------------------------------------------------------------------------------------
+
+
+def agreed(rooms: Rooms, text: bytes) -> None:
+    rooms.agreed.write(MANNERS, HEAD + text)
+    object.__setattr__(rooms.house.manners, "_documents", rooms.agreed)
+    assert rooms.house.manners.reload() == ""
+
+
+def mute(message: JsonObject) -> JsonObject | None:
+    """A server that takes calls and answers none."""
+    return None if message.get("method") == "tools/call" else echo(message)
+
+
+@pytest.mark.claim("C49")
+async def test_a_call_that_takes_too_long_is_ended_and_the_server_is_left_alone(tmp_path: Path) -> None:
+    heard: list[JsonObject] = []
+
+    def listen(message: JsonObject) -> JsonObject | None:
+        heard.append(message)
+        return mute(message)
+
+    async with housed(tmp_path, toy=lambda: ToyServer(answer=listen)) as rooms:
+        agreed(rooms, b"[[manner]]\nseconds = 0.01\n")
+        far = await opened(rooms)
+        link = only_link(rooms)
+        for number in (1, 2):
+            await far.say(call_of(number))
+            await until(lambda: sum(m.get("method") == "tools/call" for m in heard) == number)  # noqa: B023
+
+            def ticked() -> bool:
+                link.tick(asyncio.get_running_loop().time())
+                told: int = sum(m.get("method") == "notifications/cancelled" for m in heard)
+                return told == number  # noqa: B023
+
+            await until(ticked)
+            assert "did not answer within 0.01 s" in json.dumps(await reply(far, number))
+        await far.say(call_of(3))
+        said = refusal_of(await reply(far, 3))
+        assert "breaker" in said and "failed 2 times in a row and is left alone" in said
+        assert sum(m.get("method") == "tools/call" for m in heard) == 2, "it fails fast"
+        far.close()
+    rules = [entry["rule"] for entry in rooms.receipts() if entry["verdict"] == "deny"]
+    assert rules == ["breaker"]
+
+
+async def test_an_answer_that_is_too_large_does_not_reach_the_client(tmp_path: Path) -> None:
+    async with housed(tmp_path) as rooms:
+        agreed(rooms, b"[[manner]]\nresult_bytes = 20\n")
+        far = await opened(rooms)
+        await far.say(call_of(1))
+        said = json.dumps(await reply(far, 1))
+        assert "refused by Bulkhead (manners): the answer has" in said and "hello" not in said
+        far.close()
