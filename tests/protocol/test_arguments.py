@@ -78,7 +78,8 @@ def test_what_is_right_or_cannot_be_told_is_left_to_the_server(schema: Any, valu
 
 
 def test_a_null_is_no_value_of_what_may_not_be_left_out() -> None:
-    assert fault({"properties": {"a": {"type": "boolean"}}, "required": ["a"]}, a=None) == "'a' is not true or false"
+    schema = {"properties": {"a": {"type": "boolean"}}, "required": ["a"]}
+    assert fault(schema, a=None) == "its argument 'a' is not true or false"
 
 
 def test_a_schema_that_leads_to_itself_ends() -> None:
