@@ -55,7 +55,7 @@ def permissions(paths: Paths) -> list[Finding]:
         return [Finding("home", "ok", f"{paths.home} will be made at the first start")]
     rows = [row for folder in there for row in _folder(folder, private=folder == paths.runtime)]
     secrets = [paths.state / "integrity.key", paths.home / "home.conf"]
-    for folder in (paths.config / "clients", paths.config / "env", paths.config / "http"):
+    for folder in (paths.config / "clients", paths.config / "env", paths.config / "http", paths.state / "vault"):
         if folder.is_dir():
             secrets += itertools.islice(sorted(folder.iterdir()), MAX_FILES)
     for file in filter(os.path.lexists, secrets):

@@ -19,6 +19,7 @@ from broker.sandbox.seatbelt import UNVERIFIED
 from broker.sandbox.tiers import find_bwrap, probe
 from broker.vault.backends import KEYCHAIN_SECONDS
 from broker.vault.keychain import look
+from broker.vault.vault import looked_at
 
 TRIAL_SECONDS: Final = 40.0  # two sandboxes with bounds of their own; 60 ms on a quiet machine
 QUICK: Final = 25.0  # for what takes milliseconds on a quiet machine
@@ -55,6 +56,7 @@ def machine_checks(paths: Paths, environment: Mapping[str, str]) -> list[Named]:
         Named("Landlock", landlock_version, QUICK),
         Named("seatbelt", seatbelt, QUICK),
         Named("keychain", lambda: keychain(paths), 3 * KEYCHAIN_SECONDS + 2),
+        Named("vault", lambda: vault(paths), 3 * KEYCHAIN_SECONDS + 2),
         Named("programs", lambda: programs(environment), QUICK),
         Named("disk", lambda: disk(paths), QUICK),
     ]
@@ -155,6 +157,18 @@ def keychain(paths: Paths) -> list[Finding]:
         return [Finding("keychain", "ok", f"{seen.found} will hold the key of this home")]
     hint = "nothing, or start one (a Secret Service such as gnome-keyring) before the first start"
     return [Finding("keychain", "warn", "none can be reached: the key will lie in a file that only you can read", hint)]
+
+
+def vault(paths: Paths) -> list[Finding]:
+    """What the secrets of this home are sealed under, and whether that opens them now."""
+    seen = looked_at(paths.state / "vault", paths.home)
+    if seen.problem:
+        return [Finding("vault", "bad", seen.problem, f"{seen.hint}, then: bulkhead vault unlock")]
+    if seen.where == "passphrase":
+        return [Finding("vault", "ok", "sealed under a passphrase: after each start, bulkhead vault unlock")]
+    if seen.where:
+        return [Finding("vault", "ok", f"sealed under a key that {seen.where} holds and gives out")]
+    return [Finding("vault", "ok", "nothing is sealed yet: it needs a keychain, or bulkhead vault passphrase, to last")]
 
 
 def programs(environment: Mapping[str, str]) -> list[Finding]:

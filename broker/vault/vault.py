@@ -4,6 +4,7 @@ Where there is neither a keychain nor a passphrase, the vault forgets everything
 vault that was sealed and does not open stays closed: whoever asks it for something gets the reason.
 """
 
+import contextlib
 import secrets
 import sqlite3
 import threading
@@ -220,6 +221,29 @@ class Vault:
             keychain.remove(account_of(self._home, seal.key_id))
         except KeychainProblem:
             return
+
+
+def looked_at(folder: Path, home: Path, find: Callable[[], Keychain] = find_keychain) -> Standing:
+    """How the vault of a home would open, found out without opening or changing it.
+
+    `where` is empty for one that was never sealed.
+    """
+    path = folder / FILE
+    if not path.exists():
+        return Standing("")
+    try:
+        with told(), contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=2.0)) as database:
+            found = database.execute("SELECT text FROM seal").fetchone()
+        if found is None:
+            return Standing("")
+        seal = Seal.of(found[0])
+        if seal.how == "passphrase":
+            return Standing("passphrase")
+        keychain = find()
+        open_from_keychain(seal, keychain, home)
+    except BulkheadError as problem:
+        return Standing("keychain", str(problem), problem.hint)
+    return Standing(keychain.name)
 
 
 def passphrase_given(environment: Mapping[str, str]) -> str:

@@ -26,7 +26,9 @@ from broker.config import Paths, make_folders, paths_under
 from broker.errors import ConfigError
 from broker.model import ClientName, Fact, Origin
 from broker.trust.store import Store
+from broker.vault.vault import Vault
 from tests.fakes.home import throwaway_home
+from tests.vault.conftest import Fake
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC).timestamp()
 ENTRY = {"command": "npx", "args": ["-y", "some-server"]}
@@ -130,6 +132,26 @@ def test_a_keychain_that_is_away_is_bad_where_the_key_lies_in_it(paths: Paths, m
     (paths.state / "integrity.where").write_text("SecretService.Keyring\n")
     (found,) = machine_checks.keychain(paths)
     assert found.state == "bad" and "unlock" in found.fix
+
+
+@pytest.mark.parametrize(
+    ("keychain", "state", "said"),
+    [("there", "ok", "SecretService.Keyring holds"), ("gone", "bad", "no keychain can be reached"),
+     ("phrase", "ok", "sealed under a passphrase"), ("none", "ok", "nothing is sealed yet")],
+)  # fmt: skip
+def test_what_the_secrets_are_sealed_under_is_told(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch, keychain: str, state: str, said: str
+) -> None:
+    monkeypatch.setattr("broker.vault.seal.SCRYPT_COST", 2**4)
+    fake = Fake()
+    monkeypatch.setattr("broker.vault.backends._viable", lambda _name: None if fake.gone else fake)
+    if keychain != "none":
+        made = Vault(paths.state / "vault", paths.home)
+        made.open("a phrase of mine" if keychain == "phrase" else "")
+        made.close()
+    fake.gone = keychain == "gone"
+    (found,) = machine_checks.vault(paths)
+    assert (found.what, found.state) == ("vault", state) and said in found.said
 
 
 @pytest.fixture
