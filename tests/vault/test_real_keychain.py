@@ -102,7 +102,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return seen
 
 
-@pytest.mark.claim("C90")
+@pytest.mark.claim("C56")
 @pytest.mark.parametrize("when", ["started", "rotated"])
 def test_what_was_kept_is_there_after_a_restart_and_under_a_new_key(told: dict[str, Any], when: str) -> None:
     assert told[when] == ["SecretService.Keyring", "", "a canary"]
@@ -113,7 +113,7 @@ def test_one_key_lies_in_the_keychain_and_nothing_of_the_rows_on_the_disk(told: 
     assert told["files"] == []
 
 
-@pytest.mark.claim("C90")
+@pytest.mark.claim("C56")
 @pytest.mark.parametrize(
     ("when", "said"),
     [

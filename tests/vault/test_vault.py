@@ -110,7 +110,7 @@ def test_a_keychain_that_never_answers_is_waited_for_with_a_limit(tmp_path: Path
         _ = one.book
 
 
-@pytest.mark.claim("C90")
+@pytest.mark.claim("C56")
 def test_under_a_passphrase_the_vault_opens_with_it_alone(tmp_path: Path, fake: Fake) -> None:
     fake.gone = True
     one = opened(tmp_path, PHRASE)
