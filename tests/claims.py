@@ -61,7 +61,7 @@ CLAIMS: Final[dict[str, str]] = {
     "C40": "Every call is recorded before it is forwarded.",
     "C41": "`bulkhead audit verify` finds a receipt that was changed, removed or moved, and names the first one.",
     "C42": "Secrets are cut out of receipts by their value.",
-    "C49": "A server's secret is kept sealed, given to that server alone, and in no file, log, error or list.",
+    "C57": "A server's secret is kept sealed, given to that server alone, and in no file, log, error or list.",
     "C56": "The vault opens with the key in your system's keychain or your passphrase, and else stays closed.",
     "C43": "A disk that is full or fails ends links with the reason, and a daemon with room goes on from there.",
     "C44": "What peers said to each other is sealed in the receipts, and nothing else of them is.",

@@ -58,7 +58,7 @@ def outputs(running: Running) -> Iterator[list[str]]:
     assert not any(secret in text for text in said for secret in (CANARY, SECOND, PHRASE))
 
 
-@pytest.mark.claim("C49")
+@pytest.mark.claim("C57")
 def test_a_secret_reaches_the_one_server_it_is_for_and_nothing_else_that_anybody_can_look_at(
     running: Running, outputs: list[str]
 ) -> None:
