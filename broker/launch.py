@@ -17,6 +17,7 @@ from broker.joins import agree_to_joins
 from broker.model import ClientName, Fact, SessionId, VerifiedArtifact
 from broker.network import tables
 from broker.outflow import Outflow
+from broker.pages import Pages
 from broker.pin import Pin
 from broker.registry import Server
 from broker.sandbox.process import Instance
@@ -39,6 +40,7 @@ class Launch:
     ) -> None:
         """`let_in`: what of other servers' texts a person let into this one."""
         self._outflow = Outflow(house, client, session, pin.server, let_in, record_durably)
+        self._pages = Pages(house, client, session, pin.server, record, record_durably)
         self._client = client
         self._session = session
         self.instance: Instance | None = None
@@ -95,6 +97,8 @@ class Launch:
             if not reading.cancelled():
                 reading.exception()  # the gate has raised it, or the sandbox failed before its gate
         self.instance = instance
+        if instance.pages is not None:
+            instance.pages.listen(self._pages)
         started = {"pid": instance.pid, "limits": instance.kept_by, "warnings": list(instance.warnings)}
         try:
             self._record(Fact("launch", "broker", method="started", target=server.name, body=started))
@@ -111,6 +115,7 @@ class Launch:
 
     def close(self) -> None:
         """The link is over: nobody needs to know any more."""
+        self._pages.close()
         if self._hashing is not None:
             self._hashing.cancel()
 

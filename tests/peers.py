@@ -125,6 +125,7 @@ class ToyServer:
     tier = "none"
     pid = 4711
     kept_by = "nobody"
+    pages = None
     warnings = ()
 
     def __init__(self, view: View = LEGACY, answer: Answer = lambda message: None, *, serve: bool = True) -> None:

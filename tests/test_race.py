@@ -65,7 +65,7 @@ class Raced(Launch):
             proof = cast(Proof, _more[-2])
             await proof()
             act(store.object(artifact.tree))
-            return cast(Instance, SimpleNamespace(pid=1, kept_by="", warnings=()))
+            return cast(Instance, SimpleNamespace(pid=1, kept_by="", pages=None, warnings=()))
 
         rooms = SimpleNamespace(
             store=store,

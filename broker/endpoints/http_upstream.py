@@ -46,6 +46,7 @@ class RemoteInstance:
     tier = "remote"
     pid = 0
     kept_by = ""
+    pages = None
     warnings: tuple[str, ...] = ()
 
     def __init__(

@@ -12,6 +12,7 @@ from typing import Final
 
 from broker.model import Mount, SandboxSpec
 from broker.sandbox import seccomp
+from broker.sandbox.browsing import OPENER, SCRIPT, SHOWN_AS
 from broker.sandbox.commands import ARGUMENTS, GATE, GATE_SCRIPT, INFO, Command, Ends, Identity, rlimits_of
 from broker.sandbox.hosts import PROXY_PORT
 from broker.sandbox.kernel import memory_file
@@ -60,10 +61,12 @@ def command(
     ends: Ends,
     trust: bytes = b"",
     listener: Path | None = None,
+    pages: Path | None = None,
 ) -> Command:
     """The command that starts `spec`; takes `ends` over, also when it fails.  `trust`: the authorities of its TLS.
 
-    `listener` is the Python that makes its listener from inside, where that is the only way.
+    `listener` is the Python that makes its listener from inside, where that is the only way; `pages` the box into which
+    it drops the address of a page to open.
 
     Raises:
         SandboxError: something to be mounted is not there, is behind a link, or would be unreadable inside.
@@ -82,6 +85,8 @@ def command(
         _system(options, spec, own)
         _home(options, spec, identity)
         _written_files(options, identity, PATIENCE if spec.hosts else NO_PATIENCE, trust)
+        if pages is not None:
+            _opener(options, spec, pages)
         warnings = add_mounts(options, spec, identity)
         options.add("--remount-ro", "/", "--chdir", str(spec.cwd))
         packed = b"".join(os.fsencode(word) + b"\0" for word in options.words)
@@ -172,6 +177,13 @@ def _written_files(options: Options, identity: Identity, patience: str, trust: b
     if trust:
         options.add_parents(TRUST)
         options.add("--perms", "0444", "--ro-bind-data", options.place(memory_file("trust", trust)), str(TRUST))
+
+
+def _opener(options: Options, spec: SandboxSpec, pages: Path) -> None:
+    """What asks for a page in the browser, and the box it drops the address into."""
+    options.add_parents(OPENER)
+    options.add("--perms", "0555", "--ro-bind-data", options.place(memory_file("xdg-open", SCRIPT)), str(OPENER))
+    options.add("--ro-bind-fd", options.place(opened(spec, Mount(pages, SHOWN_AS))), str(SHOWN_AS))
 
 
 def _drop(identity: Identity) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from broker.config import Waits
 from broker.errors import SandboxError
 from broker.model import Fact, Proof, SandboxSpec
 from broker.sandbox import bubblewrap
+from broker.sandbox.browsing import asks_for_pages
 from broker.sandbox.cgroups import Group
 from broker.sandbox.commands import Command, Ends, Identity
 from broker.sandbox.delegation import Groups, no_groups
@@ -29,6 +30,7 @@ from broker.sandbox.egress.service import Egress
 from broker.sandbox.egress.way import Outside
 from broker.sandbox.eyes import Eyes, Seen, watched
 from broker.sandbox.filters import armed
+from broker.sandbox.page_box import PageBox
 from broker.sandbox.plan import plan_probe, rules_of
 from broker.sandbox.process import Instance, Tree
 from broker.sandbox.supervisor import DIED, RESTART, Started, Supervisor, or_discard
@@ -173,12 +175,15 @@ class Launcher:
         walled = spec.boxed and tier.name != "B"
         box = None if spec.boxed == walled else Box.make()
         group: Group | None = None
+        asks = walled and not spec.tool and asks_for_pages(spec.hosts, spec.listen, spec.image is not None, spec.boxed)
+        pages = PageBox(identity.uid) if asks else None
         try:
             group = await or_discard(asyncio.to_thread(self._group, spec), _end)
             # In a thread: a granted folder may lie on a network that hangs.
             trust = egress.trust if egress is not None else b""
             folder = box.folder if box is not None else None
-            composing = asyncio.to_thread(_command, spec, tier, identity, wires.hand_over(), trust, folder)
+            asked = pages.path if pages is not None else None
+            composing = asyncio.to_thread(_command, spec, tier, identity, wires.hand_over(), trust, folder, asked)
             command = _held(await or_discard(composing, Command.close), group)
             told = None
             if seen is not None:
@@ -206,6 +211,8 @@ class Launcher:
         except BaseException:
             if egress is not None:
                 egress.close()
+            if pages is not None:
+                pages.close()
             if box is not None:
                 box.remove()
             if group is not None:
@@ -216,6 +223,7 @@ class Launcher:
             *(spec.server, name, tree, streams, self._waits, command.warnings, egress, spec.limits, watch, record),
             *(group, self._groups.name),
         )
+        instance.pages = pages
         if box is not None:
             instance.at_end(box.remove)
         if eyes is not None:
@@ -311,13 +319,15 @@ class Launcher:
         await egress.open(listeners)
 
 
-def _command(spec: SandboxSpec, tier: Tier, identity: Identity, ends: Ends, trust: bytes, box: Path | None) -> Command:
+def _command(
+    spec: SandboxSpec, tier: Tier, identity: Identity, ends: Ends, trust: bytes, box: Path | None, pages: Path | None
+) -> Command:
     """The command of this tier; takes `ends` over, also when it fails."""
     if not spec.boxed:
         return with_nothing_around(spec, ends, Path.home())
     if box is not None:
         return behind_landlock(spec, ends, box)
-    return bubblewrap.command(spec, tier.bwrap, identity, ends, trust, tier.listener)
+    return bubblewrap.command(spec, tier.bwrap, identity, ends, trust, tier.listener, pages)
 
 
 def _network_of(pid: int) -> int:

@@ -13,6 +13,7 @@ from typing import Final
 
 from broker.errors import SandboxError
 from broker.model import Grants, Limits, Mount, NamedArtifact, SandboxSpec, ServerName
+from broker.sandbox.browsing import OPENER, asks_for_pages
 from broker.sandbox.hosts import PROXY_PORT, HostRules
 from broker.sandbox.inspection import Inspected, placeholder
 
@@ -135,6 +136,8 @@ def plan(
     rules = HostRules.of(grants.hosts)
     rules.check_company(server, [str(path) for path in granted], list(env))
     environment = {**_environment(artifact, env), **(OF_THE_NETWORK if rules.rules else {})}
+    if asks_for_pages(rules.texts, grants.listen, artifact.image is not None, grants.boxed):
+        environment |= {"BROWSER": str(OPENER), "PATH": f"{OPENER.parent}:{environment['PATH']}"}
     secrets: dict[str, str] = {}
     inspection = grants.inspection if rules.rules else None
     if inspection is not None:

@@ -19,6 +19,7 @@ from broker.sandbox.cgroups import Group
 from broker.sandbox.doorway import Doorway
 from broker.sandbox.egress.service import Egress
 from broker.sandbox.limits import Overrun, overrun
+from broker.sandbox.page_box import PageBox
 from broker.sandbox.reaper import STATUS
 from broker.sandbox.supervisor import Started
 from broker.sandbox.watch import Watch
@@ -88,6 +89,8 @@ class Instance:
         self.kept_by = kept_by
         self.doorway: Doorway | None = None
         """What lets this machine reach what it listens on; closed with it."""
+        self.pages: PageBox | None = None
+        """What it asks to have opened in the browser; closed with it."""
         self._record: Callable[[Fact], None] = record or (lambda _: None)
         self.ending = ""
         """Why we ended it, in words for a person; empty while it runs, or when it ended by itself."""
@@ -258,6 +261,8 @@ class Instance:
             return
         for descriptor in (self._tree.outer.pidfd, self._tree.outer.status, self._tree.first, self._tree.server):
             os.close(descriptor)
+        if self.pages is not None:
+            self.pages.close()
         if self.doorway is not None:
             self.doorway.close()
         if self._egress is not None:

@@ -354,6 +354,19 @@ async def ready_bytes(instance: Instance) -> bytes:
     return os.read(instance.stdout, 100)
 
 
+async def a_page_is_asked_for_by_dropping_its_address(launcher: Launcher, supervisor: Supervisor) -> Any:
+    asked: asyncio.Queue[str] = asyncio.Queue()
+    program = ("/bin/sh", "-c", '/run/bulkhead/bin/xdg-open "https://far.test/a?b=c d"; cat')
+    instance = await launcher.spawn(with_hosts(*program), lambda fact: None)
+    assert instance.pages is not None
+    path = instance.pages.path
+    instance.pages.listen(asked.put_nowait)
+    async with asyncio.timeout(60):
+        address = await asked.get()
+    await instance.stop()
+    return [address, path.exists(), path.parent.exists()]
+
+
 def with_hosts(*argv: str) -> SandboxSpec:
     return replace(plan_probe(argv), hosts=("far.test", "far.test:8443"))
 
@@ -393,5 +406,6 @@ SCENES = {
         a_network_without_its_filter_starts_nothing,
         a_network_ends_with_its_server,
         what_listens_inside_is_reached_here_while_it_lasts,
+        a_page_is_asked_for_by_dropping_its_address,
     )
 }
