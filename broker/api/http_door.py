@@ -58,6 +58,22 @@ class HttpDoor:
                 self._house.audit.append(Origin(), Fact("violation", "broker", "http", body=body))
                 _log.error("%s; every bearer was thrown away", problem)
 
+    async def stand_at(self, port: int) -> None:
+        """Stand at the port a person chose, now and from each start on; whoever knows another one has to be told.
+
+        Raises:
+            ConfigError: another program is there; nothing has changed then.
+        """
+        if self._front is not None and self._book.port == port:
+            return
+        before, sweeping = self._front, self._sweeping
+        self._open(port)
+        self._book.port = port
+        if sweeping is not None and before is not None:
+            sweeping.cancel()
+            await asyncio.gather(sweeping, return_exceptions=True)
+            await before.close()
+
     def address(self, client: str, server: str, workspace: str) -> tuple[str, Guest]:
         """The address of a server for a client in a folder, and whose it is.
 

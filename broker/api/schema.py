@@ -390,6 +390,12 @@ class Endpoint(Words):
     workspace: str = Field(default="", max_length=4096)
 
 
+class EndpointPort(Words):
+    """The port at which clients by HTTP are let in, from now on."""
+
+    port: int = Field(ge=1024, le=65535)
+
+
 class EndpointView(Words):
     """`file` holds the bearer, owner-only; it is never said at the desk."""
 
@@ -897,6 +903,7 @@ CLIENT_ADD: Final = Route("client.add", Name, Nothing, "loosen")
 CLIENT_REMOVE: Final = Route("client.remove", Name, Nothing, "tighten")
 CONNECT: Final = Route("grant.connect", Connect, Nothing, "loosen")
 ENDPOINT: Final = Route("endpoint", Endpoint, EndpointView, "loosen")
+ENDPOINT_PORT: Final = Route("endpoint.port", EndpointPort, Nothing, "loosen")
 GRANTS: Final = Route("grants", Nothing, GrantList, "read")
 REVOKE: Final = Route("grant.revoke", Name, Nothing, "tighten")
 WALLS: Final = Route("walls", Nothing, Walls, "read")
@@ -925,7 +932,7 @@ ROUTES: Final[dict[str, Route]] = {
         REVIEW, ACCEPT, SESSIONS, SESSION_END, SESSION_NEW, CLIENTS, CLIENT_ADD, CLIENT_REMOVE, CONNECT, GRANTS,
         REVOKE, WALLS, WALL_ADD, WALL_REMOVE, LIMIT_ADD, LIMIT_REMOVE, POLICY_USE, AUDIT, AUDIT_OPEN, AUDIT_PRUNE,
         SAME, SECRETS, SECRET_SET, SECRET_REMOVE, VAULT_UNLOCK, VAULT_SEAL,
-        ADVISORIES, ADVISORIES_REFRESH, ADVISORIES_USE, ROOTS_REFRESH, STORE_GC, ENDPOINT,
+        ADVISORIES, ADVISORIES_REFRESH, ADVISORIES_USE, ROOTS_REFRESH, STORE_GC, ENDPOINT, ENDPOINT_PORT,
         LABELS, LABELS_ACCEPT, LABELS_TAKE_BACK, POLICY_NOW,
         LOGIN, LOGOUT, PASTE, TOKENS, WAITING,
     )

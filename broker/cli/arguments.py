@@ -70,6 +70,7 @@ def parser() -> argparse.ArgumentParser:
 
     up = command("up", daemon.up, "start the daemon", json=True)
     up.add_argument("--foreground", action="store_true", help="stay in this terminal and log there")
+    up.add_argument("--http", type=int, metavar="PORT", help="let clients in by HTTP at this port, from now on")
     up.add_argument(
         "--unsafe-no-presence",
         action="store_true",

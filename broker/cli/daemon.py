@@ -26,6 +26,8 @@ async def up(args: Namespace, context: Context) -> int:
             )
         options.append("--unsafe-no-presence")
     if args.foreground:
+        if args.http is not None:
+            raise ConfigError("--http is kept by a daemon that runs", hint=f"bulkhead up --http {args.http}")
         write_conf(context.paths, context.environment)
         argv = daemon_argv(context.paths, "--foreground", *options)
         os.execve(argv[0], argv, daemon_environment(context.environment))  # noqa: S606 - no shell is the point
@@ -35,6 +37,10 @@ async def up(args: Namespace, context: Context) -> int:
     else:
         await asyncio.to_thread(start, context.paths, context.environment, *options)
         say("the daemon runs")
+    if args.http is not None:
+        async with context.desk(start=False) as desk:
+            await desk.ask(schema.ENDPOINT_PORT, schema.EndpointPort(port=args.http), schema.Nothing)
+        say(f"clients come in by HTTP at 127.0.0.1:{args.http}; their addresses: bulkhead endpoint NAME")
     return await status(args, context)
 
 

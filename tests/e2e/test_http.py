@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
@@ -88,6 +89,21 @@ def test_each_folder_has_a_bearer_of_its_own(http: Running) -> None:
     third = address(http, "--workspace", "/tmp")
     assert first == second  # the root is no folder to work in
     assert third[0] != first[0] and third[1] != first[1]
+
+
+async def test_a_person_chooses_the_port_and_it_is_kept(http: Running) -> None:
+    before, headers = await asyncio.to_thread(address, http)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = other.getsockname()[1]
+        refused = await asyncio.to_thread(http.bulkhead, "up", "--http", str(taken))
+        assert (refused.returncode, "another program holds" in refused.stderr) == (1, True)
+    assert (await asyncio.to_thread(address, http)) == (before, headers)
+    done = await asyncio.to_thread(http.bulkhead, "up", "--http", str(taken))
+    assert done.returncode == 0, done.stderr
+    url, same = await asyncio.to_thread(address, http)
+    assert (f":{taken}/" in url, same) == (True, headers)
+    async with client(url, headers, "legacy") as sdk:
+        assert (await sdk.list_tools()).tools
 
 
 async def test_an_address_holds_over_a_restart_and_the_port_is_held_from_the_start(http: Running) -> None:

@@ -17,7 +17,12 @@ class Endpoints:
         self._at = premises
 
     def table(self) -> Mapping[str, Handler]:
-        return {schema.ENDPOINT.method: self._endpoint}
+        return {schema.ENDPOINT.method: self._endpoint, schema.ENDPOINT_PORT.method: self._port}
+
+    async def _port(self, _caller: Caller, params: schema.EndpointPort) -> schema.Nothing:
+        await self._at.did("grant", "endpoint-port", "", Origin(), {"port": params.port})
+        await self._at.http.stand_at(params.port)
+        return schema.Nothing()
 
     async def _endpoint(self, _caller: Caller, params: schema.Endpoint) -> schema.EndpointView:
         folder = params.workspace if params.workspace not in ("", "/", str(Path.home())) else ""
