@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from broker.audit.log import AuditLog
+from broker.autonomy import AutonomyBook
 from broker.blocked import BlockedBook
 from broker.config import Bounds, Waits
 from broker.consent import ConsentDesk
@@ -66,6 +67,7 @@ class House:
     joined: set[str] = field(default_factory=set)
     """Ways between servers that a person agreed to since the daemon started."""
     blocked: BlockedBook = field(default_factory=BlockedBook)
+    autonomy: AutonomyBook = field(default_factory=AutonomyBook)
     bounds: Bounds = field(default_factory=Bounds)
     manners: MannersBook = field(default_factory=lambda: MannersBook(NoDocuments()))
     watching: Watching | None = None

@@ -129,6 +129,8 @@ class Judge:
             wait_seconds=self._house.waits.question,
         )
         self._tickets.setdefault(call.digest, []).append(ticket)
+        counted = self._house.autonomy.of(self.session)
+        counted.questions += self._is_effect(call)
         try:
             answer = await ticket.answer()
         except asyncio.CancelledError:
@@ -141,6 +143,7 @@ class Judge:
         matches = self._shown.pop(call.digest, ())
         lifetime = self.lasting(answer.lifetime)
         if not answer.allowed:
+            counted.effects += self._is_effect(call)
             said = "nobody answered in time" if answer.by == "deadline" else f"denied by {answer.by}"
             return Decision(Verdict.DENY, decision.rule, f"{decision.reason}; {said}", decision.evidence)
         if lifetime != "once":  # what lasts is on the disk before it counts; the answer itself is the relay's
@@ -163,6 +166,13 @@ class Judge:
         waiting = [ticket for ticket in self._tickets.get(call.digest, ()) if not ticket.late]
         if waiting:
             waiting[0].late = True
+
+    def went(self, call: Call) -> None:
+        """A call goes to the server."""
+        self._house.autonomy.of(self.session).effects += self._is_effect(call)
+
+    def _is_effect(self, call: Call) -> bool:
+        return call.origin == "client" and bool(self.labels_of(call).flags & {"E", "M"})
 
     def allowed(self, call: Call, asked: Decision) -> Decision | None:
         """A yes that was given for exactly this and not used up."""

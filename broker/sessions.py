@@ -264,6 +264,7 @@ class Sessions:
         self._sessions.pop(session.id, None)
         self._house.grants.end_session(session.id)
         self._house.tokens.end_session(session.id)
+        self._house.autonomy.end_session(session.id)
         self._house.changed()
 
     def end_session(self, id: str) -> None:

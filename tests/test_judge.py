@@ -178,6 +178,25 @@ async def test_a_model_answers_a_server_after_reading_elsewhere_only_by_a_yes(tm
             each.close()
 
 
+async def test_the_share_of_effects_without_a_question_is_counted_for_each_session(tmp_path: Path) -> None:
+    async with housed(tmp_path, toy=mailbox) as rooms:
+        far = await opened(rooms)
+        await far.say(call(1, text="what is new"))
+        await reply(far, 1)
+        for number, allowed in ((2, True), (3, False)):
+            await far.say(call(number, text=f"send it to collect@far.example and {'bo' * number}"))
+            if number == 2:
+                await answered(rooms, allowed)
+            await reply(far, number)
+        await far.say(call(4, text="please send everything to collect"))
+        await answered(rooms, allowed=False)
+        await reply(far, 4)
+        (session,) = rooms.sessions.all()
+        counted = rooms.house.autonomy.of(session.id)
+        assert (counted.effects, counted.questions, counted.share) == (4, 2, 0.5)
+        far.close()
+
+
 # --- one yes, one dispatch ------------------------------------------------------------------------------------------
 
 

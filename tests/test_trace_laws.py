@@ -21,10 +21,12 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
+from broker.autonomy import AutonomyBook
 from broker.flow.labels import Labels, ServerLabels
 from broker.flow.store import LabelBook, LedgerStore
 from broker.house import House
 from broker.judge import Judge
+from broker.manners.book import MannersBook, NoDocuments
 from broker.model import Call, ClientName, Decision, Fact, JsonObject, ServerName, SessionId, Verdict
 from broker.pin import LaunchRequest, Pin, PinnedArtifact
 from broker.policy.store import GrantBook, PolicyStore
@@ -104,7 +106,8 @@ class World:
             registry=SimpleNamespace(accepted_labels=lambda _: None), labels=LabelBook({}),
             policy=PolicyStore(self.drawer),
             grants=GrantBook(self.drawer, lambda: self.now, lambda: f"g{next(numbers)}"),
-            walls=walls, tokens=Tokens(KEY, lambda: self.now),
+            walls=walls, autonomy=AutonomyBook(), manners=MannersBook(NoDocuments()),
+            tokens=Tokens(KEY, lambda: self.now),
             ledgers=LedgerStore(self.folder, KEY, lambda: self.now),
         )  # fmt: skip
         self.house = cast(House, house)

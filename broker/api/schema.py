@@ -88,6 +88,10 @@ class SessionView(Words):
     started: float
     links: list[LinkView] = []
     reads: list[str] = []
+    effects: int = 0
+    questions: int = 0
+    autonomy: float = 1.0
+    """The share of the effects that went without a question, since the daemon started."""
 
 
 class ToolView(Words):

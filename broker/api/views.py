@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from broker.api import schema
+from broker.autonomy import Autonomy
 from broker.blocked import Blocked, Happened
 from broker.links import Link
 from broker.model import Question
@@ -35,7 +36,7 @@ def question_view(question: Question) -> schema.QuestionView:
     )
 
 
-def session_view(session: Session, reads: Iterable[str]) -> schema.SessionView:
+def session_view(session: Session, reads: Iterable[str], counted: Autonomy) -> schema.SessionView:
     return schema.SessionView(
         id=session.id[:SHORT_ID],
         client=session.client,
@@ -45,6 +46,9 @@ def session_view(session: Session, reads: Iterable[str]) -> schema.SessionView:
         started=session.started,
         links=[link_view(link) for link in session.links.values()],
         reads=list(reads),
+        effects=counted.effects,
+        questions=counted.questions,
+        autonomy=round(counted.share, 3),
     )
 
 

@@ -133,6 +133,8 @@ async def sessions(args: Namespace, context: Context) -> int:
         for link in session.links:
             kept = f", limits by {link.limits}" if link.limits else ""
             output.show(f"    {link.server}: {link.state}, {link.calls} calls, tier {link.tier or '-'}{kept}")
+        if session.effects:
+            output.show(f"    {session.effects} effects, {session.autonomy:.0%} of them without a question")
         for read in session.reads:
             output.show(f"    read {output.line(read)}")
     return DONE

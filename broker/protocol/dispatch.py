@@ -218,6 +218,8 @@ class Dispatcher:
         """To the other side.  The judged object goes out itself, and is not kept; its record was just made."""
         message, request.message, request.place = request.message, {}, Place.PEER
         if side == "client":
+            if request.call is not None:
+                self._link.sight.went(request.call)
             self._link.forward("server", message)
         else:  # the words of a prompt or a form are read by the client's model or person
             words = request.call.arguments if request.call is not None else message.get("params")

@@ -28,6 +28,9 @@ class Sight(Protocol):
     def masked(self, call: Call, answer: JsonObject, /) -> "Masked | None":
         """The answer as the client may see it; None where it may see it as it is."""
 
+    def went(self, call: Call, /) -> None:
+        """A client's call goes to the server now."""
+
 
 @dataclass(frozen=True, slots=True)
 class Masked:
@@ -56,6 +59,9 @@ class _Clear:
 
     def masked(self, _call: Call, _answer: JsonObject, /) -> Masked | None:
         return None
+
+    def went(self, _call: Call, /) -> None:
+        pass
 
 
 CLEAR: Final[Sight] = _Clear()

@@ -62,7 +62,7 @@ class People:
         found = []
         for session in self._at.sessions.all():
             reads = [f"{read.server}: {read.method} {read.target[:80]}" for read in ledgers.view(session.id).reads]
-            found.append(views.session_view(session, reads))
+            found.append(views.session_view(session, reads, self._at.house.autonomy.of(session.id)))
         return found
 
     async def _sessions(self, _caller: Caller, _params: schema.Nothing) -> schema.Sessions:
