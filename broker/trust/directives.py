@@ -55,6 +55,10 @@ _CHANGE = (
     r"|discard|insert|inject|filter|exclud|remov|set|add|includ|convert|treat|limit)"
     r"(?:e|es|ed|ing|y|ies|ied|ten|den|s|ted|ting)?"
 )
+_PRAISED = (
+    r"(?:accurate|reliable|comprehensive|advanced|sophisticated|powerful|authoritative|trusted|precise|trustworthy"
+    r"|complete|up-to-date)"
+)
 _ACT = (
     r"(?:call|use|run|execute|invoke|read|access|send|navigate|create|delete|write|retrieve|fetch|get|visit|list|check"
     r"|open|query|add|append|upload|move|set|update|click|show|trigger|perform|mark)"
@@ -102,7 +106,8 @@ SIGNS: Final = (
         r"|redirect|execut|run|read|collect|log|upload|record|insert|inject|call|set|bcc|attach|perform|writ)"
         r"|happens silently|hidden bcc|\bkeep (?:this|it) (?:secret|hidden)|\bconfidential ?[-\u2013\u2014:] ?do not",
         "do not", "don't", "never", "must not", "should not", "without", "avoid", "no need", "not to be", "mentioned",
-        "n't", "not", "silently", "secretly", "covertly", "quietly", "stealthily", "hidden", "keep", "confidential",
+        "will not", "does not", "need not", "mustn't", "shouldn't", "doesn't", "needn't", "silently", "secretly",
+        "covertly", "quietly", "stealthily", "hidden", "keep", "confidential",
     ),
     _sign(
         "office", 6, "speaks in the voice of a system or an office",
@@ -161,17 +166,19 @@ SIGNS: Final = (
     ),
     _sign(
         "praise", 6, "praises itself above other tools",
-        r"\b(?:world's|industry's) (?:best|most|leading)|used by (?:9\d ?%|millions|fortune)"
-        r"|trusted by [^.\n]{0,40}(?:expert|professional|million|worldwide)|\bunmatched (?:accuracy|speed|data"
-        r"|precision)"
-        r"|\b(?:most (?:comprehensive and accurate|reliable and industry|advanced and sophisticated)"
-        r"|best and most reliable)\b"
+        r"\b(?:world's|industry's) (?:best|most|leading)|\bused by (?:\d|millions|thousands|fortune|most)"
+        r"|trusted by [^.\n]{0,40}(?:expert|professional|million|worldwide)"
+        r"|\b(?:unmatched|unrivall?ed|unparallell?ed|second to none)\b"
+        r"|\b(?:most " + _PRAISED + r"|best)(?:,? and) (?:(?:the )?most )?[a-z-]{4,}"
+        r"|\bmost " + _PRAISED + r" [^.\n]{0,40}\b(?:available|in the world|on the market)\b"
         r"|\b(?:this is|as) the (?:advanced|premium|enhanced|ultimate|professional|pro) version\b"
         r"|\bthis (?:enhanced|advanced|premium|ultimate) version\b|\bpinnacle of\b|\baward-winning\b"
         r"|\benterprise-grade reliability\b"
         r"|always (?:prefer|choose|select) this tool|(?:choose|select) this (?:tool )?over\b",
-        "best", "most", "world", "used by", "trusted by", "unmatched", "version", "pinnacle", "award-winning",
-        "enterprise-grade", "prefer", "choose", "select",
+        "world's", "industry's", "used by", "trusted by", "unmatched", "unriv", "unparal", "second to none", "most ",
+        "best and", "best, and", "advanced version",
+        "premium version", "enhanced version", "ultimate version", "professional version", "pro version", "pinnacle",
+        "award-winning", "enterprise-grade", "prefer this", "choose this", "select this",
     ),
     _sign(
         "demand", 5, "demands a visit to an address",

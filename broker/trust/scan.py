@@ -58,7 +58,9 @@ def scan(tool: JsonObject, own: Collection[str] = (), others: Mapping[str, str] 
         return Advice("reject", rejected)
     page = plain(text[:MAX_TEXT])
     findings = list(_signs(page, leaves))
-    named = _called(page) - _known(leaves, own) if findings or others else set()
+    named = _called(page) if findings or others else set()
+    if named:
+        named -= _known(leaves, own)
     if named and findings:
         findings.append((FOREIGN, Finding("foreign-tool", "/description", min(named), "calls what is not its own")))
     beside = {plain(name): server for name, server in (others or {}).items()}
@@ -96,8 +98,12 @@ def _signs(page: str, leaves: list[tuple[str, str]]) -> Iterator[tuple[int, Find
     for sign in SIGNS:
         if sign.weight <= LIGHT and not seen:
             return
-        if sign.stems and not any(stem in page for stem in sign.stems):
-            continue
+        for stem in sign.stems:  # spelled out: this is most of what a scan costs
+            if stem in page:
+                break
+        else:
+            if sign.stems:
+                continue
         found = sign.pattern.search(page)
         if found:
             seen = True
