@@ -16,6 +16,7 @@ from broker.model import JsonObject
 Method: TypeAlias = Literal["none", "client_secret_basic", "client_secret_post", "private_key_jwt"]
 How: TypeAlias = Literal["by hand", "document", "dynamic"]
 
+DEVICE: Final = "urn:ietf:params:oauth:grant-type:device_code"
 METHODS: Final[tuple[Method, ...]] = ("none", "client_secret_basic", "client_secret_post", "private_key_jwt")
 WORD: Final = re.compile(r"[\x21-\x7e]{1,2048}")
 MAX_AGE: Final = 100 * 366 * 86400.0
@@ -72,13 +73,13 @@ def known(
     return None
 
 
-def request(client: str, redirect: str, metadata: ServerMetadata) -> JsonObject:
+def request(client: str, redirect: str, metadata: ServerMetadata, *, device: bool = False) -> JsonObject:
     """What is asked for.  Without a scope: one that was registered would cap what can be asked for later."""
     offered = [method for method in METHODS[:3] if method in metadata.token_methods]
     return {
         "client_name": f"Bulkhead for {client}",
         "redirect_uris": [redirect],
-        "grant_types": ["authorization_code", "refresh_token"],
+        "grant_types": ["authorization_code", "refresh_token", *([DEVICE] if device else [])],
         "response_types": ["code"],
         "token_endpoint_auth_method": offered[0] if offered else "none",
         "application_type": "native",

@@ -15,14 +15,13 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from broker.auth.places import Near, Place, place_of
 from broker.auth.problems import AuthError
-from broker.auth.registration import Registration
+from broker.auth.registration import DEVICE, Registration
 from broker.auth.scopes import OFFLINE, Scopes
 
 VERIFIER_BYTES: Final = 48  # 64 characters of RFC 7636's 43 to 128
 STATE_BYTES: Final = 32
 ASSERTION_SECONDS: Final = 60
 JWT_BEARER: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
-DEVICE: Final = "urn:ietf:params:oauth:grant-type:device_code"
 PRM, OMIT, FIXED = "prm", "omit", "fixed:"
 
 Form: TypeAlias = dict[str, str]

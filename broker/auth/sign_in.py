@@ -104,12 +104,13 @@ class SignIn:
 
     async def _known(self, want: Wanted, found: Found, settings: Settings, before: Grant | None) -> Registration:
         redirect = self._loopback.redirect(found.metadata.issuer)
-        kept = before.registration if before is not None and before.ended != "invalid_client" else None
+        by_browser = want.way == "browser"  # a registration is for one way, and another needs its own
+        kept = before.registration if before is not None and before.ended != "invalid_client" and by_browser else None
         known = registration.known(found.metadata, kept, settings.by_hand, settings.document, redirect, self._clock())
         if known is not None:
             return known
         assert found.metadata.registration is not None
-        asked = registration.request(want.client, redirect, found.metadata)
+        asked = registration.request(want.client, redirect, found.metadata, device=want.way == "device")
         said = await self._wire.post_json(found.metadata.registration, encode(asked))
         known = registration.read(said.status, said.value, found.metadata.issuer, redirect, self._clock())
         self._secret(f"oauth/{want.client}/{want.server}/client", known.secret)

@@ -372,6 +372,7 @@ async def test_a_device_is_shown_a_code_and_asked_for_slowly(monkeypatch: pytest
         assert [seconds for seconds in pauses if seconds] == [5.0, 5.0, 10.0, 10.0]
         assert stage.shown[0].code == "WDJB-MJHT" and "DEVICE" not in repr(stage.shown)
         assert stage.net.hits("as.good.example", "/token")[0].form["resource"] == MCP
+        assert b"device_code" in stage.net.hits("as.good.example", "/register")[0].body
 
 
 async def test_a_device_is_asked_for_only_where_there_is_such_a_way() -> None:
