@@ -27,6 +27,7 @@ _LOOKS: Final = re.compile(
     r"|[a-z][a-z0-9+.-]*://[^\s/:@]*:[^\s/@]+@.*|https?://\S*[?&](?:api_?key|access_?token|token|key|secret|sig)=\S+",
     re.DOTALL,
 )
+_PAIR: Final = re.compile(r"([A-Za-z][A-Za-z0-9_-]*)(?:=|: ?)(.+)", re.DOTALL)
 _FLAG: Final = re.compile(r"--?([A-Za-z0-9_-]+)(?:=(.*))?", re.DOTALL)
 
 
@@ -45,13 +46,16 @@ def looks_secret(name: str, value: str) -> bool:
 def secret_arguments(argv: Sequence[str]) -> dict[int, tuple[str, str]]:
     """Words of a launch line that hold a secret, by their place: what it is called, and its value in that word.
 
-    The program itself is no secret, and neither is a word that only names a flag.
+    `--api-key VALUE`, `--api-key=VALUE`, `NAME=VALUE`, `Header: VALUE`, and what looks like one by itself.  The program
+    itself is no secret, and neither is a word that only names a flag.
     """
     found: dict[int, tuple[str, str]] = {}
     flag = ""
     for place, word in enumerate(argv):
         match = _FLAG.fullmatch(word)
         name, value = (match[1], match[2] or "") if match else (flag or "argument", word)
+        if not looks_secret(name, value) and (pair := _PAIR.fullmatch(word)) is not None:
+            name, value = pair[1], pair[2]
         flag = match[1] if match and match[2] is None else ""
         if place and value and looks_secret(name, value):
             found[place] = (name, value)

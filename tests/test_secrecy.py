@@ -37,5 +37,9 @@ def test_the_words_of_a_line_that_hold_a_secret_are_found_with_what_they_are_cal
     assert secret_arguments(line) == {
         4: ("api-key", "abc"), 5: ("token", "def"), 8: ("argument", "ghp_" + "a" * 36)
     }  # fmt: skip
+    assert secret_arguments(["env", "GITHUB_TOKEN=abc", "TZ=UTC", "npx", "--header", "Authorization: Bearer abc"]) == {
+        1: ("GITHUB_TOKEN", "abc"), 5: ("Authorization", "Bearer abc")
+    }  # fmt: skip
+    assert secret_arguments(["npx", "https://host.example/key", "/home/me/token", "C:\\token"]) == {}
     assert secret_arguments(["--token"]) == {}
     assert secret_arguments(["--api-key", "--verbose", "x"]) == {}

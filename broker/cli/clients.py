@@ -4,6 +4,7 @@ import asyncio
 import os
 import sys
 from argparse import Namespace
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from broker.api import schema
@@ -20,6 +21,7 @@ from broker.clients.rewrite import fast_form
 from broker.errors import BulkheadError, ConfigError
 from broker.home import CONF, SHIM, shim_command, write_conf
 from broker.model import ServerName
+from broker.secrecy import secret_arguments
 from broker.visit import ALL
 
 
@@ -106,6 +108,7 @@ async def _bring_one(desk: DeskClient, config: ClientConfig, yes: bool, context:
                 write=[],
                 yes=yes,
                 connect=[config.client],
+                show=_shown_without(replacement.line.argv),
             )
         except BulkheadError as error:
             output.complain(error)
@@ -115,6 +118,8 @@ async def _bring_one(desk: DeskClient, config: ClientConfig, yes: bool, context:
             ready.add(name)
             for note in agreed.notes:
                 output.show(f"{name}: {note}")
+            for word, _ in secret_arguments(agreed.server.argv).values():
+                output.show(f"{name}: {word} is a secret in its launch line, and stays in it; give it as a variable")
     final = plan.only(ready)
     await asyncio.to_thread(changes.apply, final, backups(context))
     if final.replacements:
@@ -211,6 +216,18 @@ async def _registered(desk: DeskClient, config: ClientConfig) -> dict[ServerName
             same = await desk.ask(schema.SAME, line, schema.Names)
             lines |= dict.fromkeys(map(ServerName, same.names), ServerLine(entry.argv, dict(entry.env)))
     return lines
+
+
+def _shown_without(argv: Sequence[str]) -> Callable[[str], None]:
+    """Show lines, but nothing that looks like a secret in the launch line they are about."""
+    hidden = [value for _, value in secret_arguments(argv).values()]
+
+    def show(text: str) -> None:
+        for value in hidden:
+            text = text.replace(value, "[hidden]")
+        output.show(text)
+
+    return show
 
 
 def _show_plan(plan: ImportPlan) -> None:

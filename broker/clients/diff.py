@@ -1,8 +1,8 @@
 """The change of a client's file as a person may see it: which lines go, which come, and no secret.
 
-Texts are shown only in the launch lines that move (command, args, type); environment values appear as their length,
-every other text of the file and every comment as a mark.  A client's file also holds tokens and histories that are
-nobody's business here.  The result is for reading, not for `patch`.
+Texts are shown only in the launch lines that move (command, args, type), but for what looks like a secret in them;
+environment values appear as their length, every other text of the file and every comment as a mark.  A client's file
+also holds tokens and histories that are nobody's business here.  The result is for reading, not for `patch`.
 """
 
 from collections.abc import Iterable, Iterator
@@ -13,6 +13,7 @@ from typing import Final
 from broker.clients.configs import ClientConfig
 from broker.clients.families import Keys
 from broker.clients.tree import Array, Document, Edit, Node, Object, Scalar, edited, item_name, printable
+from broker.secrecy import secret_arguments
 
 CONTEXT: Final = 3  # lines around a change, as diff itself shows
 _HIDDEN: Final = '"[hidden]"'
@@ -156,11 +157,23 @@ def _masks(
         case Object():
             for member in node.members:
                 if shown.seen(where, member.key):
+                    yield from _secret_words(text, member.value)
                     continue
                 if shown.counted(where, member.key):
                     yield from _moved_values(text, member.value)
                 else:
                     yield from _masks(text, member.value, (*where, member.key), shown, spans)
+
+
+def _secret_words(text: str, node: Node) -> Iterator[Edit]:
+    """What looks like a secret among the words of a launch line."""
+    if isinstance(node, Scalar):
+        hidden = [node] if secret_arguments(str(node.value).split()) else []  # a whole line in one text
+    else:
+        words = [item for item in node.items if isinstance(item, Scalar)] if isinstance(node, Array) else []
+        hidden = [words[place - 1] for place in secret_arguments(["", *(str(word.value) for word in words)])]
+    for word in hidden:
+        yield Edit(word.start, word.end, _HIDDEN + "\n" * text.count("\n", word.start, word.end))
 
 
 def _moved_values(text: str, node: Node) -> Iterator[Edit]:

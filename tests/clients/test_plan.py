@@ -125,6 +125,19 @@ def test_no_text_outside_a_moved_launch_line_is_ever_shown(tmp_path: Path, clien
     assert "perplexity-key" not in plan.diff
 
 
+def test_what_looks_like_a_secret_in_a_launch_line_is_not_shown() -> None:
+    text = """{"mcpServers": {
+        "a": {"command": "npx", "args": ["tool", "--api-key", "canary-1", "--region=eu", "--token=canary-2"]},
+        "b": {"command": "npx", "args": ["mcp-remote", "https://h.example/mcp",
+              "--header", "Authorization: Bearer canary-3"]},
+        "c": {"command": "env", "args": ["GITHUB_TOKEN=canary-4", "TZ=UTC", "npx", "tool"]}
+    }}"""
+    diff = plan_import(found_in(text), shim).diff
+    assert "canary" not in diff
+    for word in ('"--api-key"', '"--region=eu"', '"TZ=UTC"', '"https://h.example/mcp"', '"[hidden]"'):
+        assert word in diff
+
+
 def test_a_comment_that_goes_with_an_entry_is_marked_in_the_diff() -> None:
     text = CURSOR.replace('"uvx",', '"uvx", /* key: abc\ndef */')
     diff = plan_import(found_in(text), shim).diff
