@@ -22,6 +22,7 @@ CLAIMS: Final[dict[str, str]] = {
     "C16": "npm, uv, pip and git work in a box of their own, without your home, and reach only your registries.",
     "C17": "A `docker run` line runs without a container engine, its image being all its server sees of a machine.",
     "C18": "A server elsewhere is pinned by its address and by what it offers, and your key for it is in no document.",
+    "C19": "The browser that a Playwright server drives is fetched once, after a yes of its own, and pinned with it.",
     # signing in elsewhere
     "C90": "Each client signs in for itself at a server elsewhere; no other one ever uses what it was given.",
     "C91": "A sign-in is asked about before a browser opens: which client, server, authorization server and rights.",

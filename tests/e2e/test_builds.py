@@ -176,6 +176,7 @@ if (path) {
 
 
 @pytest.mark.sandbox
+@pytest.mark.claim("C19")
 def test_a_browser_is_fetched_once_after_a_yes_and_belongs_to_the_pin(
     running: Running, registry: NpmRegistry, index: PythonIndex
 ) -> None:
