@@ -108,7 +108,7 @@ async def serving(
 def example(model: type[schema.Words]) -> dict[str, Any]:
     """The least that a route's parameters take."""
     tool = {"name": "x", "labels": ["P"], "level": "H", "reason": "x"}
-    texts = {str: "x", int: 1, bool: True, list[str]: ["x"], dict[str, list[str]]: {"x": ["x"]},
+    texts = {str: "x", int: 1024, bool: True, list[str]: ["x"], dict[str, list[str]]: {"x": ["x"]},
              list[schema.ToolLabels]: [tool]}  # fmt: skip
     return {name: texts[field.annotation] for name, field in model.model_fields.items() if field.is_required()}  # type: ignore[index]
 
