@@ -110,6 +110,7 @@ CALLS: Final = {
     "prctl": Numbers(157, 167),
     "process_vm_readv": Numbers(310, 270),
     "process_vm_writev": Numbers(311, 271),
+    "prlimit64": Numbers(302, 261),
     "ptrace": Numbers(101, 117),
     "quotactl": Numbers(179, 60),
     "quotactl_fd": Numbers(443, 443),
@@ -122,6 +123,7 @@ CALLS: Final = {
     "set_mempolicy_home_node": Numbers(450, 450),
     "setdomainname": Numbers(171, 162),
     "sethostname": Numbers(170, 161),
+    "setrlimit": Numbers(160, 164),
     "setns": Numbers(308, 268),
     "settimeofday": Numbers(164, 170),
     "setxattr": Numbers(188, 5),
@@ -191,6 +193,7 @@ TIOCLINUX: Final = 0x541C
 TIOCSETD: Final = 0x5423
 PR_SET_PDEATHSIG: Final = 1
 SIGKILL: Final = 9
+MARKED_LIMIT: Final = 12  # RLIMIT_MSGQUEUE
 PERSONALITY_QUERY: Final = 0xFFFFFFFF
 FILE_TYPE: Final = 0xF000
 CHARACTER_DEVICE: Final = 0x2000
@@ -226,6 +229,9 @@ def assemble(machine: str, *, unix_sockets: bool = False, network: bool = True) 
     looked_into = _looked_into(unix_sockets)
     if not network:
         looked_into["socket"] = [_refusal(errno.EAFNOSUPPORT)]
+        # By this limit a process is known that outlived its daemon; asking for it changes nothing, and may be refused.
+        for name, place in (("setrlimit", 0), ("prlimit64", 1)):
+            looked_into[name] = [_argument(place), *_if_any((MARKED_LIMIT,), _refusal(errno.EPERM))]
     for name, body in looked_into.items():
         program += _when_called(machine, name, [*body, _answer(ALLOW)])
     program.append(_answer(ALLOW))

@@ -7,6 +7,7 @@ its real place here.
 
 import os
 import platform
+import resource
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from broker.sandbox.commands import GATE_SCRIPT, Command, Ends, rlimits_of
 from broker.sandbox.kernel import memory_file, open_without_links
 from broker.sandbox.landlock import DEVICE, READING, WRITING
 from broker.sandbox.plan import HOME, OF_THE_NETWORK
+from broker.sandbox.sweep import mark_of
 
 SHOWN: Final = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", *(f"/etc/{name}" for name in ETC))
 ASKED_FOR: Final = (
@@ -58,7 +60,7 @@ def behind_landlock(spec: SandboxSpec, ends: Ends, box: Path) -> Command:
         argv=("/bin/sh", "-c", GATE_SCRIPT, "gate", *here.argv),
         env=here.env,
         descriptors=tuple(descriptors),
-        rlimits=rlimits_of(spec.limits, early_processes=False),
+        rlimits=(*rlimits_of(spec.limits, early_processes=False), (resource.RLIMIT_MSGQUEUE, mark_of(box))),
         warnings=(f"{spec.server} runs behind Landlock only: it can see which files and processes exist",),
         cwd=str(here.cwd),
         landlock=tuple(rules),

@@ -1,6 +1,8 @@
 """Machines that refuse something: what is left there, that it is said, and that it holds."""
 
 import json
+import os
+import signal
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from broker.model import Limits, Mount, SandboxSpec, ServerName
 from broker.sandbox import landlock
 from broker.sandbox.unboxed import in_place
 from tests.sandbox.conftest import PYTHON_INSIDE, Yard
+from tests.sandbox.test_cgroups import Held, all_gone, gone
 from tests.sandbox.test_egress import make_certificate
 
 NO_NAMESPACES = ["unshare", "clone"]
@@ -169,3 +172,35 @@ def test_paths_of_the_sandbox_are_named_by_their_real_places() -> None:
     assert dict(here.env) == {"HOME": "/boxes/1", "TMPDIR": "/boxes/1", "PYTHONPATH": "/store/tree/lib:/usr/lib"}
     assert here.cwd == code
     assert here.mounts == (Mount(code, code), Mount(Path("/data"), Path("/data"), writable=True))
+
+
+DETACHED = python("""
+    import os, resource, sys, time
+    if os.fork() == 0:
+        os.setsid()
+        if child := os.fork():
+            with open(sys.argv[1], "w") as file: file.write(str(child))
+            os._exit(0)
+        try: resource.setrlimit(resource.RLIMIT_MSGQUEUE, (1, 1))
+        except (OSError, ValueError): pass
+        os.execve("/bin/sleep", ["sleep", "600"], {})
+    os.wait()
+    print("READY", flush=True)
+    time.sleep(600)
+""")
+
+
+@pytest.mark.sandbox
+@needs_landlock
+def test_what_a_server_behind_landlock_detached_is_known_again_at_the_next_start(user_yard: Yard, held: Held) -> None:
+    folder = user_yard.folder("detached")
+    job = {"argv": [*DETACHED, str(folder / "pid")], "write": [str(folder)]}
+    stage, said = held(user_yard, {"refused": NO_NAMESPACES, "settle": True, "hold": [job]})
+    os.kill(said["supervisor"], signal.SIGSTOP)  # so that it cannot clear up between the two
+    stage.send_signal(signal.SIGKILL)
+    os.kill(said["supervisor"], signal.SIGKILL)
+    stage.wait()
+    detached = int((folder / "pid").read_text())
+    assert not gone(detached)
+    user_yard.run(["/bin/true"])
+    assert all_gone([detached])

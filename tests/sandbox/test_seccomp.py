@@ -158,7 +158,8 @@ def test_the_program_is_short_enough_and_every_jump_lands_inside(machine: str) -
 @pytest.mark.parametrize("machine", MACHINES)
 def test_every_rule_has_a_number_somewhere(machine: str) -> None:
     looked_into = set(CALLS) - {*ABSENT, *FORBIDDEN, *OUTSIDE}
-    assert looked_into == {"socket", "socketpair", "ioctl", "clone", "prctl", "personality", "mknod", "mknodat"}
+    always = {"socket", "socketpair", "ioctl", "clone", "prctl", "personality", "mknod", "mknodat"}
+    assert looked_into == {*always, "setrlimit", "prlimit64"}  # the last two behind Landlock only
     assert {*ABSENT, *FORBIDDEN, *OUTSIDE} <= set(CALLS)
 
 
@@ -183,3 +184,14 @@ def test_the_numbers_are_those_of_the_kernels_headers(machine: str, header: Path
 def test_an_unknown_processor_is_refused_by_name() -> None:
     with pytest.raises(MachineError, match="riscv64"):
         assemble("riscv64")
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_behind_landlock_the_limit_by_which_a_process_is_known_cannot_be_changed(machine: str) -> None:
+    walled, bare = assemble(machine), assemble(machine, network=False)
+    for name, arguments in (("setrlimit", (12, 0)), ("prlimit64", (0, 12))):
+        number = CALLS[name].x86_64 if machine == "x86_64" else CALLS[name].aarch64
+        assert number is not None
+        assert verdict(bare, machine, number, arguments) == EPERM
+        assert verdict(walled, machine, number, arguments) == ALLOW
+        assert verdict(bare, machine, number, [7 if one == 12 else one for one in arguments]) == ALLOW
