@@ -236,6 +236,22 @@ def test_a_yes_covers_the_evidence_it_was_given_for_and_nothing_else() -> None:
     assert "asked about 3 times" in refusal_of(stage.to_client[0])
 
 
+@pytest.mark.parametrize(
+    ("method", "params"),
+    [("prompts/get", {"name": "summary"}), ("resources/read", {"uri": "file:///notes/one"}),
+     ("tasks/get", {"taskId": "t"}), ("tasks/result", {"taskId": "t"}), ("tasks/list", {}),
+     ("completion/complete", {"ref": {"type": "ref/prompt", "name": "summary"}, "argument": {}})],
+)  # fmt: skip
+def test_whatever_a_client_asked_for_counts_as_read_before_it_is_delivered(
+    method: str, params: dict[str, object]
+) -> None:
+    stage = Stage().running()
+    stage.client(request(1, method, **params))
+    assert shape(stage.server(result(1, words="a stranger's")))[-2:] == ["read", "to client"]
+    stage.client(request(2, method, **params))
+    assert shape(stage.server(error(2, message="a stranger's")))[-2:] == ["read", "to client"]
+
+
 def test_a_call_whose_client_gave_up_is_withdrawn_and_a_late_yes_sends_nothing() -> None:
     stage = Stage().running()
     stage.decide = MAYBE
