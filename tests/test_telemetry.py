@@ -70,6 +70,7 @@ def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
     made = Collector()
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", made.address)
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "none")
+    monkeypatch.setattr("broker.telemetry.export.FLUSH_MS", 60_000)  # a busy machine sends late
     yield made
     made.server.shutdown()
     made.server.server_close()

@@ -70,7 +70,7 @@ def suffered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, 
     root = tmp_path_factory.mktemp("disks")
     done = subprocess.run(
         [sys.executable, "-m", "tests.audit.test_failing_disk", str(root)],
-        cwd=PROJECT, capture_output=True, text=True, timeout=60, check=False,
+        cwd=PROJECT, capture_output=True, text=True, timeout=180, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return {name: (root / name, found) for name, found in json.loads(done.stdout).items()}
