@@ -58,21 +58,31 @@ async def labels(args: Namespace, context: Context) -> int:
 async def offer(desk: DeskClient, view: schema.LabelsView, wanted: list[schema.ToolLabels]) -> None:
     """One key: accept what is shown."""
     if output.ask("accept these labels? y = yes, n = leave it as it is") != "y":
-        output.show(f"not accepted; later: bulkhead labels {view.name} --accept")
-        output.show(f"to change one: bulkhead labels {view.name} --set TOOL=PU/L --accept")
+        _say_later(view)
         return
     await accept(desk, view, wanted)
     output.show(f"accepted; to take it back: bulkhead labels {view.name} --take-back")
 
 
-async def offer_after(desk: DeskClient, name: str) -> None:
-    """After a server was pinned: say where it stands, and on a terminal offer what could be accepted."""
+def _say_later(view: schema.LabelsView) -> None:
+    output.show(f"not accepted; later: bulkhead labels {view.name} --accept")
+    output.show(f"to change one: bulkhead labels {view.name} --set TOOL=PU/L --accept")
+
+
+async def offer_after(desk: DeskClient, name: str, *, ask: bool) -> None:
+    """After a server was pinned: say where it stands, and on a terminal offer what could be accepted.
+
+    Without `ask` (the command was told to answer its own questions) nothing is accepted: labels only ever loosen.
+    """
     view = await desk.ask(schema.LABELS, schema.Name(name=name), schema.LabelsView)
     if not view.tools or not any(_vague(tool) for tool in view.tools):
         return
     wanted = with_changes(view, [])
     show(view, wanted)
-    await offer(desk, view, wanted)
+    if ask:
+        await offer(desk, view, wanted)
+    else:
+        _say_later(view)
 
 
 async def accept(desk: DeskClient, view: schema.LabelsView, wanted: list[schema.ToolLabels]) -> schema.LabelsView:

@@ -71,7 +71,7 @@ async def add(args: Namespace, context: Context) -> int:
         )
         if agreed is not None and not args.json:
             _show_agreed(agreed)
-            await labels.offer_after(desk, args.name)
+            await labels.offer_after(desk, args.name, ask=not args.yes)
     if agreed is None:
         return NO
     if args.json:
@@ -314,7 +314,7 @@ async def pin(args: Namespace, context: Context) -> int:
         moved = f"{old.tree[:12]} -> {agreed.server.version} {agreed.server.tree[:12]}"
         output.show(f"{old.artifact} {old.version} {moved}")
         _show_agreed(agreed)
-        await labels.offer_after(desk, args.name)
+        await labels.offer_after(desk, args.name, ask=not args.yes)
     return DONE
 
 
