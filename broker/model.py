@@ -81,7 +81,7 @@ class Answer:
 
 
 QuestionKind: TypeAlias = Literal[
-    "connection", "call", "launch", "drift", "review", "advisory", "egress", "open", "left", "sign-in"
+    "connection", "call", "launch", "drift", "review", "advisory", "egress", "open", "sign-in"
 ]
 
 

@@ -13,9 +13,7 @@ from broker.api import schema
 from broker.model import Lifetime
 from ui.present import BLOCK, clock_time, count, left, untrusted, untrusted_block
 
-Kind: TypeAlias = Literal[
-    "connection", "call", "launch", "drift", "review", "advisory", "egress", "open", "left", "sign-in"
-]
+Kind: TypeAlias = Literal["connection", "call", "launch", "drift", "review", "advisory", "egress", "open", "sign-in"]
 
 SUBJECTS: Final = MappingProxyType({
     "connection": "A client wants to connect to a server",
@@ -26,7 +24,6 @@ SUBJECTS: Final = MappingProxyType({
     "advisory": "Something became known about a package that a server runs",
     "egress": "A server wants to send something out by itself",
     "open": "A server wants to open a page in your browser",
-    "left": "A server left files that other programs obey",
     "sign-in": "A client wants to sign in, as you, at a server elsewhere",
 })  # fmt: skip
 
@@ -58,7 +55,6 @@ MEANINGS: Final = MappingProxyType({
         "session": "whatever this server sends to this host of what was read until now, until the link ends",
     }),
     "open": MappingProxyType({"once": "exactly this address, once"}),
-    "left": MappingProxyType({"once": "exactly these files are put aside; a no leaves them where they are"}),
     "sign-in": MappingProxyType({"once": "this client, at this host, for the rights shown; your browser opens then"}),
 })  # fmt: skip
 
