@@ -407,7 +407,7 @@ async def test_a_server_that_says_its_lists_changed_and_then_says_nothing_is_giv
                 message = await self.far.hear(within=3600.0)
                 self.heard.append(message)
                 reply = self._stage.from_view(message) or echo(message)
-                if reply is not None:
+                if reply is not None and not silent.is_set():  # it may have been listening when it fell silent
                     await self.far.say(reply)
 
     live = replace(LEGACY, opening={**(LEGACY.opening or {}), "capabilities": {"tools": {"listChanged": True}}})
