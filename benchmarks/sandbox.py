@@ -17,6 +17,7 @@ from typing import Final
 
 from benchmarks.machine import QUIET, memory_of
 from broker.model import SandboxSpec
+from broker.sandbox.delegation import find_groups
 from broker.sandbox.launcher import Launcher
 from broker.sandbox.plan import plan_probe
 from broker.sandbox.supervisor import Supervisor
@@ -81,7 +82,8 @@ async def memory(launcher: Launcher, spec: SandboxSpec) -> float:
 
 
 async def measure(supervisor: Supervisor, rounds: int) -> str:
-    launcher = Launcher(supervisor, await asyncio.to_thread(probe))
+    groups = find_groups((os.getpid(), supervisor.pid))  # as a daemon has them
+    launcher = Launcher(supervisor, await asyncio.to_thread(probe), groups=groups)
     times = await starts(launcher, rounds)
     base = statistics.median(times["plain"])
     lines = ["| start | p50, ms | p95, ms | added p50, ms | target, ms |", "|---|---|---|---|---|"]
@@ -93,7 +95,8 @@ async def measure(supervisor: Supervisor, rounds: int) -> str:
     for name, spec in (("without a network", plan_probe(SLEEP)), ("with a host", with_a_host(plan_probe(SLEEP)))):
         lines.append(f"| {name} | {await memory(launcher, spec):.0f} | 1024 |")
     await supervisor.stop()
-    return "\n".join([*lines, "", f"tier {launcher.tier.name}, {rounds} rounds, in turn"])
+    groups.close()
+    return "\n".join([*lines, "", f"tier {launcher.tier.name}, {groups.note}, {rounds} rounds, in turn"])
 
 
 def main() -> int:

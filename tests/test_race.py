@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import anyio
 import pytest
@@ -20,6 +20,10 @@ from tests.trust.attack_table import catches
 from tests.trust.test_store import admit, interpreter, pin_of
 
 __all__ = ["interpreter"]
+
+
+async def _no_secrets(_server: Server) -> dict[str, str]:
+    return {}
 
 
 @pytest.fixture
@@ -61,8 +65,8 @@ class Raced(Launch):
         async def durably(fact: Fact) -> None:
             self.facts.append(fact)
 
-        async def spawn(artifact: NamedArtifact, *_more: object) -> Instance:
-            proof = cast(Proof, _more[-2])
+        async def spawn(artifact: NamedArtifact, *more: object) -> Instance:
+            _grants, _env, _record, _session, proof, *_ = cast("tuple[Any, Any, Any, Any, Proof]", more)
             await proof()
             act(store.object(artifact.tree))
             return cast(Instance, SimpleNamespace(pid=1, kept_by="", pages=None, warnings=()))
@@ -70,7 +74,7 @@ class Raced(Launch):
         rooms = SimpleNamespace(
             store=store,
             advisories=Advisories(store.root / "none"),
-            registry=SimpleNamespace(env=lambda server: {}),
+            provisions=SimpleNamespace(of=_no_secrets),
             spawn=spawn,
             waits=SimpleNamespace(verify=60.0, verify_whole=60.0),
         )

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Final
 
 import pytest
@@ -198,13 +199,8 @@ def test_no_state_but_the_last_is_ever_taken_for_it(
 
 def test_a_keychain_remembers_a_number_for_each_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept: dict[str, str] = {}
-    monkeypatch.setattr(keychain, "_get", kept.get)
-
-    def keep(account: str, value: str) -> bool:
-        kept[account] = value
-        return True
-
-    monkeypatch.setattr(keychain, "_set", keep)
+    found = SimpleNamespace(name="SecretService.Keyring", get=kept.get, put=kept.__setitem__)
+    monkeypatch.setattr(keychain, "find_keychain", lambda: found)
     key = IntegrityKey(KEY, "SecretService.Keyring")
     assert remembered(key, tmp_path / "a") == 0
     assert remember(key, tmp_path / "a", 7)
@@ -214,10 +210,9 @@ def test_a_keychain_remembers_a_number_for_each_home(tmp_path: Path, monkeypatch
 
 
 def test_a_home_whose_key_is_a_file_asks_no_keychain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def asked(*_: str) -> None:
+    def asked() -> None:
         raise ConfigError("the keychain was asked")
 
-    monkeypatch.setattr(keychain, "_get", asked)
-    monkeypatch.setattr(keychain, "_set", asked)
+    monkeypatch.setattr(keychain, "find_keychain", asked)
     key = IntegrityKey(KEY, "file")
     assert (remembered(key, tmp_path), remember(key, tmp_path, 7)) == (0, False)
