@@ -30,9 +30,9 @@ def unquoted(line: str) -> str:
 
 
 def test_a_unit_runs_the_very_command_and_lets_go_of_the_whole_tree_in_order() -> None:
-    unit = systemd_unit(ARGV, {"HOME": "/home/ada", "PATH": "/usr/bin:/bin"})
+    unit = systemd_unit(ARGV, {"HOME": "/home/user", "PATH": "/usr/bin:/bin"})
     assert 'ExecStart="/opt/my tools/python3" "-I" "-m" "broker.daemon" "--home" "/home/a\\"b/100%%/$$x"\n' in unit
-    assert 'Environment="HOME=/home/ada"\nEnvironment="PATH=/usr/bin:/bin"\n' in unit
+    assert 'Environment="HOME=/home/user"\nEnvironment="PATH=/usr/bin:/bin"\n' in unit
     assert "KillMode=mixed\n" in unit
     assert "Delegate=memory pids cpu\n" in unit
     assert "NoNewPrivileges" not in unit
@@ -63,17 +63,17 @@ def test_systemd_itself_finds_nothing_wrong_with_the_unit(tmp_path: Path) -> Non
 
 
 def test_an_agent_runs_the_very_command_and_is_started_anew_only_after_a_failure() -> None:
-    agent = plistlib.loads(launchd_agent(ARGV, {"HOME": "/Users/ada"}, Path("/Users/ada/log")))
+    agent = plistlib.loads(launchd_agent(ARGV, {"HOME": "/Users/user"}, Path("/Users/user/log")))
     assert (agent["ProgramArguments"], agent["KeepAlive"]) == (ARGV, {"SuccessfulExit": False})
-    assert (agent["EnvironmentVariables"], agent["Umask"]) == ({"HOME": "/Users/ada"}, 0o077)
+    assert (agent["EnvironmentVariables"], agent["Umask"]) == ({"HOME": "/Users/user"}, 0o077)
 
 
 def test_the_files_are_where_the_systems_look_for_a_users_own() -> None:
-    home = Path("/home/ada")
-    assert str(unit_path(home, {})) == "/home/ada/.config/systemd/user/bulkhead.service"
+    home = Path("/home/user")
+    assert str(unit_path(home, {})) == "/home/user/.config/systemd/user/bulkhead.service"
     assert str(unit_path(home, {"XDG_CONFIG_HOME": "/x"})) == "/x/systemd/user/bulkhead.service"
-    assert str(unit_path(home, {"XDG_CONFIG_HOME": "x"})) == "/home/ada/.config/systemd/user/bulkhead.service"
-    assert str(agent_path(home)) == "/home/ada/Library/LaunchAgents/bulkhead.plist"
+    assert str(unit_path(home, {"XDG_CONFIG_HOME": "x"})) == "/home/user/.config/systemd/user/bulkhead.service"
+    assert str(agent_path(home)) == "/home/user/Library/LaunchAgents/bulkhead.plist"
 
 
 @pytest.fixture
