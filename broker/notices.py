@@ -101,7 +101,7 @@ class Freedesktop:
                 answer = bus.send_and_get_reply(
                     new_method_call(place, "Notify", "susssasa{sv}i", words), timeout=SEND_SECONDS
                 )
-        except (KeyError, TimeoutError, DBusErrorResponse, EOFError) as cause:
+        except (KeyError, ValueError, TimeoutError, DBusErrorResponse, EOFError) as cause:
             raise OSError("the session bus does not take notices") from cause
         if answer.header.message_type is not MessageType.method_return:
             raise OSError(f"the desktop refused: {answer.header.fields.get(HeaderFields.error_name, 'an error')}")
