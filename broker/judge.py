@@ -20,6 +20,7 @@ from broker.flow.ledger import answered, hold
 from broker.flow.provenance import Match
 from broker.house import House
 from broker.labelling import standing
+from broker.manners.courtesies import Courtesies
 from broker.model import Call, ClientName, Decision, Fact, JsonObject, Lifetime, SessionId, Verdict
 from broker.pin import Pin
 from broker.policy.around import NOWHERE, Around
@@ -62,7 +63,7 @@ class Judge:
         self._answered: dict[tuple[str, str], set[int]] = {}
         self._just_answered: dict[str, tuple[Call, tuple[Match, ...]]] = {}
         self._tickets: dict[str, list[Ticket]] = {}
-        self.calls = house.manners.calls(server.name)
+        self.courtesy = Courtesies(house.manners, server.name)
 
     def server_changed(self, server: Server) -> None:
         """The server's document, its catalog or its labels changed: what holds from now on."""
@@ -96,14 +97,13 @@ class Judge:
             for held in self._held(call, scope):
                 decision = _both(decision, grants.settle(call, held))
         decision = self._placed(call, decision)
-        if decision.verdict is Verdict.ALLOW and call.method == "tools/call" and call.origin == "client":
-            ill_mannered = self.calls.judged(call, self._house.manners.bounds(call), time.monotonic())
-            decision = ill_mannered or decision
+        if decision.verdict is Verdict.ALLOW:
+            decision = self.courtesy.judged(call) or decision
         return replace(decision, durable=True) if self._may_harm(call) else decision
 
     def room(self, call: Call) -> int | None:
         """How many bytes the answer to a call may have."""
-        return self.calls.room(call)
+        return self.courtesy.room(call)
 
     def _may_harm(self, call: Call) -> bool:
         """Whether a call is of class H, and its box has a door: what can leave it, or stay after it."""
@@ -169,6 +169,7 @@ class Judge:
 
     def went(self, call: Call) -> None:
         """A call goes to the server."""
+        self.courtesy.went(call)
         self._house.autonomy.of(self.session).effects += self._is_effect(call)
 
     def _is_effect(self, call: Call) -> bool:
@@ -181,7 +182,9 @@ class Judge:
         return self._yes(call, asked, "a person said yes; it counts when the server is there")
 
     def spend(self, call: Call, asked: Decision, _consent: Decision) -> Decision | None:
-        """Use a yes up, now that its call goes."""
+        """Use a yes up, now that its call goes; unless manners keep it back, for which the yes is not used up."""
+        if (ill_mannered := self.courtesy.judged(call)) is not None:
+            return ill_mannered
         token = self._house.tokens.spend(call, asked)
         return self._yes(call, asked, f"a person said yes ({TOKEN} {token})") if token else None
 

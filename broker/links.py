@@ -21,7 +21,7 @@ from broker.protocol.bridge import Bridge
 from broker.protocol.catalog import Catalog, Change
 from broker.protocol.conversation import Conversation
 from broker.protocol.effects import Read
-from broker.protocol.events import AdmissionDelayed, Admitted, DriftAccepted, OffersChanged, Overdue
+from broker.protocol.events import AdmissionDelayed, Admitted, DriftAccepted, Due, OffersChanged, Overdue
 from broker.registry import Registry, Server
 from broker.relay import Relay
 from broker.stories import Stories
@@ -98,8 +98,10 @@ class Link:
 
     def tick(self, now: float) -> None:
         self._relay.tick(now)
-        for turn, seconds in self.judge.calls.overdue(time.monotonic()):
+        for turn, seconds in self.judge.courtesy.overdue():
             self._relay.feed(Overdue(turn, seconds))
+        for turn in self.judge.courtesy.due():
+            self._relay.feed(Due(turn))
 
     def admit(self, allowed: bool, reason: str) -> None:
         """Somebody answered whether this client may use this server."""
@@ -211,10 +213,10 @@ class Link:
 
     def _origin_of(self, fact: Fact, turn: int) -> Origin:
         """Whose receipt it is, which requests it belongs to, and what is known of an answer: the labels of its call."""
-        answers = fact.kind == "result" and fact.side == "server" and fact.method
+        answers = fact.kind == "result" and fact.method and (fact.side == "server" or "kept" in (fact.body or ()))
         labels = "".join(sorted(self.judge.labels.of(fact.method, fact.target).flags)) if answers else ""
         stories = self._stories.of(fact, turn)
-        self.judge.calls.heard(fact, turn, time.monotonic())
+        self.judge.courtesy.heard(fact, turn)
         return Origin(
             self.client, self.server.name, self.session, self.id, self._pin_digest, self.tier, stories, labels
         )

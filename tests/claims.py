@@ -76,6 +76,7 @@ CLAIMS: Final[dict[str, str]] = {
     "C52": "A server's words reach the screen without markup, control characters or invisible text.",
     "C53": "`bulkhead scan` rejects tool definitions with invisible text and points out those that speak to the model.",
     "C49": "A call that takes longer than agreed is ended, and a server that keeps failing is left alone for a while.",
+    "C96": "Nothing is tried or given again but what you agreed to for that tool.",
     # your applications
     "C60": "`import` changes the launch lines of a client's file and nothing else; `undo` gives it back byte for byte.",
     "C61": "A client's file that is not what it should be is left untouched.",

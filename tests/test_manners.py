@@ -11,15 +11,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.errors import PolicyError
+from broker.manners.book import MannersBook, NoDocuments
 from broker.manners.breaker import Breaker
 from broker.manners.calls import Calls
+from broker.manners.courtesies import Courtesies
+from broker.manners.kept import MAX_ANSWERS, MAX_BYTES, Kept
 from broker.manners.rules import MANNERS, Bounds, MannersText, parse_manners
 from broker.model import Call, ClientName, Decision, Fact, JsonObject, ServerName, SessionId, Verdict
-from tests.house import Rooms, housed
+from broker.protocol.catalog import Catalog
+from tests.house import Rooms, housed, pin_server
 from tests.peers import ToyServer, echo
+from tests.protocol.stage import LEGACY, READ, WRITE, changed, notice, refusal_of
 from tests.protocol.stage import call as call_of
-from tests.protocol.stage import refusal_of
-from tests.test_links import only_link, opened, reply
+from tests.test_links import ASKS, answer, only_link, opened, reply
 from tests.waiting import until
 
 YES: Final = Decision(Verdict.ALLOW, "agreed", "fine")
@@ -228,3 +232,173 @@ async def test_an_answer_that_is_too_large_does_not_reach_the_client(tmp_path: P
         said = json.dumps(await reply(far, 1))
         assert "refused by Bulkhead (manners): the answer has" in said and "hello" not in said
         far.close()
+
+
+AGAIN: Final = {**READ, "annotations": {"idempotentHint": True}}
+SAFE: Final = changed(LEGACY, tools=(WRITE, AGAIN))
+RETRY: Final = b"[[manner]]\nretry = {times = 1, wait = 0}\n"
+KEEP: Final = b'[[manner]]\ntool = "read"\ncache = {seconds = 1000}\n'
+
+
+@pytest.mark.claim("C49")
+async def test_a_yes_of_a_person_is_no_way_around_a_server_that_rests_and_is_not_used_up(tmp_path: Path) -> None:
+    async with housed(tmp_path, policy=ASKS) as rooms:
+        agreed(rooms, b"")
+        breaker = rooms.house.manners.calls(ServerName("notes")).breaker
+        breaker.broke(1e12)
+        breaker.broke(1e12)
+        far = await opened(rooms)
+        await far.say(call_of(1))
+        await until(rooms.house.consent.open)
+        answer(rooms, True)
+        assert "breaker" in refusal_of(await reply(far, 1))
+        assert all(message.get("method") != "tools/call" for toy in rooms.servers for message in toy.heard)
+        breaker.worked()
+        await far.say(call_of(2))
+        assert "content" in (await reply(far, 2))["result"], "the same yes lets it go now"
+        far.close()
+
+
+def dying(rooms: list[Rooms], times: int) -> Callable[[], ToyServer]:
+    """Servers of which the first so many end at their first call."""
+
+    def toy() -> ToyServer:
+        number = len(rooms[0].servers)
+
+        def hear(message: JsonObject) -> JsonObject | None:
+            if message.get("method") == "tools/call" and number < times:
+                rooms[0].servers[number].leave()
+                return None
+            return echo(message)
+
+        return ToyServer(SAFE, hear)
+
+    return toy
+
+
+@pytest.mark.claim("C96")
+@pytest.mark.parametrize(
+    ("tool", "manners", "tries"),
+    [("read", RETRY, 2), ("read", b"", 1), ("write", RETRY, 1)],
+    ids=["safe and agreed to", "safe, and nobody agreed", "agreed to, and not safe"],
+)
+async def test_a_call_whose_server_ends_is_tried_again_only_if_that_is_safe_and_agreed_to(
+    tmp_path: Path, tool: str, manners: bytes, tries: int
+) -> None:
+    inside: list[Rooms] = []
+    async with housed(tmp_path, toy=dying(inside, 1)) as rooms:
+        inside.append(rooms)
+        pin_server(rooms, catalog=Catalog({"legacy/full": SAFE}))
+        agreed(rooms, manners)
+        rooms.house.manners.calls(ServerName("notes")).breaker.failures = 9
+        far = await opened(rooms)
+        link = only_link(rooms)
+        await far.say(call_of(1, tool))
+        waiting = asyncio.ensure_future(reply(far, 1))
+
+        def answered_by_now() -> bool:
+            link.tick(asyncio.get_running_loop().time())
+            return waiting.done()
+
+        await until(answered_by_now)
+        said = await waiting
+        assert ("result" in said) is (tries == 2), said
+        called = sum(message.get("method") == "tools/call" for toy in rooms.servers for message in toy.heard)
+        assert called == tries
+        far.close()
+    tried = [entry["body"] for entry in rooms.receipts() if entry["kind"] == "policy"]
+    assert tried == [{"retry": 1, "in_seconds": 0.0}] * (tries - 1)
+
+
+def test_tries_are_bounded_further_and_further_apart_and_count_against_the_server() -> None:
+    calls, thrice = Calls(Breaker(failures=3)), Bounds(tries=3, wait=2)
+    one = call()
+    assert passes(calls, one, 4, 0, thrice) is None
+    assert calls.again(one, 10) == (1, 2.0)
+    assert [calls.due(now) for now in (11.9, 12, 12.1)] == [[], [4], []]
+    assert passes(calls, one, 4, 12, thrice) is None, "it is judged again, and keeps its place"
+    assert calls.again(one, 20) == (2, 4.0)
+    assert calls.due(24) == [4] and calls.again(one, 30) is None, "the server rests after the third failure"
+    assert calls.breaker.failed == 2
+
+
+def test_a_call_that_rests_is_not_overdue_and_a_rule_without_tries_forbids_them() -> None:
+    calls, one = Calls(Breaker()), call()
+    passes(calls, one, 1, 0, Bounds(seconds=5, tries=1, wait=30))
+    assert calls.again(one, 1) == (1, 30.0) and calls.overdue(20) == []
+    manners = parse_manners(HEAD + RETRY + b"[[manner]]\nretry = {times = 0}\ncache = {seconds = 0}\n" + KEEP, MANNERS)
+    assert (manners.bounds(call()).tries, manners.bounds(call()).kept) == (0, 0)
+
+
+@pytest.mark.claim("C96")
+async def test_an_answer_marked_so_is_given_again_until_something_may_have_changed(tmp_path: Path) -> None:
+    async with housed(tmp_path) as rooms:
+        agreed(rooms, KEEP)
+        far = await opened(rooms)
+
+        async def called(number: int, tool: str = "read", **arguments: str) -> int:
+            """Makes the call; how many calls the server has heard so far."""
+            await far.say(call_of(number, tool, **arguments))
+            assert "content" in (await reply(far, number))["result"]
+            return sum(message.get("method") == "tools/call" for message in rooms.servers[0].heard)
+
+        assert [await called(1), await called(2), await called(3, text="other")] == [1, 1, 2]
+        assert [await called(4, "write"), await called(5), await called(6)] == [3, 4, 4], "a write may change it"
+        await rooms.servers[0].far.say(notice("notifications/tools/list_changed"))
+        lists = sum(message.get("method") == "tools/list" for message in rooms.servers[0].heard)
+        await until(lambda: sum(m.get("method") == "tools/list" for m in rooms.servers[0].heard) > lists)
+        assert await called(7) == 5, "the server says it has changed"
+        far.close()
+        other = await opened(rooms)
+        await other.say(call_of(1))
+        assert "content" in (await reply(other, 1))["result"]
+        assert sum(message.get("method") == "tools/call" for message in rooms.servers[-1].heard) == 1, "another link"
+        other.close()
+    kept = [entry for entry in rooms.receipts() if "kept" in (entry["body"] or ())]
+    assert [(entry["request"], entry["side"]) for entry in kept] == [(2, "broker"), (6, "broker")]
+    assert all(entry["labels"] for entry in kept), "it counts as read all the same"
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        {"content": [], "isError": True},
+        {"content": [], "ttlMs": 0},
+        {"resultType": "input_required", "inputRequests": {}},
+        {"content": [], "requestState": "x"},
+        {"task": {"taskId": "1"}},
+        {"content": ["x" * 300_000]},
+    ],
+)
+def test_what_is_no_whole_answer_is_not_kept(result: JsonObject) -> None:
+    kept = Kept()
+    kept.put("d", result, 60, 0)
+    assert kept.get("d", 0) is None
+
+
+def test_an_answer_is_kept_as_long_as_was_agreed_or_as_its_server_says() -> None:
+    kept = Kept()
+    kept.put("long", {"content": []}, 60, 0)
+    kept.put("short", {"content": [], "ttlMs": 5000}, 60, 0)
+    assert [kept.get("long", now) is not None for now in (59.9, 60)] == [True, False]
+    assert [kept.get("short", now) is not None for now in (4.9, 5)] == [True, False]
+
+
+@given(st.lists(st.tuples(st.integers(0, 400), st.integers(0, 250_000)), max_size=60))
+def test_what_is_kept_never_grows_beyond_its_bounds(answers: list[tuple[int, int]]) -> None:
+    kept = Kept()
+    for number, size in answers:
+        kept.put(str(number), {"text": "x" * size}, 60, 0)
+        assert len(kept._answers) <= MAX_ANSWERS
+        assert kept._bytes == sum(len(words) for _, _, words in kept._answers.values()) <= MAX_BYTES
+
+
+def test_a_list_is_old_once_its_servers_own_time_is_over_and_never_at_once() -> None:
+    now = [0.0]
+    manners = Courtesies(MannersBook(NoDocuments()), ServerName("notes"), lambda: now[0])
+    assert not manners.is_old("tools"), "a server that says nothing tells of changes itself"
+    manners.listed({"tools": 60_000, "prompts": 0})
+    said = []
+    for now[0] in (29, 31, 59, 61, 62):
+        said.append((manners.is_old("tools"), manners.is_old("prompts")))
+    assert said == [(False, False), (False, True), (False, False), (True, False), (False, False)]

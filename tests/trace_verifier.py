@@ -73,6 +73,8 @@ def _follow(session: Session, entry: Entry, held: bool) -> Iterator[str]:
         session.yeses[token[1]] = entry
     elif kind == "decision" and side == "client" and entry["verdict"] == "allow":
         yield from _gone(session, entry, key, held)
+    elif kind == "decision" and side == "client" and entry["verdict"] == "deny":
+        session.used = {token: user for token, user in session.used.items() if user != key}  # it did not go after all
     elif kind == "decision" and entry["verdict"] == "allow" and side == "server" and "params" not in body:
         session.reads.add((entry["server"], ""))
     elif kind == "result" and side == "server" and "dropped" not in body:
@@ -83,7 +85,7 @@ def _follow(session: Session, entry: Entry, held: bool) -> Iterator[str]:
     elif kind == "result" and side == "broker":
         if (kept := session.undelivered.pop(key, None)) is not None and "isError" in json.dumps(body):
             session.reads.discard(kept)  # the client got our refusal in its place
-        if body.get("pinned") == "resources" and body.get("count"):
+        if "kept" in body or (body.get("pinned") == "resources" and body.get("count")):
             session.reads.add((entry["server"], ""))
     elif kind == "notification" and side == "server" and not _said_nothing(entry["method"], body):
         session.reads.add((entry["server"], ""))

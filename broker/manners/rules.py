@@ -25,7 +25,8 @@ class Bounds:
     """What one call may use; None is as much as anybody.
 
     `at_once`: calls of this tool under way on one link.  `seconds` until its answer.  `result_bytes` of that.
-    `again`: how often the very same call may come within `within` seconds.
+    `again`: how often the very same call may come within `within` seconds.  `tries`: how often it is tried again, the
+    first time after `wait` seconds.  `kept`: for how many seconds an answer may be given again without asking.
     """
 
     at_once: int | None = None
@@ -33,6 +34,12 @@ class Bounds:
     result_bytes: int | None = None
     again: int | None = None
     within: float = 60.0
+    tries: int = 0
+    wait: float = 1.0
+    kept: float = 0.0
+
+
+_FREE: Final = Bounds()
 
 
 class _Strict(BaseModel):
@@ -42,6 +49,17 @@ class _Strict(BaseModel):
 class AgainText(_Strict):
     calls: Annotated[int, Field(ge=1, le=10_000)]
     seconds: Annotated[float, Field(gt=0, le=86_400, strict=False)]
+
+
+class RetryText(_Strict):
+    """Only for tools whose agreed definition says that doing it twice does what doing it once does."""
+
+    times: Annotated[int, Field(ge=0, le=5)]
+    wait: Annotated[float, Field(ge=0, le=60, strict=False)] = 1.0
+
+
+class CacheText(_Strict):
+    seconds: Annotated[float, Field(ge=0, le=86_400, strict=False)]
 
 
 class MannerText(_Strict):
@@ -54,6 +72,8 @@ class MannerText(_Strict):
     seconds: Annotated[float | None, Field(gt=0, le=86_400, strict=False)] = None
     result_bytes: Annotated[int | None, Field(ge=1)] = None
     again: AgainText | None = None
+    retry: RetryText | None = None
+    cache: CacheText | None = None
 
     def matches(self, client: str, server: str, tool: str) -> bool:
         pairs = ((client, self.client), (server, self.server), (tool, self.tool))
@@ -70,15 +90,21 @@ class MannersText(_Strict):
 
     def bounds(self, call: Call) -> Bounds:
         """What holds for this call."""
+        if not self.manner:
+            return _FREE
         found = [rule for rule in self.manner if rule.matches(call.client, call.server, call.target)]
         again = [rule.again for rule in found if rule.again is not None]
         tightest = min(again, key=lambda one: one.calls / one.seconds, default=None)
+        retries = [rule.retry for rule in found if rule.retry is not None]
         return Bounds(
             _least(rule.at_once for rule in found),
             _least(rule.seconds for rule in found),
             _least(rule.result_bytes for rule in found),
             tightest.calls if tightest else None,
             tightest.seconds if tightest else 60.0,
+            _least(retry.times for retry in retries) or 0,
+            max((retry.wait for retry in retries), default=1.0),
+            _least(rule.cache.seconds for rule in found if rule.cache is not None) or 0.0,
         )
 
 

@@ -22,6 +22,7 @@ from broker.protocol.events import (
     Answered,
     Closing,
     DriftAccepted,
+    Due,
     Event,
     FromClient,
     FromServer,
@@ -111,7 +112,7 @@ class Conversation:
     @property
     def awaiting(self) -> bool:
         """The client waits for an answer: of a person, of the server, or to its first messages."""
-        places = (Place.QUESTION, Place.PARKED, Place.PEER, Place.RESULT)
+        places = [place for place in Place if place is not Place.LISTENING]
         return bool(self._waiting) or bool(self._link.from_client.at(*places))
 
     def _happen(self, event: Event) -> None:
@@ -142,6 +143,8 @@ class Conversation:
                 self._instance.gone(reason)
             case Overdue(turn, seconds):
                 self._server.overdue(turn, seconds)
+            case Due(turn):
+                self._dispatcher.again(turn)
             case Closing(reason):
                 self._close(reason)
             case DriftAccepted(live):

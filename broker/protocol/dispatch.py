@@ -9,6 +9,8 @@ from typing import Final
 from broker.model import Call, Decision, Fact, JsonObject, Side, Verdict
 from broker.protocol import replies
 from broker.protocol.arguments import Arguments
+from broker.protocol.courtesy import is_repeatable
+from broker.protocol.delivery import Delivery
 from broker.protocol.effects import Ask, Launch, Read, Withdraw
 from broker.protocol.lifecycle import Phase
 from broker.protocol.link import Link
@@ -29,6 +31,7 @@ class Dispatcher:
 
     def __init__(self, link: Link) -> None:
         self._link = link
+        self.delivery = Delivery(link)
         self._questions = 0
         self._failures = 0
         self._schemas: dict[str, Arguments] = {}
@@ -77,9 +80,9 @@ class Dispatcher:
         if decision.verdict is Verdict.ALLOW:
             self.go(side, request)
         elif decision.verdict is Verdict.DENY:
-            self.refuse(side, request, replies.denied(decision, _POLICY))
+            self._link.refuse(side, request, replies.denied(decision, _POLICY))
         elif not self._room(side, request):
-            self.refuse(side, request, "refused by Bulkhead (bounds): too much is waiting for an answer already")
+            self._link.refuse(side, request, "refused by Bulkhead (bounds): too much is waiting for an answer already")
         else:
             self.ask(side, request, decision, Place.QUESTION)
 
@@ -124,7 +127,7 @@ class Dispatcher:
         fact = Fact("answer", "person", call.method, call.target, request.id, decision, 0, call.digest, durable=True)
         link.record(fact)
         if decision.verdict is not Verdict.ALLOW:
-            self.refuse(side, request, replies.denied(decision, _PENDING))
+            self._link.refuse(side, request, replies.denied(decision, _PENDING))
             return None
         request.consent = decision
         if request.place is Place.RESULT:
@@ -137,6 +140,8 @@ class Dispatcher:
     def go(self, side: Side, request: OpenRequest) -> None:
         """To the other side now, or to the waiting room and the launch that will empty it."""
         link = self._link
+        if side == "client" and self.delivery.gave_again(request):
+            return
         if side == "server" or link.phase is Phase.READY:
             self._pass_on(side, request)
             return
@@ -182,14 +187,31 @@ class Dispatcher:
     def failed(self, text: str) -> None:
         """The instance is gone or never came; nothing that went to it or waits for it will be answered."""
         self._failures += 1
+        for request in self._link.from_client.at(Place.PEER):
+            self.rests(request)
         self._link.fail_open(text, Place.PARKED, Place.PEER, Place.RESULT)
         self._link.from_client.forget_abandoned()
 
-    def refuse(self, side: Side, request: OpenRequest, text: str) -> None:
-        link = self._link
-        assert link.era is not None
-        answer = replies.refusal(link.era, request.method, request.id, text)
-        link.settle(side, request, answer)
+    def rests(self, request: OpenRequest) -> bool:
+        """Whether a call that got no answer is tried again in a while, which is then on record."""
+        link, call = self._link, request.call
+        planned = link.courtesy.again(call) if call is not None and request.message else None
+        if planned is None:
+            return False
+        number, seconds = planned
+        request.place, link.turn = Place.RESTING, request.turn
+        body: JsonObject = {"retry": number, "in_seconds": seconds}
+        digest = call.digest if call is not None else ""
+        link.record(Fact("policy", "broker", request.method, request.target, request.id, digest=digest, body=body))
+        return True
+
+    def again(self, turn: int) -> None:
+        """A call that got no answer rested long enough: it is judged anew, and goes if it still may."""
+        for request in self._link.from_client.at(Place.RESTING):
+            if request.turn == turn:
+                request.place = Place.PARKED
+                if not self._gone_meanwhile("client", request):
+                    self.decide("client", request)
 
     def withdraw(self, side: Side, request: OpenRequest) -> None:
         """Its sender does not want it any more and nobody else knows of it."""
@@ -215,8 +237,13 @@ class Dispatcher:
         link.send("client", message, Fact("notification", "broker", "notifications/progress", request=request.id))
 
     def _pass_on(self, side: Side, request: OpenRequest) -> None:
-        """To the other side.  The judged object goes out itself, and is not kept; its record was just made."""
-        message, request.message, request.place = request.message, {}, Place.PEER
+        """To the other side.  The judged object goes out itself; its record was just made.
+
+        It is kept only where it may be tried again.
+        """
+        message, request.place = request.message, Place.PEER
+        if not self._may_again(side, request):
+            request.message = {}
         if side == "client":
             if request.call is not None:
                 self._link.sight.went(request.call)
@@ -251,8 +278,17 @@ class Dispatcher:
             self._link.settle(side, request, objection)
         return objection is not None
 
+    def _may_again(self, side: Side, request: OpenRequest) -> bool:
+        """A call that a person was asked about, or that goes on with an earlier one, is made once."""
+        link, call = self._link, request.call
+        if side != "client" or call is None or request.method != "tools/call" or request.questions:
+            return False
+        assert link.agreed is not None
+        repeatable = link.courtesy.may_again(call) and is_repeatable(link.agreed, request.target)
+        return repeatable and "requestState" not in request.message["params"]
+
     def _room(self, side: Side, request: OpenRequest) -> bool:
-        others = self._link.requests_of(side).at(Place.QUESTION, Place.PARKED, Place.RESULT)
+        others = self._link.requests_of(side).at(Place.QUESTION, Place.PARKED, Place.RESTING, Place.RESULT)
         size = sum(each.size for each in others if each is not request)
         count = sum(each is not request for each in others)
         return not count or (count < MAX_WAITING and size + request.size <= MAX_WAITING_BYTES)

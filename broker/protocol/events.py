@@ -94,6 +94,13 @@ class Overdue:
 
 
 @dataclass(frozen=True, slots=True)
+class Due:
+    """Request number `turn`, which got no answer, may be tried again."""
+
+    turn: int
+
+
+@dataclass(frozen=True, slots=True)
 class Closing:
     """The link is over for a reason outside of the conversation: whoever still waits is told it, and nothing else."""
 
@@ -127,6 +134,7 @@ Event: TypeAlias = (
     | NotStarted
     | ServerGone
     | Overdue
+    | Due
     | Closing
     | DriftAccepted
     | OffersChanged

@@ -101,6 +101,11 @@ class Instance:
 
     def list_changed(self, part: str) -> None:
         """It says a list is another: ask for it again, and let calls wait until it was compared."""
+        self._link.courtesy.forget()
+        self.read_again(part)
+
+    def read_again(self, part: str) -> None:
+        """Read a list once more, as soon as it is nobody else's turn."""
         self._dirty.add(part)
         if self._link.phase is Phase.READY:
             self._relist()
@@ -151,6 +156,8 @@ class Instance:
             told = negotiated(link.opening.params.get("protocolVersion"), agreed["protocolVersion"])
             link.wrong_version = live.opening["protocolVersion"] != told
         link.live = live
+        assert self._interview is not None
+        link.courtesy.listed(self._interview.take_lifetimes())
         self._endorse(live)
         if self._dirty:
             link.move(Phase.READY)
@@ -183,6 +190,8 @@ class Instance:
     def announce(self, parts: list[str]) -> None:
         """Tell the client that these lists are not what they were."""
         link = self._link
+        if parts:
+            link.courtesy.forget()
         for message in link.subscriptions.changes(parts, modern=link.era == "modern"):
             link.send("client", message, Fact("notification", "broker", message["method"]))
 

@@ -36,6 +36,7 @@ class Interview:
         self._posted: set[RequestId] = set()
         self._listing: Listing | None = None
         self._found: View | None = None
+        self._lifetimes: dict[str, float] = {}
 
     @property
     def opened(self) -> bool:
@@ -84,6 +85,11 @@ class Interview:
             return []
         raise ProtocolError("server", "answered a request nobody made")
 
+    def take_lifetimes(self) -> dict[str, float]:
+        """For how many milliseconds the server calls its lists fresh that were read since this was last asked."""
+        taken, self._lifetimes = self._lifetimes, {}
+        return taken
+
     def refuse(self, error: JsonObject) -> None:
         """The server does not speak this era: it said so, or its silence does."""
         self._opening = None
@@ -120,6 +126,7 @@ class Interview:
         assert self._found is not None
         fresh: dict[str, Any] = {name: tuple(listing.items.get(name, items(self._found, name))) for name in LISTS}
         self._found = replace(self._found, **fresh)
+        self._lifetimes |= listing.lifetimes
         self._listing = None
 
     def _meta_params(self) -> JsonObject:

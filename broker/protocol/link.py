@@ -46,6 +46,7 @@ class Link:
         self.catalog = catalog
         self.judge = judge
         self.sight = sight
+        self.courtesy = sight.courtesy
         self.admission = Admission.ADMITTED if admitted else Admission.UNDECIDED
         self.phase = Phase.ABSENT
         self.effects: list[Effect] = []
@@ -148,6 +149,11 @@ class Link:
         )
         self.send(side, message, fact)
 
+    def refuse(self, side: Side, request: OpenRequest, text: str) -> None:
+        """No, in the form its asker's model gets to see."""
+        assert self.era is not None
+        self.settle(side, request, replies.refusal(self.era, request.method, request.id, text))
+
     # --- faults and ends ---
 
     def fault(self, who: Side, what: str, reply: JsonObject | None = None, size: int = 0) -> None:
@@ -189,7 +195,8 @@ class Link:
         """Close the link.  Whoever still waits is told first."""
         if self.ended:
             return
-        self.fail_open(f"Bulkhead closed the link: {reason}", Place.QUESTION, Place.PARKED, Place.PEER, Place.RESULT)
+        waiting = (place for place in Place if place is not Place.LISTENING)
+        self.fail_open(f"Bulkhead closed the link: {reason}", *waiting)
         self.effects.append(End(reason, blame))
         self.ended = True
 

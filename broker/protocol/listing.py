@@ -42,6 +42,8 @@ class Listing:
         self._cursors: dict[ListName, set[str]] = {}
         self._bytes = 0
         self.items: dict[ListName, list[JsonObject]] = {name: [] for name in names}
+        self.lifetimes: dict[str, float] = {}
+        """For how many milliseconds the server calls each list fresh, where it says so."""
 
     @property
     def done(self) -> bool:
@@ -71,6 +73,9 @@ class Listing:
         if not isinstance(page, list):
             raise ProtocolError("server", f"answered {method} without {field}")
         self._keep(name, page, len(encode(response.message)))
+        told = response.result.get("ttlMs")
+        if isinstance(told, int | float) and not isinstance(told, bool):
+            self.lifetimes[name] = min(max(0.0, told), self.lifetimes.get(name, told))
         cursor = response.result.get("nextCursor")
         if cursor is None or cursor == "":
             return []

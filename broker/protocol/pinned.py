@@ -69,6 +69,8 @@ class Pinned:
             link.reply(request, replies.refusal(link.era, request.method, request.id, text))
             return
         link.send("client", replies.result(request.id, body), fact, counted)
+        if link.phase is Phase.READY and link.courtesy.is_old(name):
+            self._instance.read_again(WIRE[name][0])  # it does not wait for that: what changed is told
 
     def set_level(self, request: Request, size: int) -> None:
         link = self._link

@@ -52,6 +52,11 @@ def refusal(era: Era, method: str, request: RequestId, text: str) -> JsonObject:
     return result(request, complete(era, {"content": [{"type": "text", "text": text}], "isError": True}))
 
 
+def is_absence(failure: object) -> bool:
+    """Whether an error says that nobody answered: a server elsewhere that could not be reached, say."""
+    return isinstance(failure, dict) and failure.get("code") == UNAVAILABLE
+
+
 def denied(decision: Decision, to_allow: str) -> str:
     return f"refused by Bulkhead ({decision.rule}): {decision.reason}; to allow: {to_allow}"
 

@@ -23,6 +23,7 @@ class Place(Enum):
     PARKED = "parked"  # the server is not ready for it
     PEER = "peer"  # sent on; the answer is awaited
     LISTENING = "listening"  # a subscription: it has no answer until it ends
+    RESTING = "resting"  # it got no answer, and is tried again in a while
     RESULT = "result"  # answered, and a person is asked about the answer
 
 

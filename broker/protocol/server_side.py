@@ -101,6 +101,8 @@ class ServerSide:
         self._dispatcher.worked()
         self._link.turn = request.turn
         self._record(request, response.message, size)
+        if replies.is_absence(response.message.get("error")) and self._dispatcher.rests(request):
+            return
         result = response.result or {}
         state = result.get("requestState")
         if state is not None and (not isinstance(state, str) or len(state) > MAX_STATE):
@@ -137,7 +139,7 @@ class ServerSide:
                 self._dispatcher.ask("client", request, decision, Place.RESULT)
                 return
             request.inputs.pop(0)
-        self._deliver(request)
+        self._dispatcher.delivery.deliver(request)
 
     def allowed(self, request: OpenRequest) -> None:
         """A person said yes to the thing an answer asks for: on to the next."""
@@ -147,53 +149,9 @@ class ServerSide:
             request.inputs.pop(0)
         self.carry_on(request)
 
-    def _deliver(self, request: OpenRequest) -> None:
-        link = self._link
-        assert request.answer is not None
-        message = request.answer
-        result = message.get("result")
-        text = message["error"] if result is None else result
-        counted = None
-        if result is None or result.keys() - {"resultType"}:  # `_meta` may say as much as any other field
-            asked = request.call.arguments if request.call is not None else {}
-            counted = Read(request.method, request.target, text, asked)
-            barred = link.sight.bars(request.method, request.target, asked)
-            if barred is not None:  # something was read since it was asked for
-                digest = request.call.digest if request.call else ""
-                link.record(Fact("decision", "server", request.method, request.target, request.id, barred, 0, digest))
-                self._replace(request, replies.denied(barred, "begin a new session"))
-                return
-        if result is not None:
-            self._remember(request, result)
-        link.from_client.close(request)
-        link.forward("client", self._masked(request, message), counted)
-
-    def _masked(self, request: OpenRequest, message: JsonObject) -> JsonObject:
-        """The answer as the policy lets the client see it; what was done to it is on record before it goes."""
-        found = self._link.sight.masked(request.call, message) if request.call is not None else None
-        if found is None:
-            return message
-        body = {"masked": found.places, "rules": list(found.rules)}
-        digest = request.call.digest if request.call is not None else ""
-        fact = Fact("policy", "broker", request.method, request.target, request.id, digest=digest, body=body)
-        self._link.record(fact)
-        return found.answer
-
-    def _remember(self, request: OpenRequest, result: JsonObject) -> None:
-        link = self._link
-        state = result.get("requestState")
-        if isinstance(state, str):
-            link.states.give(state, request.method, request.target)
-        if isinstance(result.get("task"), dict) or result.get("resultType") == "task":
-            link.from_client.linger(request)
-        if request.method == "resources/subscribe" and request.call and link.subscriptions.room_for(1):
-            link.subscriptions.resources[request.target] = request.call
-        elif request.method == "resources/unsubscribe":
-            link.subscriptions.resources.pop(request.target, None)
-
     def _replace(self, request: OpenRequest, text: str) -> None:
         """The client gets our no instead of the server's answer."""
-        self._dispatcher.refuse("client", request, text)
+        self._link.refuse("client", request, text)
 
     def _inputs(self, result: JsonObject) -> list[Call]:
         """What a result asks the client for, in the modern era's `inputRequests` or a task's."""
@@ -293,6 +251,7 @@ class ServerSide:
         ):
             self._drop(found, size, "nobody waits for it")
         elif found.method == "notifications/resources/updated" and not self._followed(found):
+            link.courtesy.forget()
             self._drop(found, size, "nobody follows it")
         elif found.method == "notifications/subscriptions/acknowledged":
             self._drop(found, size, "the client was told when it asked")
@@ -340,6 +299,8 @@ class ServerSide:
             self._drop(found, size, f"{barred.rule}: {barred.reason}")
             return
         counted = None if wordless else Read(found.method, found.method, found.params)
+        if found.method == "notifications/resources/updated":
+            self._link.courtesy.forget()
         self._link.send("client", found.message, self._fact(found, size, found.params), counted)
 
     def _drop(self, found: Notification, size: int, why: str) -> None:

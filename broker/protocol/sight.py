@@ -5,10 +5,15 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from broker.model import Call, Decision, JsonObject
+from broker.protocol.courtesy import PLAIN, Courtesy
 
 
 class Sight(Protocol):
     """Asked for every list and before every delivery, since what holds changes while a link lives."""
+
+    @property
+    def courtesy(self) -> Courtesy:
+        """What may be tried again and given again."""
 
     def offers(self, method: str, target: str, /) -> bool:
         """Whether lists show what `method` uses under this name."""
@@ -42,6 +47,8 @@ class Masked:
 
 
 class _Clear:
+    courtesy = PLAIN
+
     def offers(self, _method: str, _target: str, /) -> bool:
         return True
 
