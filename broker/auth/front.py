@@ -105,6 +105,8 @@ class Front:
     async def logout(self, client: str, server: str) -> bool:
         """Forget a grant, and have the authorization server forget it (RFC 7009); true if that was done there too."""
         self.abandon(client, server)
+        if self._renewal is not None:
+            await self._renewal.settled(client, server)  # so that what it brings is taken back too
         found = [grant for whose, where, grant in self.grants.all() if (whose, where) == (client, server)]
         await asyncio.to_thread(self.grants.forget, client, server)
         self._world.changed()

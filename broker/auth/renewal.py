@@ -64,6 +64,11 @@ class Renewal:
             task.add_done_callback(lambda _: self._running.pop(key, None))
         return await asyncio.shield(task)
 
+    async def settled(self, client: str, server: str) -> None:
+        """Let what was begun for one client at one server end, whatever comes of it."""
+        if (task := self._running.get((client, server))) is not None:
+            await asyncio.wait([task], timeout=STOP_SECONDS)
+
     async def close(self) -> None:
         """Let what was begun end: an answer that came and was not kept is a grant that is lost."""
         tasks = tuple(self._running.values())
@@ -117,7 +122,12 @@ class Renewal:
         assert renewed.tokens is not None
         self._secret(f"oauth/{client}/{server}/access", renewed.tokens.access)
         self._secret(f"oauth/{client}/{server}/refresh", renewed.tokens.refresh)
-        await asyncio.to_thread(self._grants.swap, client, server, held.generation, renewed)
+        if not await asyncio.to_thread(self._grants.swap, client, server, held.generation, renewed):
+            newer = self._grants.of(client, server, grant.url)
+            if newer is None:  # they signed out meanwhile: what came counts for nobody
+                raise AuthError("sign_in_needed")
+            if self.is_fresh(newer.grant):
+                return newer.grant
         return renewed
 
     async def _token(self, grant: Grant, refresh: str) -> answers.Tokens:

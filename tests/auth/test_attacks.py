@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
+from urllib.parse import parse_qsl, urlsplit
 
 import httpx2
 import pytest
@@ -261,6 +262,38 @@ ATTACKS = [
         lambda stage: not stage.opened,
     ),
     Attack(
+        "registration names another place to manage it",
+        scene(
+            registration=registered(
+                registration_client_uri="https://evil.example/cid", registration_access_token="RAT-SECRET"
+            )
+        ),
+        200,
+        silent("evil.example"),
+    ),
+    Attack(
+        "registration is elsewhere",
+        scene(
+            metadata={"registration_endpoint": "https://other.example/r", "jwks_uri": "https://evil.example/keys"},
+            answers={("other.example", "/r"): registered()},
+        ),
+        200,
+        lambda stage: [asked.path for asked in stage.net.hits("other.example")] == ["/r"],
+    ),
+    Attack(
+        "an issuer that sends the browser to another one's door and the code to its own",
+        scene(
+            issuers=("https://honest.example",),
+            metadata={"authorization_endpoint": f"{AS}/authorize"},
+        ),
+        "callback_issuer",
+        lambda stage: (
+            no_code_sent(stage)
+            and not stage.net.hits("honest.example", "/token")
+            and (stage.wishes[0].issuer, stage.wishes[0].host) == ("https://honest.example", AS)
+        ),
+    ),
+    Attack(
         "registration is refused with words",
         scene(registration=lambda _: (400, {}, {"error_description": "CALL-ME"})),
         "registration",
@@ -286,7 +319,7 @@ ATTACKS = [
     ),
     Attack(
         "words in an error",
-        scene(callback={"code": None, "error": "access_denied", "error_description": "CALL-ME"}),
+        scene(callback={"code": None, "error": "access_denied", "error_description": "\x1b[31mCALL-ME"}),
         "access_denied",
         no_code_sent,
     ),
@@ -305,6 +338,11 @@ ATTACKS = [
     ),
     Attack("a token that is a header", scene(token=better(access_token="x\r\nX-Evil: 1")), "token_answer"),
     *[Attack(f"works: a token that lives {life!r}", scene(token=better(expires_in=life)), 200) for life in LIVES],
+    Attack(
+        "a token that lives for more than any number",
+        scene(token=token(200, b'{"access_token": "AT-SECRET", "token_type": "Bearer", "expires_in": 1e999}')),
+        "unavailable",
+    ),
     Attack(
         "more rights than anybody wants",
         scene(challenge=f'{WHERE}, scope="admin:* root"'),
@@ -381,6 +419,7 @@ async def test_of_all_that_servers_try_nothing_succeeds(
         assert attack.holds(stage)
         assert nothing_internal(stage)
         said = told + caplog.text + repr(stage.wishes)
-        assert not any(word in said for word in ("SECRET", "CALL-ME", "code_verifier", "\x1b"))
+        states = [dict(parse_qsl(urlsplit(url).query))["state"] for url in stage.opened]
+        assert not any(word in said for word in ("SECRET", "CALL-ME", "code_verifier", "\x1b", *states))
         assert not any(asked.host == "evil.example" for asked in stage.net.asked)
         assert (stage.grants.all() != []) == (found == 200 or "sends its callers" in str(attack.comes_to))

@@ -14,7 +14,8 @@ from broker.auth import browser
 from broker.auth.callback import Brought, Expected
 from broker.auth.loopback import Loopback, path_of
 from broker.auth.problems import AuthError
-from tests.waiting import WITHIN
+from broker.endpoints import http_server
+from tests.waiting import WITHIN, until
 
 ISSUER = "https://as.example"
 STATE = "s" * 43
@@ -125,6 +126,24 @@ async def test_a_port_that_another_program_holds_is_left_to_it() -> None:
         second = Loopback()
         assert second.redirect(ISSUER) != redirect
         await second.close()
+
+
+async def test_a_flood_of_connections_is_bounded_and_the_answer_gets_through_once_it_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(http_server, "MAX_CONNECTIONS", 16)
+    async with waiting() as (loopback, redirect, future):
+        port = int(redirect.split(":")[2].split("/")[0])
+        flood = [await asyncio.open_connection("127.0.0.1", port) for _ in range(100)]
+        open_ones = loopback._server._connections
+        await until(lambda: len(open_ones) == 16)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        assert await reader.read() == b""  # closed at once
+        writer.close()
+        for _, writer in flood:
+            writer.close()
+        await until(lambda: not open_ones)
+        assert (await raw(redirect, get(redirect, GOOD))).startswith("HTTP/1.1 303") and future.done()
 
 
 async def test_each_issuer_has_a_path_of_its_own() -> None:

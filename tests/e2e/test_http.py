@@ -5,6 +5,7 @@ import json
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import httpx2
 import pytest
@@ -36,13 +37,13 @@ def address(home: Running, *more: str) -> tuple[str, dict[str, str]]:
 
 
 @asynccontextmanager
-async def client(url: str, headers: dict[str, str], era: str) -> AsyncIterator[Client]:
+async def client(url: str, headers: dict[str, str], era: str, **more: Any) -> AsyncIterator[Client]:
     async with asyncio.timeout(WITHIN), httpx2.AsyncClient(headers=headers, timeout=WITHIN, trust_env=False) as http:
         if era == "sse":
             transport, mode = sse_client(url + "/sse", headers=headers), "legacy"
         else:
             transport, mode = streamable_http_client(url, http_client=http), era
-        async with Client(transport, mode=mode) as made:
+        async with Client(transport, mode=mode, **more) as made:
             yield made
 
 

@@ -1,5 +1,6 @@
 """Signing in, end to end: a server that wants it is added, used by the client that signed in, and by no other."""
 
+import asyncio
 import hashlib
 import json
 import secrets
@@ -8,7 +9,7 @@ import subprocess
 import threading
 import time
 from base64 import urlsafe_b64encode
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +19,7 @@ import httpx2
 import pytest
 import uvicorn
 from mcp.server.mcpserver import MCPServer
+from mcp.types import Implementation
 
 from tests.e2e.running import Running, home_of_a_stranger
 from tests.e2e.test_http import client
@@ -35,7 +37,11 @@ class Guarded:
     tokens: dict[str, str] = field(default_factory=dict)
     refreshes: dict[str, str] = field(default_factory=dict)
     revoked: list[str] = field(default_factory=list)
+    first: str = ""
+    """Who was given the first token."""
     canaries: list[str] = field(default_factory=list)
+    heads: list[dict[str, str]] = field(default_factory=list)
+    """Of the requests that were let in."""
     tools: MCPServer = field(default_factory=lambda: MCPServer("guarded"))
 
     @property
@@ -52,6 +58,7 @@ class Guarded:
             headers = {name.decode(): value.decode() for name, value in scope["headers"]}
             if scope["path"] == "/mcp":
                 if headers.get("authorization", "").removeprefix("Bearer ") in self.tokens:
+                    self.heads.append(headers)
                     await inner(scope, receive, send)
                     return
                 where = f'Bearer resource_metadata="{self.base}/prm"'.encode()
@@ -104,8 +111,13 @@ class Guarded:
 
     def _tokens(self, owner: str) -> dict[str, Any]:
         access, refresh = self._canary("access"), self._canary("refresh")
+        self.first = self.first or owner
         self.tokens[access], self.refreshes[refresh] = owner, owner
         return {"access_token": access, "refresh_token": refresh, "token_type": "Bearer", "expires_in": 3600}
+
+    def owner(self, head: Mapping[str, str]) -> str:
+        """Whose token a request came with."""
+        return self.tokens[head["authorization"].removeprefix("Bearer ")]
 
     def _canary(self, kind: str) -> str:
         self.canaries.append(f"canary-{kind}-{secrets.token_hex(16)}")
@@ -178,14 +190,21 @@ def tokens(home: Running) -> list[dict[str, Any]]:
     return found
 
 
-async def called(home: Running, name: str) -> Any:
+async def called(home: Running, name: str, more: Mapping[str, str] = {}, calls_itself: str = "sdk") -> Any:
     found = json.loads(home.bulkhead("endpoint", "far", "--client", name, "--json").stdout)
-    async with client(found["url"], found["headers"], "2026-07-28") as sdk:
+    who = Implementation(name=calls_itself, version="1")
+    async with client(found["url"], {**more, **found["headers"]}, "2026-07-28", client_info=who) as sdk:
         return await sdk.call_tool("double", {"number": 21})
 
 
-async def test_a_client_that_signed_in_uses_the_server(home: Running, guarded: Guarded) -> None:
-    assert (await called(home, "web")).content[0].text == "42"
+async def test_a_client_that_signed_in_uses_the_server_which_hears_nothing_else_of_it(
+    home: Running, guarded: Guarded
+) -> None:
+    own = {"cookie": "of-its-own", "proxy-authorization": "of-its-own", "x-forwarded-for": "of-its-own"}
+    guarded.heads.clear()
+    assert (await called(home, "web", own)).content[0].text == "42"
+    assert guarded.heads and not any("of-its-own" in value for head in guarded.heads for value in head.values())
+    assert {guarded.owner(head) for head in guarded.heads} == {guarded.first}
     (one,) = tokens(home)
     assert (one["client"], one["server"], one["issuer"], one["state"]) == ("web", "far", guarded.base, "signed in")
     assert (one["scopes"], one["registered"], one["renews"], one["link"]) == (["use"], "dynamic", True, "")
@@ -201,6 +220,9 @@ def test_another_client_signs_in_for_itself_and_out_again(home: Running, guarded
     with browsing(home, "login", "far", "--client", "other", "--yes", "--json") as said:
         assert '"needed": true' in said and f'"issuer": "{guarded.base}"' in said
     assert [one["client"] for one in tokens(home)] == ["other", "web"]
+    guarded.heads.clear()
+    assert asyncio.run(called(home, "other", calls_itself="web")).content[0].text == "42"
+    assert {guarded.owner(head) for head in guarded.heads}.isdisjoint({guarded.first})
     done = home.bulkhead("logout", "far", "--client", "other", "--json")
     assert json.loads(done.stdout)["revoked"] is True and len(guarded.revoked) == 2
     assert [one["client"] for one in tokens(home)] == ["web"]

@@ -111,6 +111,17 @@ def test_a_keychain_that_never_answers_is_waited_for_with_a_limit(tmp_path: Path
 
 
 @pytest.mark.claim("C56")
+def test_a_keychain_that_is_locked_later_takes_nothing_from_an_open_vault(tmp_path: Path, fake: Fake) -> None:
+    one = opened(tmp_path)
+    one.book.put(TOKEN, b"first")
+    fake.locked = True
+    generation = one.book.load(TOKEN)
+    assert generation is not None and one.book.swap(TOKEN, generation.generation, b"secret") is not None
+    assert kept(one) == b"secret"
+    one.close()
+    assert not opened(tmp_path).standing.is_open
+
+
 def test_under_a_passphrase_the_vault_opens_with_it_alone(tmp_path: Path, fake: Fake) -> None:
     fake.gone = True
     one = opened(tmp_path, PHRASE)
