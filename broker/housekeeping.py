@@ -62,7 +62,7 @@ from broker.sessions import Sessions
 from broker.sign_ins import SignIns
 from broker.starting import Starter
 from broker.telemetry.numbers import resident
-from broker.telemetry.scrape import Scrape
+from broker.telemetry.scrape import Readings, Scrape
 from broker.telemetry.setting import setting
 from broker.telemetry.watching import Watching
 from broker.trust.advisories import Advisories
@@ -151,10 +151,12 @@ async def keep_house(
         "questions_open": lambda: len(consent.open()),
         "receipts": lambda: audit.seq,
         "receipts_not_on_disk": lambda: audit.seq - audit.synced_seq,
+        "bytes_not_sent": lambda: sum(link.queued for link in sessions.links()),
         "memory_bytes": resident,
     }
     watching = Watching(setting(os.environ), gauges, __version__)
-    scrape = Scrape(watching.setting.port, watching.numbers.prometheus, lambda: audit.failure)
+    readings = Readings(watching.numbers.prometheus, lambda: audit.failure)
+    scrape = Scrape(watching.setting.port, readings)
     house = House(
         registry=registry,
         audit=audit,
@@ -216,7 +218,7 @@ async def keep_house(
             sign_ins=sign_ins,
         )
     )
-    door, desk = Door(sessions.open_link), FrontDesk(handlers.table(), handlers.gate)
+    door, desk = Door(sessions.open_link), FrontDesk(handlers.table(), handlers.gate, readings.answer)
     if not vault.standing.is_open:
         _log.warning("the vault stays closed: %s", vault.standing.problem)
     if agreed.problem:

@@ -77,7 +77,7 @@ class Link:
             launch=self._launch,
             drifted=self._drifted,
             changed=house.changed,
-            **({"outgoing": self._watched.outgoing} if self._watched is not None else {}),
+            **({"outgoing": self._watched.outgoing} if self._watched is not None and self._watched.traced else {}),
         )
         self._relay = Relay(self._conversation, descriptors, edges, house.waits, server.grants.limits.message)
 
@@ -153,6 +153,11 @@ class Link:
     @property
     def calls(self) -> int:
         return self._relay.calls
+
+    @property
+    def queued(self) -> int:
+        """Bytes for either side that it has not taken yet."""
+        return self._relay.queued
 
     @property
     def trees(self) -> frozenset[str]:

@@ -103,6 +103,12 @@ class Relay:
         self._inbox.put(event)
         self._drain()
 
+    @property
+    def queued(self) -> int:
+        """Bytes that neither side has taken yet."""
+        server = self._server.endpoint
+        return self._client.waiting + (server.waiting if server is not None else 0)
+
     def end(self, reason: str, blame: str = "") -> None:
         """End the link now."""
         if not self._ending.done():

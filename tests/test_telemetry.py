@@ -14,14 +14,16 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from broker.errors import ConfigError
 from broker.model import JsonObject
-from broker.telemetry.numbers import Numbers
-from broker.telemetry.scrape import Scrape
+from broker.telemetry.numbers import Numbers, key
+from broker.telemetry.scrape import Readings, Scrape
 from broker.telemetry.setting import Setting, setting
 from broker.telemetry.watching import Watching
 from tests.house import OPEN, housed
 from tests.peers import ToyServer, echo
 from tests.protocol.stage import request
-from tests.test_links import only_link, opened, reply
+from tests.test_links import ASKS, only_link, opened, reply
+from tests.test_links import answer as answer_question
+from tests.waiting import until
 
 TRACE: Final = "0af7651916cd43dd8448eb211c80319c"
 PARENT: Final = "b7ad6b7169203331"
@@ -146,7 +148,8 @@ async def test_off_a_server_is_sent_what_its_client_said_and_nothing_is_traced(t
         await reply(far, 1)
         far.close()
     assert "traceparent" not in json.dumps(heard)
-    assert list(watching.numbers.totals()) == []
+    named = {name: count for name, labels, count in watching.numbers.totals() if labels.get("outcome") in (None, "ok")}
+    assert named["bulkhead_launches_total"] == 1 and named["bulkhead_requests_total"] == 2  # opening, call
 
 
 @pytest.mark.parametrize(
@@ -187,9 +190,9 @@ async def answer(port: int, path: str, host: str) -> tuple[str, str]:
 
 async def test_prometheus_reads_numbers_and_health_on_loopback_and_a_web_page_does_not() -> None:
     numbers = Numbers({"links": lambda: 3.0})
-    numbers.count("bulkhead_holds_total", server='a"b')
+    numbers.count(key("bulkhead_holds_total", server='a"b'))
     failures = [""]
-    scrape = Scrape(0, numbers.prometheus, lambda: failures[0])
+    scrape = Scrape(0, Readings(numbers.prometheus, lambda: failures[0]))
     await scrape.open()
     try:
         own = f"127.0.0.1:{scrape.port}"
@@ -203,3 +206,25 @@ async def test_prometheus_reads_numbers_and_health_on_loopback_and_a_web_page_do
         assert (await answer(scrape.port, "/metrics", f"rebound.example:{scrape.port}"))[0] == "421"
     finally:
         await scrape.close()
+
+
+async def test_what_is_counted_says_how_it_ended_and_how_often_a_server_was_started(tmp_path: Path) -> None:
+    watching = Watching(Setting(), {"links": lambda: 1.0}, "0")
+    async with housed(tmp_path, policy=ASKS, watching=watching) as rooms:
+        far = await opened(rooms)
+        await far.say(call(1))
+        await reply(far, 1)
+        only_link(rooms).provisions_changed("its secret was changed")
+        await far.say(call(2))
+        await reply(far, 2)
+        await far.say(call(3, "write"))
+        await until(rooms.house.consent.open)
+        answer_question(rooms, False)
+        await reply(far, 3)
+        far.close()
+    found = {(name, labels.get("outcome", "")): count for name, labels, count in watching.numbers.totals()}
+    assert found[("bulkhead_requests_total", "refused")] == 1 == found[("bulkhead_holds_total", "")]
+    assert (found[("bulkhead_launches_total", "")], found[("bulkhead_restarts_total", "")]) == (2, 1)
+    assert found[("bulkhead_exits_total", "")] == 1
+    waited = int(watching.numbers.prometheus().split("bulkhead_request_seconds_count ")[1].split()[0])
+    assert waited == sum(count for (name, _), count in found.items() if name == "bulkhead_requests_total")

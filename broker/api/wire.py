@@ -22,6 +22,7 @@ MAX_REQUEST: Final = 8 * 1024 * 1024  # a policy document and a proposal's answe
 MAX_CALLERS: Final = 64  # windows of one person
 WATCH_BACKLOG: Final = 32 * 1024 * 1024  # a watcher that is further behind is dropped and starts again
 SEND_SECONDS: Final = 30.0
+MAX_HEAD: Final = 64  # lines of a request for a page
 WAITED_FOR: Final = (schema.WATCH, schema.PREPARE)
 """What ends when its caller hangs up: nothing of it counts unless somebody is there to hear it."""
 
@@ -49,6 +50,8 @@ class Caller:
 
 
 Handler: TypeAlias = Callable[[Caller, Any], Awaitable[schema.Words]]
+Page: TypeAlias = Callable[[bytes], bytes]
+"""The answer to the head of an HTTP request."""
 Gate: TypeAlias = Callable[[Peer, schema.Route], None]
 """Raises `DeskError` when this peer may not use this route."""
 
@@ -56,12 +59,14 @@ Gate: TypeAlias = Callable[[Peer, schema.Route], None]
 class FrontDesk:
     """All callers of one control socket."""
 
-    def __init__(self, handlers: Mapping[str, Handler], gate: Gate) -> None:
+    def __init__(self, handlers: Mapping[str, Handler], gate: Gate, page: Page | None = None) -> None:
+        """`page` answers those who ask by HTTP, for numbers and health."""
         missing = schema.ROUTES.keys() ^ handlers.keys()
         if missing:
             raise ConfigError(f"the desk and its routes differ in: {', '.join(sorted(missing))}")
         self._handlers = handlers
         self._gate = gate
+        self._page = page
         self._callers: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
 
@@ -101,12 +106,30 @@ class FrontDesk:
                 return
             if not text:
                 return
+            if text.startswith(b"GET /") and self._page is not None:
+                await self._serve_page(text, self._page, peer, reader, writer)
+                return
             try:
                 writer.write(await self._answer(text, peer, reader, writer))
             except BulkheadError as error:
                 writer.write(_refusal(_number(text), error))
             async with asyncio.timeout(SEND_SECONDS):
                 await writer.drain()
+
+    async def _serve_page(
+        self, first: bytes, page: Page, peer: Peer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        """What `status` may say, for those who read numbers: one answer, and the line is closed."""
+        self._gate(peer, schema.STATUS)
+        lines = [first]
+        async with asyncio.timeout(SEND_SECONDS):
+            while lines[-1].strip() and len(lines) < MAX_HEAD:
+                try:
+                    lines.append(await reader.readline())
+                except ValueError:
+                    return
+            writer.write(page(b"".join(lines)))
+            await writer.drain()
 
     async def _answer(
         self, text: bytes, peer: Peer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from broker.errors import ConfigError
-from broker.telemetry.numbers import Numbers
+from broker.telemetry.numbers import COUNTERS, Numbers
 from broker.telemetry.setting import Setting
 from broker.telemetry.spans import Span
 
@@ -102,7 +102,7 @@ class Exporter:
         def gauge(name: str) -> Callable[[CallbackOptions], Iterable[Observation]]:
             return lambda _: [Observation(numbers.gauges[name]())]
 
-        for name in ("bulkhead_requests_total", "bulkhead_holds_total", "bulkhead_launches_total"):
+        for name in COUNTERS:
             meter.create_observable_counter(name.removesuffix("_total").replace("_", "."), [counter(name)])
         for name in numbers.gauges:
             meter.create_observable_gauge(f"bulkhead.{name}", [gauge(name)])

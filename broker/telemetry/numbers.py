@@ -5,22 +5,30 @@ Names never change; a label is a word of ours or the name of a server, never tex
 
 import os
 import resource
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
-from broker.telemetry.spans import Span
-
+Key: TypeAlias = tuple[str, tuple[tuple[str, str], ...]]
+"""A name and its labels; made once and used often."""
 BOUNDS: Final = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 60.0)  # seconds
 MAX_SERIES: Final = 1000
 _HELP: Final[Mapping[str, tuple[str, str]]] = {
     "bulkhead_requests_total": ("counter", "requests answered, by server and outcome"),
     "bulkhead_holds_total": ("counter", "calls that waited for a person, by server"),
     "bulkhead_launches_total": ("counter", "servers started, by server"),
+    "bulkhead_restarts_total": ("counter", "servers started again for the same link, by server"),
+    "bulkhead_exits_total": ("counter", "servers that ended before their link, by server"),
     "bulkhead_request_seconds": ("histogram", "how long clients waited for their answers"),
 }
+COUNTERS: Final = tuple(name for name, (kind, _) in _HELP.items() if kind == "counter")
+
+
+def key(name: str, **labels: str) -> Key:
+    return name, tuple(sorted(labels.items()))
 
 
 @dataclass(slots=True)
@@ -28,25 +36,19 @@ class Numbers:
     """Counts since the daemon started.  `gauges` are asked when somebody looks."""
 
     gauges: Mapping[str, Callable[[], float]] = field(default_factory=dict)
-    _counts: Counter[tuple[str, tuple[tuple[str, str], ...]]] = field(default_factory=Counter)
+    _counts: Counter[Key] = field(default_factory=Counter)
     _buckets: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS) + 1))
     _seconds: float = 0.0
 
-    def count(self, name: str, **labels: str) -> None:
-        key = (name, tuple(sorted(labels.items())))
+    def count(self, key: Key) -> None:
+        """One more of it, unless there are too many series already."""
         if key in self._counts or len(self._counts) < MAX_SERIES:
             self._counts[key] += 1
 
-    def ended(self, span: Span) -> None:
-        """A request was answered."""
-        if span.kind != "server":
-            return
-        server = str(span.attributes.get("bulkhead.server", ""))
-        outcome = "refused" if "bulkhead.rule" in span.attributes else "error" if span.error else "ok"
-        self.count("bulkhead_requests_total", server=server, outcome=outcome)
-        seconds = max(0.0, (span.end - span.start) / 1e9)
+    def took(self, seconds: float) -> None:
+        """A client waited so long for an answer."""
         self._seconds += seconds
-        self._buckets[next((at for at, bound in enumerate(BOUNDS) if seconds <= bound), len(BOUNDS))] += 1
+        self._buckets[bisect_left(BOUNDS, seconds)] += 1
 
     def totals(self) -> Iterator[tuple[str, dict[str, str], int]]:
         """Every count: its name, its labels, and how much."""

@@ -1,4 +1,4 @@
-"""`/metrics` for Prometheus and `/healthz`, on loopback and only where the OTEL_* variables ask for it.
+"""`/metrics` for Prometheus and `/healthz`: on the control socket, and on loopback where the OTEL_* variables ask.
 
 It answers two requests and nothing else, holds nobody's words, and no web page gets an answer it could read.
 """
@@ -14,13 +14,42 @@ WAIT: Final = 5.0
 _TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
-class Scrape:
-    """An open port.  `metrics` is the text; `failure` is why the daemon is not well, empty while it is."""
+class Readings:
+    """What is read.  `metrics` is the text; `failure` is why the daemon is not well, empty while it is."""
 
-    def __init__(self, port: int, metrics: Callable[[], str], failure: Callable[[], str]) -> None:
-        self._port = port
+    def __init__(self, metrics: Callable[[], str], failure: Callable[[], str]) -> None:
         self._metrics = metrics
         self._failure = failure
+
+    def answer(self, head: bytes, hosts: tuple[str, ...] = ()) -> bytes:
+        """The answer to a request with this head, which must name one of `hosts`, if there are any."""
+        status, text = self._page(head.decode("latin-1").split("\r\n"), hosts)
+        body = text.encode()
+        return (
+            f"HTTP/1.1 {status}\r\nContent-Type: {_TEXT}\r\nContent-Length: {len(body)}\r\n"
+            "Connection: close\r\nX-Content-Type-Options: nosniff\r\n\r\n".encode()
+            + body
+        )
+
+    def _page(self, lines: list[str], hosts: tuple[str, ...]) -> tuple[str, str]:
+        named = [line.partition(":")[2].strip() for line in lines[1:] if line.lower().startswith("host:")]
+        if hosts and not (len(named) == 1 and named[0] in hosts):
+            return "421 Misdirected Request", "ask 127.0.0.1\n"
+        match lines[0].split(" ")[:2]:
+            case ["GET", "/metrics"]:
+                return "200 OK", self._metrics()
+            case ["GET", "/healthz"]:
+                failure = self._failure()
+                return ("503 Service Unavailable", f"{failure}\n") if failure else ("200 OK", "ok\n")
+        return "404 Not Found", "there are /metrics and /healthz\n"
+
+
+class Scrape:
+    """An open port of loopback."""
+
+    def __init__(self, port: int, readings: Readings) -> None:
+        self._port = port
+        self._readings = readings
         self._server: asyncio.Server | None = None
 
     async def open(self) -> None:
@@ -45,28 +74,10 @@ class Scrape:
         try:
             async with asyncio.timeout(WAIT):
                 head = await reader.readuntil(b"\r\n\r\n")
-                status, text = self._answer(head)
-                body = text.encode()
-                writer.write(
-                    f"HTTP/1.1 {status}\r\nContent-Type: {_TEXT}\r\nContent-Length: {len(body)}\r\n"
-                    "Connection: close\r\nX-Content-Type-Options: nosniff\r\n\r\n".encode()
-                    + body
-                )
+                hosts = (f"127.0.0.1:{self.port}", f"localhost:{self.port}")
+                writer.write(self._readings.answer(head, hosts))
                 await writer.drain()
         except (TimeoutError, OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass  # whoever asks like this is told nothing
         finally:
             writer.close()
-
-    def _answer(self, head: bytes) -> tuple[str, str]:
-        lines = head.decode("latin-1").split("\r\n")
-        hosts = [line.partition(":")[2].strip() for line in lines[1:] if line.lower().startswith("host:")]
-        if hosts not in ([f"127.0.0.1:{self.port}"], [f"localhost:{self.port}"]):
-            return "421 Misdirected Request", "ask 127.0.0.1\n"
-        match lines[0].split(" ")[:2]:
-            case ["GET", "/metrics"]:
-                return "200 OK", self._metrics()
-            case ["GET", "/healthz"]:
-                failure = self._failure()
-                return ("503 Service Unavailable", f"{failure}\n") if failure else ("200 OK", "ok\n")
-        return "404 Not Found", "there are /metrics and /healthz\n"

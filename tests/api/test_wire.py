@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from broker.api import schema, wire
 from broker.api.sockets import listen
-from broker.api.wire import Caller, FrontDesk, Gate, Handler
+from broker.api.wire import Caller, FrontDesk, Gate, Handler, Page
 from broker.errors import AuditError, ConfigError, DeskError
 from broker.model import Peer
+from broker.telemetry.scrape import Readings
 from tests.waiting import WITHIN, open_descriptors, turns, until
 
 
@@ -85,12 +86,12 @@ class Desk:
 
 @asynccontextmanager
 async def serving(
-    tmp_path: Path, handlers: Mapping[str, Handler] | None = None, gate: Gate = open_gate
+    tmp_path: Path, handlers: Mapping[str, Handler] | None = None, gate: Gate = open_gate, page: Page | None = None
 ) -> AsyncIterator[Desk]:
     before, tasks = open_descriptors(), asyncio.all_tasks()
     table: dict[str, Handler] = {**dict.fromkeys(schema.ROUTES, nothing), **(handlers or {})}
     path = tmp_path / "run" / "control.sock"
-    front = FrontDesk(table, gate)
+    front = FrontDesk(table, gate, page)
     await front.open(listen(path))
     desk = Desk(path, front)
     try:
@@ -406,3 +407,40 @@ async def test_closing_hangs_up_on_everybody_and_stops_their_work(tmp_path: Path
         await desk.desk.close()
         assert (await busy.hear(), await idle.hear()) == (None, None)
         await until(cancelled.is_set)
+
+
+async def page_of(window: Window) -> bytes:
+    """Everything up to the end of the connection."""
+    found = b""
+    async with asyncio.timeout(WITHIN):
+        while piece := await asyncio.get_running_loop().sock_recv(window.socket, 65536):
+            found += piece
+    return found
+
+
+async def test_numbers_and_health_are_read_by_http_from_the_socket_too_by_whoever_may_see_the_status(
+    tmp_path: Path,
+) -> None:
+    failures, asked = [""], []
+    readings = Readings(lambda: "bulkhead_links 3\n", lambda: failures[0])
+
+    def gate(peer: Peer, route: schema.Route) -> None:
+        asked.append(route.method)
+        if len(asked) > 3:
+            raise DeskError("this desk belongs to another user", code="presence")
+
+    async with serving(tmp_path, gate=gate, page=readings.answer) as desk:
+        said: list[str] = []
+        for line in (
+            "GET /metrics HTTP/1.1",
+            "GET /healthz HTTP/1.0",
+            "GET /healthz HTTP/1.1",
+            "GET /metrics HTTP/1.1",
+        ):
+            failures[0] = "" if len(said) < 2 else "the disk is full"
+            window = desk.window()
+            await window.say(f"{line}\r\nHost: x\r\n\r\n".encode())
+            said.append((await page_of(window)).decode())
+    assert said[0].startswith("HTTP/1.1 200") and said[0].endswith("\r\n\r\nbulkhead_links 3\n")
+    assert said[1].endswith("ok\n") and said[2].startswith("HTTP/1.1 503") and said[2].endswith("the disk is full\n")
+    assert said[3] == "" and asked == ["status"] * 4, "another user reads nothing"
