@@ -18,11 +18,21 @@ from broker.sandbox.eyes import Seen
 from broker.sandbox.places import NETWORKS, check_places, file_system, mounted
 from broker.sandbox.plan import check_grant
 from broker.sandbox.proposals import PROJECT_MARKS, Kind, Outside, Proposals, propose
+from broker.sandbox.syscalls import SORTS, Sort
 
 NOWHERE: Final = "nowhere.invalid"
 """A host that is granted and cannot be there (RFC 6761): asking for any other is seen, and denied."""
 MAX_SECONDS: Final = 3600
 AWAY: Final = NETWORKS | {"autofs"}
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Calls of one sort that the filter refused, and how often in all."""
+
+    sort: Sort
+    calls: tuple[str, ...]
+    times: int
 
 
 @dataclass(slots=True)
@@ -39,6 +49,12 @@ class Lesson:
         """What a watched start gets; counts it."""
         self.starts += 1
         return replace(grants, hosts=grants.hosts or (NOWHERE,))
+
+    def refused(self) -> list[Refused]:
+        """The system calls it was refused so far, by their sort."""
+        counted = dict(self.seen.calls)
+        named = {sort: tuple(call for call in sort.calls if call in counted) for sort in SORTS}
+        return [Refused(sort, calls, sum(counted[call] for call in calls)) for sort, calls in named.items() if calls]
 
 
 class Lessons:

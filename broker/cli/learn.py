@@ -17,7 +17,6 @@ from broker.home import shim_command
 CLIENT: Final = "local"
 SECONDS: Final = 600
 CALL_SECONDS: Final = 120.0
-UNSEEN: Final = "what only the system-call filter refused is not seen: the kernel tells nobody of it"
 
 
 async def learn(args: Namespace, context: Context) -> int:
@@ -113,13 +112,16 @@ async def _propose(desk: DeskClient, name: str, found: schema.Learnt) -> None:
         )
     if not (found.paths or found.hosts):
         output.show(f"{name} asked for nothing that a grant would show it")
+    for refused in found.refused:
+        times = f"{refused.times} times" if refused.times > 1 else "once"
+        output.show(f"it was refused {refused.sort} ({', '.join(refused.calls)}), {times}; no grant gives that")
+        output.show(f"  {refused.advice}")
     if found.withheld:
         output.show(
             f"{found.withheld} more paths exist, and no server is granted them (credentials, settings, the system)"
         )
     if found.unseen:
         output.show(f"{found.unseen} more paths were asked for than are kept; watch shorter")
-    output.show(UNSEEN)
 
 
 async def _offer(desk: DeskClient, question: str, grant: schema.GrantPaths, command: str) -> None:

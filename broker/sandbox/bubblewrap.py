@@ -62,11 +62,13 @@ def command(
     trust: bytes = b"",
     listener: Path | None = None,
     pages: Path | None = None,
+    *,
+    watched: bool = False,
 ) -> Command:
     """The command that starts `spec`; takes `ends` over, also when it fails.  `trust`: the authorities of its TLS.
 
     `listener` is the Python that makes its listener from inside, where that is the only way; `pages` the box into which
-    it drops the address of a page to open.
+    it drops the address of a page to open.  `watched`: what the filter refuses is told to those who watch.
 
     Raises:
         SandboxError: something to be mounted is not there, is behind a link, or would be unreadable inside.
@@ -77,7 +79,7 @@ def command(
         _own_streams(identity, ends)
         options.place(-1)  # the arguments themselves, known last
         options.place(ends.info)
-        filter_bytes = seccomp.assemble(platform.machine(), unix_sockets=spec.unix_sockets)
+        filter_bytes = seccomp.assemble(platform.machine(), unix_sockets=spec.unix_sockets, watched=watched)
         options.add("--add-seccomp-fd", options.place(memory_file("filter", filter_bytes)))
         options.add("--info-fd", str(INFO))
         _walls(options, identity)

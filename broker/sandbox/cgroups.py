@@ -177,11 +177,12 @@ class Group:
     def _remove_folders(self) -> bool:
         """Whether all of them are gone."""
         for folder in self._places.folders:
-            with contextlib.suppress(FileNotFoundError):
-                try:
-                    folder.rmdir()
-                except OSError:  # somebody is dying in there
-                    return False
+            try:
+                folder.rmdir()
+            except FileNotFoundError:  # it went the first time
+                continue
+            except OSError:  # somebody is dying in there
+                return False
         return True
 
 

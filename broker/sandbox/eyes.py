@@ -1,7 +1,8 @@
-"""Watches which paths a server asks for that its sandbox does not show it.
+"""Watches which paths a server asks for that its sandbox does not show it, and which system calls it is refused.
 
-One thread for one sandbox: each call that names a path waits until this thread lets it go on.  It never decides
-anything, and what a process writes over its own memory meanwhile fools nobody but the list that a person reads.
+One thread for one sandbox.  Each call that names a path waits until this thread lets it go on: it decides nothing, and
+what a process writes over its own memory meanwhile fools nobody but the list that a person reads.  Each refused call
+waits until it is told no; only before the server is let go, while bwrap builds the walls, is it let on.
 """
 
 import contextlib
@@ -12,7 +13,7 @@ import socket
 import stat
 import struct
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
@@ -20,7 +21,8 @@ from broker.errors import SandboxError
 from broker.model import ServerName
 from broker.sandbox.commands import Command
 from broker.sandbox.kernel import open_in_root
-from broker.sandbox.notices import Notice, Told, go_on, is_waiting, of_machine, receive
+from broker.sandbox.notices import Notice, Told, go_on, is_waiting, of_machine, receive, say_no
+from broker.sandbox.seccomp import error_of
 from broker.sandbox.supervisor import readable
 
 Want: TypeAlias = Literal["look", "read", "write"]
@@ -42,10 +44,14 @@ NOISE: Final = tuple(
 
 @dataclass(slots=True)
 class Seen:
-    """Paths that were asked for in vain, each with the most that was wanted of it.  Bounded; used by many threads."""
+    """Paths that were asked for in vain, each with the most that was wanted of it, and refused calls with how often.
+
+    Bounded; used by many threads.
+    """
 
     paths: dict[str, Want]
     more: int = 0
+    calls: dict[str, int] = field(default_factory=dict)
 
     def note(self, path: str, want: Want) -> None:
         known = self.paths.get(path)
@@ -71,7 +77,7 @@ class Eyes:
         self._calls = of_machine(platform.machine())
         self._closing = threading.Event()
         self.collecting = False
-        """Not before the server runs: until then it is bwrap that looks around."""
+        """Not before the server runs: until then it is bwrap that looks around and builds.  Never taken back."""
         self._thread = threading.Thread(target=self._run, name="eyes", daemon=True)
         self._thread.start()
 
@@ -106,32 +112,38 @@ class Eyes:
                 if any(what & select.POLLIN for _, what in events):
                     notice = receive(self._listener, self._calls)
                     if notice is not None:
-                        self._look(notice)
-                        go_on(self._listener, notice)
+                        self._answer(notice)
                 elif events:
                     return  # nobody is left whose calls could be told
         finally:
             os.close(self._listener)
 
-    def _look(self, notice: Notice) -> None:
-        if not self.collecting:
+    def _answer(self, notice: Notice) -> None:
+        told = notice.call
+        if isinstance(told, str) and self.collecting:
+            self._seen.calls[told] = self._seen.calls.get(told, 0) + 1
+            say_no(self._listener, notice, error_of(told, notice.arguments[0]))
             return
+        if not isinstance(told, str) and self.collecting:
+            self._look(notice, told)
+        go_on(self._listener, notice)
+
+    def _look(self, notice: Notice, told: Told) -> None:
         with contextlib.suppress(OSError, ValueError, OverflowError):  # it ended meanwhile, or its path is none
-            path, want = asked(notice)
+            path, want = asked(notice, told)
             if f"{path}/".startswith(NOISE) or path == "/" or not is_waiting(self._listener, notice):
                 return
             if _in_vain(notice.pid, path, want):
                 self._seen.note(path, want)
 
 
-def asked(notice: Notice) -> tuple[str, Want]:
+def asked(notice: Notice, told: Told) -> tuple[str, Want]:
     """Which path a call names, from the root of its sandbox, and what it wants of it.
 
     Raises:
         OSError: its process is gone.
         ValueError: it names none.
     """
-    told = notice.call
     with open(f"/proc/{notice.pid}/mem", "rb", buffering=0) as memory:
         name = _text(memory.fileno(), notice.arguments[told.path])
         flags = _flags(told, notice, memory.fileno())

@@ -17,10 +17,10 @@ from typing import Final
 from broker.config import Waits
 from broker.errors import SandboxError
 from broker.model import Fact, Proof, SandboxSpec
-from broker.sandbox import bubblewrap
 from broker.sandbox.browsing import asks_for_pages
 from broker.sandbox.cgroups import Group
-from broker.sandbox.commands import Command, Ends, Identity
+from broker.sandbox.commands import Command, Identity
+from broker.sandbox.composing import compose
 from broker.sandbox.delegation import Groups, no_groups
 from broker.sandbox.doorway import Doorway
 from broker.sandbox.egress.leaving import Bodies
@@ -36,7 +36,6 @@ from broker.sandbox.process import Instance, Tree
 from broker.sandbox.supervisor import DIED, RESTART, Started, Supervisor, or_discard
 from broker.sandbox.sweep import Box, sweep_up
 from broker.sandbox.tiers import STARTS_NOTHING, Tier, from_inside
-from broker.sandbox.unboxed import behind_landlock, with_nothing_around
 from broker.sandbox.watch import Watch
 from broker.sandbox.wires import Wires
 
@@ -183,8 +182,9 @@ class Launcher:
             trust = egress.trust if egress is not None else b""
             folder = box.folder if box is not None else None
             asked = pages.path if pages is not None else None
-            composing = asyncio.to_thread(_command, spec, tier, identity, wires.hand_over(), trust, folder, asked)
-            command = _held(await or_discard(composing, Command.close), group)
+            seen = seen if walled else None
+            made = partial(compose, spec, tier, identity, wires.hand_over(), trust, folder, asked, seen is not None)
+            command = _held(await or_discard(asyncio.to_thread(made), Command.close), group)
             told = None
             if seen is not None:
                 command, told = watched(command)
@@ -317,17 +317,6 @@ class Launcher:
                 hint=f"bulkhead doctor says why; without hosts, {spec.server} starts without a network",
             ) from cause
         await egress.open(listeners)
-
-
-def _command(
-    spec: SandboxSpec, tier: Tier, identity: Identity, ends: Ends, trust: bytes, box: Path | None, pages: Path | None
-) -> Command:
-    """The command of this tier; takes `ends` over, also when it fails."""
-    if not spec.boxed:
-        return with_nothing_around(spec, ends, Path.home())
-    if box is not None:
-        return behind_landlock(spec, ends, box)
-    return bubblewrap.command(spec, tier.bwrap, identity, ends, trust, tier.listener, pages)
 
 
 def _network_of(pid: int) -> int:

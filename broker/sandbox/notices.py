@@ -1,13 +1,15 @@
-"""What the kernel tells of calls that name a path: the filter that asks it to, and its notices.
+"""What the kernel tells of calls that name a path or are refused: the filter that asks it to, and its notices.
 
 Whoever loads the filter gives a descriptor away, through which each such call is told before it is done.  It changes
-nothing about what may be done: a notice is always answered with "go on", and the walls decide as before.
+nothing about what may be done: a path's notice is answered with "go on", and the walls decide as before; a refused
+call's with the same "no" that the sandbox's own filter has.
 """
 
 import ctypes
 import errno
 import os
 import struct
+from collections.abc import Mapping
 from fcntl import ioctl
 from typing import Final, Literal, NamedTuple, TypeAlias
 
@@ -20,9 +22,12 @@ from broker.sandbox.seccomp import (
     OFFSET_ARCHITECTURE,
     OFFSET_NUMBER,
     RETURN,
+    TELL,
+    refused,
+    step,
+    waiting,
 )
 
-TELL: Final = 0x7FC00000
 SECCOMP_CALL: Final = {"x86_64": 317, "aarch64": 277}
 SET_FILTER: Final = 1
 NEW_LISTENER: Final = 1 << 3
@@ -76,26 +81,25 @@ class Notice(NamedTuple):
 
     id: int
     pid: int
-    call: Told
+    call: Told | str
+    """How it names its path; or the name of a call that is refused."""
     arguments: tuple[int, ...]
 
 
-def of_machine(machine: str) -> dict[int, Told]:
+def of_machine(machine: str) -> dict[int, Told | str]:
     """Every call that is told, by its number."""
     if machine not in ARCHITECTURES:
         raise MachineError(f"a server cannot be watched on the processor architecture {machine}")
-    numbered = ((told.x86_64 if machine == "x86_64" else told.aarch64, told) for told in CALLS)
-    return {number: told for number, told in numbered if number is not None}
+    return {**_paths(machine), **refused(machine)}
 
 
 def telling(machine: str) -> bytes:
     """The filter.  Calls of another architecture are killed by the sandbox's own."""
-    numbers = list(of_machine(machine))
-    program = [_step(LOAD, OFFSET_ARCHITECTURE), _step(JUMP_EQUAL, ARCHITECTURES[machine], 1, 0), _step(RETURN, ALLOW)]
-    program.append(_step(LOAD, OFFSET_NUMBER))
-    for place, number in enumerate(numbers):
-        program.append(_step(JUMP_EQUAL, number, len(numbers) - place, 0))
-    return b"".join([*program, _step(RETURN, ALLOW), _step(RETURN, TELL)])
+    program = [step(LOAD, OFFSET_ARCHITECTURE), step(JUMP_EQUAL, ARCHITECTURES[machine], 1, 0), step(RETURN, ALLOW)]
+    program.append(step(LOAD, OFFSET_NUMBER))
+    for number in _paths(machine):
+        program += [step(JUMP_EQUAL, number, 0, 1), step(RETURN, TELL)]
+    return b"".join([*program, *waiting(machine), step(RETURN, ALLOW)])
 
 
 def load(machine: str, program: bytes) -> int:
@@ -120,7 +124,7 @@ def load(machine: str, program: bytes) -> int:
     raise OSError(ctypes.get_errno(), f"calls cannot be watched here: {os.strerror(ctypes.get_errno())}")
 
 
-def receive(listener: int, calls: dict[int, Told]) -> Notice | None:
+def receive(listener: int, calls: Mapping[int, Told | str]) -> Notice | None:
     """The next call; None if whoever made it is gone."""
     room = bytearray(NOTICE.size)
     try:
@@ -144,12 +148,22 @@ def is_waiting(listener: int, notice: Notice) -> bool:
 
 def go_on(listener: int, notice: Notice) -> None:
     """Let it be done, or refused, as if nobody had looked."""
+    _answer(listener, ANSWER.pack(notice.id, 0, 0, GO_ON))
+
+
+def say_no(listener: int, notice: Notice, error: int) -> None:
+    """Have it fail with this errno."""
+    _answer(listener, ANSWER.pack(notice.id, 0, -error, 0))
+
+
+def _paths(machine: str) -> dict[int, Told]:
+    numbered = ((told.x86_64 if machine == "x86_64" else told.aarch64, told) for told in CALLS)
+    return {number: told for number, told in numbered if number is not None}
+
+
+def _answer(listener: int, words: bytes) -> None:
     try:
-        ioctl(listener, SEND, ANSWER.pack(notice.id, 0, 0, GO_ON))
+        ioctl(listener, SEND, words)
     except OSError as cause:
         if cause.errno not in (errno.ENOENT, errno.EINPROGRESS):
             raise
-
-
-def _step(code: int, value: int, if_true: int = 0, if_false: int = 0) -> bytes:
-    return struct.pack("=HBBI", code, if_true, if_false, value)

@@ -13,6 +13,8 @@ from tests.e2e.running import PYTHON_INSIDE, Running, home_of_a_stranger
 pytestmark = pytest.mark.sandbox
 
 READ: Final = "read_file"
+FORBIDDEN: Final = "import ctypes; ctypes.CDLL(None).unshare(0x10000000)\n"
+"""What a browser does first: build a sandbox of its own."""
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +24,7 @@ def school() -> Iterator[Running]:
         made.up()
         code = made.user / "code" / "probe.py"
         code.parent.mkdir()
-        code.write_text(PROBE.read_text())
+        code.write_text(FORBIDDEN + PROBE.read_text())
         code.chmod(0o644)
         made.add("probe", [PYTHON_INSIDE, "-I", code])
         made.desk.connect("local", "probe")
@@ -51,6 +53,9 @@ def test_a_watched_run_proposes_the_narrowest_grants_and_gives_none(school: Runn
     assert found["hosts"] == ["api.example.com"]
     assert found["withheld"] == 1
     assert "id_rsa" not in json.dumps(found)
+    assert [(one["sort"], one["calls"], one["times"]) for one in found["refused"]] == [
+        ("mounts and namespaces", ["unshare"], 1)
+    ]
     server = school.desk.server("probe")
     assert (server.read, server.write, server.hosts) == ([], [], [])
 
@@ -58,6 +63,7 @@ def test_a_watched_run_proposes_the_narrowest_grants_and_gives_none(school: Runn
 def test_what_was_proposed_and_granted_works_and_is_not_proposed_again(school: Running) -> None:
     plan = school.user / "work" / "plan.txt"
     said = learnt(school, plan, options=())
+    assert "it was refused mounts and namespaces (unshare), once; no grant gives that\n  browsers" in said
     command = next(line for line in said.splitlines() if "later: bulkhead grant" in line)
     granted = school.bulkhead(*command.partition("later: bulkhead ")[2].split())
     assert granted.returncode == 0, granted.stderr

@@ -74,6 +74,7 @@ async def start(launcher: Launcher, job: dict[str, Any], world: World | None = N
     seen = Seen({}) if job.get("watched") else None
     instance = await launcher.spawn(spec, None if spec.hosts else record, seen=seen)
     job["seen"] = seen.paths if seen is not None else {}
+    job["refused"] = seen.calls if seen is not None else {}
     return instance
 
 
@@ -120,6 +121,7 @@ async def run(launcher: Launcher, job: dict[str, Any], world: World | None = Non
         "ending": instance.ending,
         "facts": job.get("facts", []),
         "seen": job.get("seen", {}),
+        "refused": job.get("refused", {}),
     }
 
 
@@ -230,10 +232,12 @@ def refuse_calls(names: list[str]) -> None:
     """Be on a machine whose kernel refuses these calls; those of clone only for namespaces."""
     machine = platform.machine()
     program = [seccomp._load(seccomp.OFFSET_NUMBER)]
+    no = seccomp._refusal(errno.EPERM)
     for name in names:
-        body = [seccomp._refusal(errno.EPERM)]
+        body = [no]
         if name == "clone":
-            body = [*seccomp._looked_into(False)["clone"], seccomp._answer(seccomp.ALLOW)]
+            looked_into = seccomp._looked_into(seccomp.Answers(no, no, no), unix_sockets=False)
+            body = [*looked_into["clone"], seccomp._answer(seccomp.ALLOW)]
         program += seccomp._when_called(machine, name, body)
     landlock.load_filter(b"".join([*program, seccomp._answer(seccomp.ALLOW)]))
 

@@ -158,3 +158,11 @@ def test_what_is_held_still_when_daemon_and_supervisor_are_killed_is_ended_at_th
     stage.wait()
     root_yard.run(["/bin/true"])
     assert all_gone([*said["server"], *said["outer"]])
+
+
+def test_a_group_that_is_half_removed_is_removed_to_the_end(tmp_path: Path) -> None:
+    places = tree(tmp_path, 1)
+    for folder in places.folders[1:]:  # the first went when somebody was still dying in the second
+        folder.mkdir(exist_ok=True)
+    Group(places).end()
+    assert not any(folder.exists() for folder in places.folders)

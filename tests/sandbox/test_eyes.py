@@ -69,6 +69,50 @@ def test_a_server_that_is_not_watched_meets_the_same_walls(yard: Yard) -> None:
     assert plain["seen"] == {}
 
 
+REFUSED: Final = """
+import ctypes, errno, json, os, platform, socket, threading
+libc = ctypes.CDLL(None, use_errno=True)
+results = []
+def tried(call, *words):
+    ctypes.set_errno(0)
+    libc.syscall(ctypes.c_long(call), *map(ctypes.c_ulong, words))
+    results.append(errno.errorcode.get(ctypes.get_errno(), "done"))
+def made(*words):
+    try:
+        socket.socket(*words).close()
+        results.append("done")
+    except OSError as refused:
+        results.append(errno.errorcode[refused.errno])
+x86 = platform.machine() == "x86_64"
+tried(101 if x86 else 117, 0, 0, 0, 0)
+tried(272 if x86 else 97, 0x10000000)
+tried(272 if x86 else 97, 0x10000000)
+tried(56 if x86 else 220, 0x10000011, 0, 0, 0, 0)
+tried(165 if x86 else 40, 0, 0, 0, 0, 0)
+tried(425, 1, 0)
+made(socket.AF_INET, socket.SOCK_RAW, 1)
+made(17, socket.SOCK_RAW, 0)
+made(socket.AF_UNIX, socket.SOCK_STREAM, 0)
+made(socket.AF_INET, socket.SOCK_STREAM, 0)
+thread = threading.Thread(target=tried, args=(250 if x86 else 219, 0, 0, 0, 0, 0))
+thread.start()
+thread.join()
+print(json.dumps(results))
+"""
+
+
+def test_a_call_that_the_filter_refuses_fails_the_same_way_and_is_noted_when_somebody_watches(yard: Yard) -> None:
+    words = [PYTHON_INSIDE, "-I", "-S", "-c", REFUSED]
+    plain, watched = yard.run(words), yard.run(words, watched=True)
+    no_family = "EAFNOSUPPORT"
+    assert json.loads(plain["out"]) == [
+        *("EPERM", "EPERM", "EPERM", "EPERM", "EPERM", "ENOSYS", "EPERM", no_family, no_family, "done", "EPERM")
+    ]
+    assert watched["out"] == plain["out"]
+    assert watched["refused"] == {"ptrace": 1, "unshare": 2, "clone": 1, "mount": 1, "socket": 2, "keyctl": 1}
+    assert plain["refused"] == {}
+
+
 def test_a_kernel_that_tells_nothing_is_named_and_nothing_runs_unwatched() -> None:
     ours, theirs = socket.socketpair()
     ours.setblocking(False)

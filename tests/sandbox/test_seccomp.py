@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.errors import MachineError
-from broker.sandbox.seccomp import ABSENT, ALLOW, ARCHITECTURES, CALLS, FORBIDDEN, KILL, OUTSIDE, REFUSE, assemble
+from broker.sandbox.notices import of_machine, telling
+from broker.sandbox.seccomp import ALLOW, ARCHITECTURES, KILL, REFUSE, TELL, assemble, error_of, refused
+from broker.sandbox.syscalls import ABSENT, CALLS, FORBIDDEN, OUTSIDE, SORTS
 from tests.sandbox.bpf import STEP, run, verdict
 
 MACHINES = tuple(ARCHITECTURES)
@@ -22,6 +24,7 @@ UNIX, INET, INET6, NETLINK, VSOCK, PACKET, ALG = 1, 2, 10, 16, 40, 17, 38
 STREAM, DGRAM, RAW, SEQPACKET = 1, 2, 3, 5
 CLOEXEC = 0o2000000
 HIGH = 1 << 32
+WORDS = (0, 1, 2, 3, 9, 10, 16, 0x5412, 0x10000011, 0x11, 0o020666, 0o060666, 0o100644, HIGH, 1 | HIGH)
 
 
 def ask(name: str, *arguments: int, machine: str = "x86_64", unix_sockets: bool = False) -> int:
@@ -149,10 +152,42 @@ def test_the_parent_death_signal_can_be_armed_but_never_disarmed(signal_number: 
 
 @pytest.mark.parametrize("machine", MACHINES)
 def test_the_program_is_short_enough_and_every_jump_lands_inside(machine: str) -> None:
-    steps = list(STEP.iter_unpack(assemble(machine, unix_sockets=True)))
-    assert len(steps) <= MAX_STEPS
-    for place, (_, if_true, if_false, _) in enumerate(steps):
-        assert place + 1 + max(if_true, if_false) < len(steps) or place == len(steps) - 1
+    for program in (assemble(machine, unix_sockets=True), assemble(machine, watched=True), telling(machine)):
+        steps = list(STEP.iter_unpack(program))
+        assert len(steps) <= MAX_STEPS
+        for place, (_, if_true, if_false, _) in enumerate(steps):
+            assert place + 1 + max(if_true, if_false) < len(steps) or place == len(steps) - 1
+
+
+@given(
+    st.sampled_from(MACHINES),
+    st.sampled_from(sorted(CALLS)),
+    st.lists(st.integers(0, 2**64 - 1) | st.sampled_from(WORDS), min_size=6, max_size=6),
+    st.booleans(),
+)
+def test_a_watched_server_is_refused_the_same_calls_and_each_is_told(
+    machine: str, name: str, arguments: list[int], unix_sockets: bool
+) -> None:
+    number = CALLS[name].x86_64 if machine == "x86_64" else CALLS[name].aarch64
+    if number is None:
+        return
+    plain = verdict(assemble(machine, unix_sockets=unix_sockets), machine, number, arguments)
+    own = verdict(assemble(machine, unix_sockets=unix_sockets, watched=True), machine, number, arguments)
+    told = verdict(telling(machine), machine, number, arguments)
+    decided = min(own, told)  # the kernel's order: the action with the smallest number wins, but for KILL
+    assert (own == ALLOW) == (plain == ALLOW)  # also when nobody watches any more
+    if decided == TELL:
+        assert of_machine(machine)[number] == name and plain == REFUSE | error_of(name, arguments[0])
+    else:
+        assert decided == plain
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_every_call_that_is_told_belongs_to_one_sort(machine: str) -> None:
+    sorted_calls = [call for sort in SORTS for call in sort.calls]
+    assert len(sorted_calls) == len(set(sorted_calls))
+    assert set(refused(machine).values()) <= set(sorted_calls) <= set(CALLS)
+    assert all(sort.name and sort.advice for sort in SORTS)
 
 
 @pytest.mark.parametrize("machine", MACHINES)

@@ -61,6 +61,10 @@ class LessonRoutes:
             hosts=sorted(one.grant for one in blocked),
             withheld=proposals.withheld,
             unseen=lesson.seen.more,
+            refused=[
+                schema.RefusedCalls(sort=one.sort.name, calls=list(one.calls), times=one.times, advice=one.sort.advice)
+                for one in lesson.refused()
+            ],
         )
 
     def _end_running(self, name: str, why: str) -> None:

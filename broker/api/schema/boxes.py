@@ -78,6 +78,15 @@ class ProposedPath(Words):
     asked: list[str]
 
 
+class RefusedCalls(Words):
+    """System calls of one sort that were refused, how often, and what leads on without them; no grant gives them."""
+
+    sort: str
+    calls: list[str]
+    times: int
+    advice: str
+
+
 class Learnt(Words):
     """What a watched server asked for in vain.  `withheld`: it exists and no server is granted it."""
 
@@ -86,6 +95,7 @@ class Learnt(Words):
     hosts: list[str]
     withheld: int
     unseen: int
+    refused: list[RefusedCalls] = []
 
 
 class StateView(Words):
