@@ -1,6 +1,7 @@
 """The laws of every session, whatever clients, servers and a person do, in whatever order, through restarts.
 
-T1: an effect after a read of elsewhere goes only by a yes to exactly it.  T2: no session tells another anything.
+T1: an effect after a read of elsewhere, which nobody declassified since, goes only by a yes to exactly it.
+T2: no session tells another anything.
 T3: no definition reaches a client that was not agreed to.  T4: one yes, one call.
 
 Real conversations, judges and ledgers; only the world around them is played.  What is checked is what came out of them:
@@ -22,6 +23,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from broker.autonomy import AutonomyBook
+from broker.flow.declassify import objection
 from broker.flow.labels import Labels, ServerLabels
 from broker.flow.store import LabelBook, LedgerStore
 from broker.house import House
@@ -75,7 +77,8 @@ class Drawer:
 class Seen:
     """What the observer knows of one session, from messages alone."""
 
-    reads: set[tuple[str, str]] = field(default_factory=set)
+    reads: set[tuple[str, str, str]] = field(default_factory=set)
+    walled: set[str] = field(default_factory=set)
     calls: dict[tuple[str, Any], JsonObject] = field(default_factory=dict)
     yeses: list[tuple[str, JsonObject]] = field(default_factory=list)
     grants: set[tuple[str, str]] = field(default_factory=set)
@@ -209,11 +212,11 @@ class Link:
         given = (self.server, params)
         if given in seen.yeses:
             seen.yeses.remove(given)
-        elif params["name"] == "send" and seen.reads - {here}:
+        elif params["name"] == "send" and {read[:2] for read in seen.reads} - {here}:
             assert (self.server, "send") in seen.grants, "T1: it went, and nobody had said yes to it"
-        sides = {"bank", "mail"} & {server for server, _ in seen.reads}
+        sides = {"bank", "mail"} & seen.walled
         assert not (sides and self.server in {"bank", "mail"} - sides), "R2: it went through a wall"
-        seen.calls[self.server, message["id"]] = params["arguments"]
+        seen.calls[self.server, message["id"]] = params
         self.at_server.append(message["id"])
 
     def to_client(self, message: JsonObject) -> None:
@@ -222,14 +225,15 @@ class Link:
         for other in SESSIONS:
             if f"<{other}/" in told:
                 assert other == self.session, "T2: a session was told what another one read"
-                part = told.split(f"<{other}/{self.server}/")[1].split(">")[0]
-                self.world.seen[self.session].reads.add((self.server, part))
-        sides = {server for server, _ in self.world.seen[self.session].reads} & {"bank", "mail"}
-        assert len(sides) < 2, "R2: both sides of a wall met"
+                part, _, tool = told.split(f"<{other}/{self.server}/")[1].split(">")[0].partition("/")
+                self.world.seen[self.session].reads.add((self.server, part, tool))
+                self.world.seen[self.session].walled.add(self.server)
+        assert len(self.world.seen[self.session].walled & {"bank", "mail"}) < 2, "R2: both sides of a wall met"
 
     def says(self, id: Any, words: str) -> JsonObject:
-        part = self.world.seen[self.session].calls.get((self.server, id), {}).get("repo", "")
-        return text(id, f"{words} <{self.session}/{self.server}/{part}>")
+        asked = self.world.seen[self.session].calls.get((self.server, id), {"name": "", "arguments": {}})
+        part = asked["arguments"].get("repo", "")
+        return text(id, f"{words} <{self.session}/{self.server}/{part}/{asked['name']}>")
 
 
 async def _nothing(_: Fact) -> None:
@@ -278,7 +282,7 @@ def fails(world: World, session: str, server: str, words: str) -> None:
 
 def tells(world: World, session: str, server: str, words: str) -> None:
     world.link(session, server).feed(
-        FromServer(notice("notifications/message", level="info", data=f"{words} <{session}/{server}/>"))
+        FromServer(notice("notifications/message", level="info", data=f"{words} <{session}/{server}//>"))
     )
 
 
@@ -320,6 +324,19 @@ def person(world: World, session: str, server: str, allowed: bool, lasting: bool
     link.feed(Answered(question, yes))
 
 
+def declassifies(world: World, session: str, server: str, tool: str, repo: str) -> None:
+    """A person vouches for what one tool brought of one part."""
+    ledgers, seen = world.house.ledgers, world.seen[session]
+    for read in ledgers.view(SessionId(session)).reads:
+        named = (read.server, read.scope, read.target) == (server, ledgers.scope_mark(repo), tool)
+        if named and not objection(read):
+            body = {"part": read.scope, "method": read.method, "target": read.target}
+            fact = Fact("policy", "person", "session.declassify", read.target, body=body)
+            world.entries.append(world.link(session, server).entry(fact))
+            ledgers.declassify(SessionId(session), read)
+            seen.reads.discard((server, repo, tool))
+
+
 def waits(world: World, _session: str, seconds: int) -> None:
     world.now += seconds
 
@@ -329,7 +346,8 @@ def restarts(world: World, _session: str) -> None:
 
 
 ACTS: Final[dict[str, Callable[..., None]]] = {one.__name__: one for one in
-               (calls, starts, answers, fails, tells, lists, gives_up, person, waits, restarts)}  # fmt: skip
+               (calls, starts, answers, fails, tells, lists, gives_up, person, declassifies, waits,
+                restarts)}  # fmt: skip
 which = st.sampled_from(SESSIONS)
 where = st.sampled_from(SERVERS)
 parts = st.sampled_from(("", "one", "two"))
@@ -386,6 +404,15 @@ class Sessions(RuleBasedStateMachine):
     @rule(session=which, server=where, allowed=st.booleans(), lasting=st.booleans())
     def a_person_answers(self, session: str, server: str, allowed: bool, lasting: bool) -> None:
         self.do("person", session, server, allowed, lasting)
+
+    @rule(session=which, server=where, repo=parts, words=texts, again=st.booleans())
+    def a_person_declassifies(self, session: str, server: str, repo: str, words: str, again: bool) -> None:
+        self.a_client_reads(session, server, repo, words)
+        self.do("declassifies", session, server, "read", repo)
+        if again:
+            self.a_client_reads(session, server, repo, words)
+        self.do("calls", session, "repos", "send", "", words)
+        self.do("starts", session, "repos", 0)
 
     @rule(seconds=st.sampled_from((1, 70, 130)))
     def time_goes_by(self, seconds: int) -> None:

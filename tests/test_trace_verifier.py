@@ -73,6 +73,15 @@ def test_what_was_dropped_or_refused_was_not_read_and_a_new_session_has_read_not
     assert found(*READ, anew, SEND) == []
 
 
+def test_what_a_person_declassified_holds_nothing_until_it_is_read_again() -> None:
+    body = {"part": "m1", "method": "tools/call", "target": "send"}
+    mark = {**BLANK, "kind": "policy", "side": "person", "method": "session.declassify", "body": body}
+    assert found(*READ, mark, SEND) == [] and found(mark, *READ, SEND) == ["T1"]
+    assert found(*READ, mark, *READ, SEND) == ["T1"]
+    for other in ({"session": "t"}, {"side": "client"}, {"server": "web"}, {"body": {**body, "target": "x"}}):
+        assert found(*READ, {**mark, **other}, SEND) == ["T1"]
+
+
 def test_it_reads_an_exported_log_by_itself(tmp_path: Path) -> None:
     file = tmp_path / "audit.jsonl"
     file.write_text("".join(json.dumps(entry) + "\n" for entry in (*READ, SEND)))

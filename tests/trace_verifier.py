@@ -4,8 +4,8 @@
 
 One object a line, as an audit segment or an export has them.  Checked, for every session by itself:
 
-T1  an effect (a client's call that is not recorded as of class L) goes before anything was read of another compartment,
-    or by a person's yes to exactly these bytes, or by a grant that a person gave;
+T1  an effect (a client's call that is not recorded as of class L) goes before anything was read of another compartment
+    that no person declassified since, or by a person's yes to exactly these bytes, or by a grant that a person gave;
 T2  a yes counts in the session in which it was asked for;
 T4  one yes, one call: no token lets a second request go, and none goes more than 120 seconds after its yes.
 
@@ -23,6 +23,9 @@ from typing import Any, Final, TypeAlias
 
 Entry: TypeAlias = dict[str, Any]
 Place: TypeAlias = tuple[str, str]
+"""A server, and the part of it."""
+Source: TypeAlias = tuple[str, str, str, str]
+"""A place, and the call by which it was read: method and target."""
 
 SECONDS: Final = 120.0
 TOKEN: Final = re.compile(r"R5 token ([0-9a-f]{16})")
@@ -40,12 +43,12 @@ class Session:
     """What one session has read, was allowed, and did."""
 
     client: str
-    reads: set[Place] = field(default_factory=set)
+    reads: set[Source] = field(default_factory=set)
     yeses: dict[str, Entry] = field(default_factory=dict)
     used: dict[str, object] = field(default_factory=dict)
     granted: bool = False
     places: dict[tuple[str, object], Place] = field(default_factory=dict)
-    undelivered: dict[tuple[str, object], Place] = field(default_factory=dict)
+    undelivered: dict[tuple[str, object], Source] = field(default_factory=dict)
 
 
 def violations(entries: Iterable[Entry]) -> Iterator[str]:
@@ -75,20 +78,23 @@ def _follow(session: Session, entry: Entry, held: bool) -> Iterator[str]:
         yield from _gone(session, entry, key, held)
     elif kind == "decision" and side == "client" and entry["verdict"] == "deny":
         session.used = {token: user for token, user in session.used.items() if user != key}  # it did not go after all
+    elif kind == "policy" and side == "person" and entry["method"] == "session.declassify":
+        session.reads.discard((entry["server"], body["part"], body["method"], body["target"]))
     elif kind == "decision" and entry["verdict"] == "allow" and side == "server" and "params" not in body:
-        session.reads.add((entry["server"], ""))
+        session.reads.add((entry["server"], "", entry["method"], ""))
     elif kind == "result" and side == "server" and "dropped" not in body:
-        place = session.places.get(key, (entry["server"], ""))
+        source = (*session.places.get(key, (entry["server"], "")), entry["method"], entry["target"])
         if entry["method"] not in HARMLESS or body.get("result"):
-            session.reads.add(place)
-            session.undelivered[key] = place
+            if source not in session.reads:  # else the client has it from before
+                session.undelivered[key] = source
+            session.reads.add(source)
     elif kind == "result" and side == "broker":
         if (kept := session.undelivered.pop(key, None)) is not None and "isError" in json.dumps(body):
             session.reads.discard(kept)  # the client got our refusal in its place
         if "kept" in body or (body.get("pinned") == "resources" and body.get("count")):
-            session.reads.add((entry["server"], ""))
+            session.reads.add((*session.places.get(key, (entry["server"], "")), entry["method"], entry["target"]))
     elif kind == "notification" and side == "server" and not _said_nothing(entry["method"], body):
-        session.reads.add((entry["server"], ""))
+        session.reads.add((entry["server"], "", entry["method"], ""))
 
 
 def _said_nothing(method: str, body: Entry) -> bool:
@@ -105,7 +111,7 @@ def _gone(session: Session, entry: Entry, key: tuple[str, object], held: bool) -
     if token is not None:
         yield from _by(session, entry, token[1], key)
         return
-    elsewhere = sorted(read for read in session.reads if read != here)
+    elsewhere = sorted({read[:2] for read in session.reads if read[:2] != here})
     if entry["rule"].startswith("person:"):
         return  # it waits for its server, and names the yes when it goes
     free = entry["rule"].startswith("grant:") and session.granted

@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from broker.api import schema
 from broker.autonomy import Autonomy
 from broker.blocked import Blocked, Happened
+from broker.flow.declassify import objection
+from broker.flow.ledger import Read
 from broker.links import Link
 from broker.model import Question
 from broker.policy.grants import Grant
@@ -36,7 +38,23 @@ def question_view(question: Question) -> schema.QuestionView:
     )
 
 
-def session_view(session: Session, reads: Iterable[str], counted: Autonomy) -> schema.SessionView:
+def reading_view(id: str, read: Read) -> schema.ReadView:
+    """One read, without a word of what was read."""
+    return schema.ReadView(
+        id=id,
+        server=read.server,
+        what=f"{read.method} {read.target[:80]}",
+        part=read.scope,
+        labels=[flag for flag in ("P", "U", "E", "M") if flag in read.flags],
+        times=read.count,
+        last=read.when,
+        digest=read.digest[:12],
+        clean=read.clean,
+        kept=objection(read),
+    )
+
+
+def session_view(session: Session, readings: list[schema.ReadView], counted: Autonomy) -> schema.SessionView:
     return schema.SessionView(
         id=session.id[:SHORT_ID],
         client=session.client,
@@ -45,7 +63,8 @@ def session_view(session: Session, reads: Iterable[str], counted: Autonomy) -> s
         root_executable=session.peer.root_executable,
         started=session.started,
         links=[link_view(link) for link in session.links.values()],
-        reads=list(reads),
+        reads=[f"{one.server}: {one.what}{' (declassified)' if one.clean else ''}" for one in readings],
+        readings=readings,
         effects=counted.effects,
         questions=counted.questions,
         autonomy=round(counted.share, 3),

@@ -1,4 +1,4 @@
-"""`pending`, `approve`, `deny`, `grants`, `revoke`, `sessions`: consent without the screen."""
+"""`pending`, `approve`, `deny`, `grants`, `revoke`, `sessions`, `declassify`: consent without the screen."""
 
 import asyncio
 import sys
@@ -7,7 +7,7 @@ from argparse import Namespace
 
 from broker.api import schema
 from broker.cli import output
-from broker.cli.context import DONE, Context
+from broker.cli.context import DONE, NO, Context
 from broker.errors import ConfigError, DeskError
 
 
@@ -135,8 +135,8 @@ async def sessions(args: Namespace, context: Context) -> int:
             output.show(f"    {link.server}: {link.state}, {link.calls} calls, tier {link.tier or '-'}{kept}")
         if session.effects:
             output.show(f"    {session.effects} effects, {session.autonomy:.0%} of them without a question")
-        for read in session.reads:
-            output.show(f"    read {output.line(read)}")
+        for read in session.readings:
+            output.show(f"    read {read.id}  {_shown(read)}")
     return DONE
 
 
@@ -153,3 +153,41 @@ async def session(args: Namespace, context: Context) -> int:
         await desk.ask(schema.SESSION_END, schema.Name(name=args.end), schema.Nothing)
     output.show(f"ended {args.end}")
     return DONE
+
+
+async def declassify(args: Namespace, context: Context) -> int:
+    """One card, and a yes to it: the read it shows holds nothing any more in its session."""
+    async with context.desk() as desk:
+        found = (await desk.ask(schema.SESSIONS, schema.Nothing(), schema.Sessions)).sessions
+        shown = [(one, read) for one in found for read in one.readings if read.id == args.read]
+        if not shown:
+            hint = "look again: bulkhead sessions"
+            raise DeskError(f"no live session has a read {args.read!r:.80}, or more was read since", hint=hint)
+        session, read = shown[0]
+        if not args.json:
+            output.show(f"{session.client} (session {session.id}) has read {_shown(read)}")
+            output.show(
+                "after a yes nothing is held in this session because of what was read so until now (R3, R4, R7, R8)"
+            )
+            output.show("what the same call brings later counts again; so does all of it in the client's next session")
+        if not args.yes and output.ask("is what was read there harmless? y = yes, n = leave it as it is") != "y":
+            output.aside(f"left as it is; to answer without being asked: bulkhead declassify {read.id} --yes")
+            return NO
+        now = await desk.ask(schema.DECLASSIFY, schema.Declassify(read=read.id), schema.ReadView)
+    if args.json:
+        output.show_json(now.model_dump(mode="json"))
+    else:
+        output.show(f"declassified for session {session.id}")
+    return DONE
+
+
+def _shown(read: schema.ReadView) -> str:
+    """One read on one line, without a word of what was read."""
+    flags = {"P": "private", "U": "written by others"}
+    said = ", ".join(word for flag, word in flags.items() if flag in read.labels) or "harmless"
+    part = f", part {read.part}" if read.part else ""
+    at = time.strftime("%H:%M:%S", time.localtime(read.last))
+    kept = "; declassified" if read.clean else ""
+    return output.line(
+        f"{read.server}: {read.what}{part} [{said}], {read.times} times, last {at}, digest {read.digest}{kept}", 400
+    )

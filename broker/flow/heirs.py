@@ -27,9 +27,14 @@ def format_heirs(begun: dict[str, float]) -> bytes:
 
 
 def inherited(reads: Iterable[Read]) -> tuple[Read, ...]:
-    """What a new session begins with of what others read: labels by compartment, no calls and no text."""
+    """What a new session begins with of what others read: labels by compartment, no calls and no text.
+
+    What a person declassified was so for one session only.
+    """
     found: dict[tuple[str, str], Read] = {}
     for read in reads:
+        if read.clean:
+            continue  # the read itself stands before it
         known = found.get((read.server, read.scope))
         flags = read.flags | known.flags if known is not None else read.flags
         kept = replace(read, method=INHERITED, target=EVERYTHING, flags=flags, digest="", count=1)

@@ -47,6 +47,8 @@ class Read:
     when: float
     count: int = 1
     scope: str = ""
+    clean: bool = False
+    """A person declassified it (R6): what was read so until then holds nothing any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +75,15 @@ class Ledger:
     def knows(self, read: Read) -> bool:
         """Whether `read` would change nothing that a rule looks at."""
         kept = self.kept_as(read)
-        return any(_same_call(known, kept) and known.flags >= kept.flags for known in self.reads)
+        return any(_same_call(known, kept) and known.flags >= kept.flags and not known.clean for known in self.reads)
+
+    def declassified(self, read: Read) -> "Ledger":
+        """The ledger after a person declassified what was read so until now; the next read of it counts again."""
+        return Ledger(tuple(replace(one, clean=True) if _same_call(one, read) else one for one in self.reads))
 
     def elsewhere(self, server: ServerName, scope: str = "") -> tuple[Read, ...]:
-        """What was read from other compartments than this one."""
-        return tuple(read for read in self.reads if (read.server, read.scope) != (server, scope))
+        """What was read from other compartments than this one, and not declassified."""
+        return tuple(read for read in self.reads if (read.server, read.scope) != (server, scope) and not read.clean)
 
 
 def _same_call(one: Read, other: Read) -> bool:
@@ -108,7 +114,7 @@ def answered(call: Call, ledger: Ledger) -> Decision | None:
     all it has read, and goes to that server.  What a form asks is answered by a person, and is the policy's matter."""
     if call.origin != "server" or call.method != "sampling/createMessage":
         return None
-    others = tuple(read for read in ledger.reads if read.server != call.server)
+    others = tuple(read for read in ledger.reads if read.server != call.server and not read.clean)
     if not others:
         return None
     servers = sorted({read.server for read in others})

@@ -21,19 +21,24 @@ UNKNOWN: Final = Origin(0, ServerName("?"), "", "", WORST.flags, blind=True)
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """An origin and the marks it was noted with; `end` is where the next one begins."""
+    """An origin and the marks it was noted with; `end` is where the next one begins.
+
+    `clean`: a person declassified what was noted of this origin before.
+    """
 
     origin: Origin
     marks: frozenset[int]
     end: int
+    clean: bool = False
 
 
-def written(origin: Origin, marks: Iterable[int], seal: Callable[[bytes], bytes]) -> bytes:
+def written(origin: Origin, marks: Iterable[int], seal: Callable[[bytes], bytes], *, clean: bool = False) -> bytes:
     """One record.  `seal` makes a keyed hash of it."""
     body = array("Q", marks).tobytes()
     row = {
         "size": len(body), "number": origin.number, "server": origin.server, "scope": origin.scope,
         "target": origin.target[:MAX_TARGET], "flags": "".join(sorted(origin.flags)), "blind": origin.blind,
+        **({"clean": True} if clean else {}),
     }  # fmt: skip
     header = json.dumps(row, separators=(",", ":")).encode("ascii")
     return header + b"\n" + body + seal(header + body)
@@ -48,7 +53,7 @@ def records(data: bytes, seal: Callable[[bytes], bytes]) -> Iterator[Record]:
             if len(data) - start >= MAX_HEADER:
                 yield Record(UNKNOWN, frozenset(), len(data))
             return
-        origin, size = _origin(data[start:line])
+        origin, size, clean = _origin(data[start:line])
         end = line + 1 + size + sealed
         if end > len(data) and origin is not UNKNOWN:
             return
@@ -56,11 +61,11 @@ def records(data: bytes, seal: Callable[[bytes], bytes]) -> Iterator[Record]:
         if origin is UNKNOWN or seal(data[start:line] + body) != data[end - sealed : end]:
             yield Record(UNKNOWN, frozenset(), len(data))  # nobody knows where the next one begins
             return
-        yield Record(origin, frozenset(array("Q", body)), end)
+        yield Record(origin, frozenset(array("Q", body)), end, clean)
         start = end
 
 
-def _origin(header: bytes) -> tuple[Origin, int]:
+def _origin(header: bytes) -> tuple[Origin, int, bool]:
     try:
         row = json.loads(header)
         texts = [row[name] for name in ("server", "scope", "target", "flags")]
@@ -69,7 +74,7 @@ def _origin(header: bytes) -> tuple[Origin, int]:
             server, scope, target, flags = texts
             if set(flags) <= WORST.flags:
                 return Origin(int(row["number"]), ServerName(server), scope, target, frozenset(flags),
-                              bool(row["blind"])), size  # fmt: skip
+                              bool(row["blind"])), size, row.get("clean") is True  # fmt: skip
     except (ValueError, TypeError, KeyError, RecursionError):
         pass  # changed by somebody: the unknown source below is the safe reading
-    return UNKNOWN, 0
+    return UNKNOWN, 0, False

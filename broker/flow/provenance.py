@@ -101,6 +101,15 @@ class Provenance:
             self._origins.pop()  # it adds nothing that a rule looks at
         return origin, new | moved.keys() if moved else new
 
+    def declassify(self, server: ServerName, scope: str, target: str) -> None:
+        """What was read so until now came from where nobody needs to look, and is no secret.
+
+        What could not be kept apart from other reads (`blind`) stays what it is.
+        """
+        for place, origin in enumerate(self._origins):
+            if (origin.server, origin.scope, origin.target) == (server, scope, target) and not origin.blind:
+                self._origins[place] = replace(origin, flags=frozenset())
+
     def wrote(self, arguments: Iterable[str]) -> None:
         """Remember what the client wrote itself: what it had not read before did not come from a read."""
         if len(self._own) >= MAX_OWN:

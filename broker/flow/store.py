@@ -11,11 +11,13 @@ import importlib.resources
 import json
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from broker.errors import ConfigError
 from broker.files import private_folder, read_bounded, write_private
+from broker.flow.declassify import NAMED, origin_target
 from broker.flow.fingerprint import Marker, leaves
 from broker.flow.heirs import KEPT_SECONDS, MAX_FILE, QUIET_SECONDS, format_heirs, inherited, parse_heirs
 from broker.flow.label_file import parse_labels
@@ -33,8 +35,6 @@ MAX_NAME: Final = 256  # characters of a tool's name that are kept as they are
 MAX_LOADED: Final = 1024  # sessions in memory; others are read again from the disk
 MAX_MARKS_FILE: Final = 16 * 1024 * 1024  # above every mark of a session, each written again for another origin
 MAX_LOADED_MARKS: Final = 1_000_000  # in memory, of all sessions: about 100 MB
-_NAMED: Final = frozenset({"tools/call", "prompts/get"})
-"""Methods whose target is a name from the agreed catalog.  Any other target may itself be private."""
 
 
 def shipped_labels() -> Mapping[tuple[str, str], ServerLabels]:
@@ -164,7 +164,7 @@ class LedgerStore:
             ConfigError: it could not be written down; the text must then not be forwarded.
         """
         ledger = self.view(session)
-        named = method in _NAMED and len(target) <= MAX_NAME
+        named = method in NAMED and len(target) <= MAX_NAME
         shown = target if named else self._hash(b"target", target.encode("utf-8", "surrogatepass"))
         body = json.dumps(text, separators=(",", ":"), sort_keys=True).encode("ascii")
         part = self.scope_mark(scope)
@@ -176,6 +176,26 @@ class LedgerStore:
         ledger = ledger.with_read(read)
         self._remember(session, ledger)
         return ledger
+
+    def handle(self, session: SessionId, read: Read) -> str:
+        """A name for exactly this read: what was read since, by the same call, has another one."""
+        said = f"{session}\n{read.server}\n{read.scope}\n{read.method}\n{read.target}\n{read.digest}\n{read.count}"
+        return self._hash(b"handle", said.encode("utf-8", "surrogatepass"))[:12]
+
+    def declassify(self, session: SessionId, read: Read) -> None:
+        """R6: what was read so until now holds nothing any more in this session.  On the disk before it counts; half
+        of it on the disk holds rather too much.
+
+        Raises:
+            ConfigError: it could not be written down; then nothing changed.
+        """
+        cleaned, target = replace(read, clean=True, count=1), origin_target(read)
+        provenance, ledger = self.provenance(session), self.view(session)
+        origin = Origin(0, read.server, read.scope, target, frozenset())
+        self._write(self._path(session, "marks"), written(origin, (), self._seal, clean=True))
+        self._append(session, cleaned)
+        provenance.declassify(read.server, read.scope, target)
+        self._remember(session, ledger.declassified(read))
 
     def end_session(self, session: SessionId) -> None:
         """Forget a session for good: a person ended it."""
@@ -198,14 +218,13 @@ class LedgerStore:
             _cut(path, whole)
         ledger = Ledger()
         for read in reads:
-            ledger = ledger.with_read(read)
+            ledger = ledger.declassified(read) if read.clean else ledger.with_read(read)
         return ledger
 
     def _note_marks(self, session: SessionId, ledger: Ledger, read: Read, text: JsonObject) -> None:
         provenance = self.provenance(session)
         number = sum(known.count for known in ledger.reads) + 1
-        target = read.target if read.method in _NAMED else read.method
-        origin = Origin(number, read.server, read.scope, target, read.flags)
+        origin = Origin(number, read.server, read.scope, origin_target(read), read.flags)
         kept, marks = provenance.read(origin, self._marker.of_read(leaves(text)))
         if marks or not ledger.knows(read) or (kept.blind and kept.number == number):
             self._write(self._path(session, "marks"), written(kept, marks, self._seal))
@@ -219,14 +238,18 @@ class LedgerStore:
             data = b""
         whole = 0
         for record in records(data, self._seal):
-            provenance.read(record.origin, record.marks)
+            origin = record.origin
+            if record.clean:
+                provenance.declassify(origin.server, origin.scope, origin.target)
+            else:
+                provenance.read(origin, record.marks)
             whole = record.end
         if whole < len(data):  # the write did not return, so this result was never forwarded
             _cut(path, whole)
         marked = {(origin.server, origin.scope) for origin in provenance.origins}
         for read in self.view(session).reads:
             known = (read.server, read.scope) in marked or read.scope == EVERYTHING or read.method == INHERITED
-            if not known:
+            if not known and not read.clean:
                 blind = Origin(0, read.server, read.scope, read.target, read.flags, blind=True)
                 provenance.read(blind, frozenset())
         return provenance
@@ -236,6 +259,8 @@ class LedgerStore:
                "flags": "".join(sorted(read.flags)), "digest": read.digest, "when": read.when}  # fmt: skip
         if read.scope:
             row["scope"] = read.scope
+        if read.clean:
+            row["clean"] = True
         self._write(self._path(session), json.dumps(row, separators=(",", ":")).encode("ascii") + b"\n")
 
     def _write(self, path: Path, line: bytes) -> None:
@@ -288,7 +313,8 @@ def _read_of(line: bytes) -> Read:
         if all(isinstance(text, str) for text in texts) and set(texts[3]) <= WORST.flags:
             server, method, target, flags, digest = texts
             scope = str(row.get("scope", ""))
-            return Read(ServerName(server), method, target, frozenset(flags), digest, float(row["when"]), scope=scope)
+            return Read(ServerName(server), method, target, frozenset(flags), digest, float(row["when"]), scope=scope,
+                        clean=row.get("clean") is True)  # fmt: skip
     except (ValueError, TypeError, KeyError, RecursionError):
         pass  # changed by somebody: the unknown source below is the safe reading
     return Read(UNKNOWN, "", "", WORST.flags, "", 0.0)

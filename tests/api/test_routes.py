@@ -483,6 +483,37 @@ async def test_a_policy_with_a_mistake_is_refused_and_the_old_one_stays(tmp_path
 # --- sessions, clients, grants --------------------------------------------------------------------------------------
 
 
+@pytest.mark.claim("C83")
+async def test_a_person_declassifies_exactly_the_read_that_was_shown_and_that_is_on_record(tmp_path: Path) -> None:
+    async with office(tmp_path) as at:
+        _, far = at.rooms.enter()
+        await far.say(INITIALIZE, INITIALIZED, call(1))
+        assert len([await far.hear() for _ in range(2)]) == 2
+        (view,) = (await at.ask(schema.SESSIONS)).sessions
+        await far.say(call(2))
+        await far.hear()
+        with pytest.raises(DeskError, match="more was read since"):
+            await at.ask(schema.DECLASSIFY, read=view.readings[0].id)
+        assert at.receipts("policy") == []
+        (view,) = (await at.ask(schema.SESSIONS)).sessions
+        cleaned = await at.ask(schema.DECLASSIFY, read=view.readings[0].id)
+        assert cleaned.clean and cleaned.times == 2
+        assert at.receipts("policy") == [("session.declassify", "write")]
+        (session,) = at.rooms.sessions.all()
+        assert at.rooms.house.ledgers.view(session.id).elsewhere(ServerName("other")) == ()
+        (view,) = (await at.ask(schema.SESSIONS)).sessions
+        assert view.reads == ["notes: tools/call write (declassified)"]
+        with pytest.raises(DeskError, match="declassified already"):
+            await at.ask(schema.DECLASSIFY, read=view.readings[0].id)
+        await far.say(call(3))
+        await far.hear()
+        await at.ask(schema.POLICY_USE, name="strict", text=shipped("strict").decode())
+        (view,) = (await at.ask(schema.SESSIONS)).sessions
+        with pytest.raises(DeskError, match="strict lets nothing be declassified"):
+            await at.ask(schema.DECLASSIFY, read=view.readings[0].id)
+        far.close()
+
+
 async def test_sessions_are_shown_with_their_links_and_reads_and_ended_by_the_id_that_was_shown(tmp_path: Path) -> None:
     async with office(tmp_path) as at:
         visit, far = at.rooms.enter()
@@ -492,6 +523,14 @@ async def test_sessions_are_shown_with_their_links_and_reads_and_ended_by_the_id
         assert (view.client, view.workspace, view.root_executable) == ("desk", "/home/me", "/opt/desk")
         assert [(link.server, link.state) for link in view.links] == [("notes", "running")]
         assert view.reads == ["notes: tools/call write"]
+        (read,) = view.readings
+        assert (read.server, read.what, read.times, read.clean, read.kept) == (
+            "notes",
+            "tools/call write",
+            1,
+            False,
+            "",
+        )
         await at.ask(schema.SESSION_END, name=view.id)
         assert await visit.ended == "you ended this session"
         assert (await at.ask(schema.SESSIONS)).sessions == []

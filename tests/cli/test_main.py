@@ -138,6 +138,7 @@ SERVER: Final = schema.ServerView(
 )  # fmt: skip
 SESSION: Final = schema.SessionView(
     id="s1", client="desk", root_pid=1, root_executable=BAD, started=0.0, reads=[BAD],
+    readings=[schema.ReadView(id="r1", server="notes", what=BAD, labels=["P"], times=2, last=0.0, digest="d")],
     links=[schema.LinkView(id="l", server="notes", state="running", opened=0.0)],
 )  # fmt: skip
 GRANT: Final = schema.GrantView(

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 
 from broker.api import schema, views
 from broker.api.premises import Premises
@@ -9,7 +10,10 @@ from broker.api.routes.logins import client_gone
 from broker.api.wire import Caller, Handler
 from broker.documents import check_name
 from broker.errors import DeskError
-from broker.model import Origin, QuestionId
+from broker.flow.declassify import RULE, objection
+from broker.flow.ledger import Read
+from broker.model import Origin, QuestionId, SessionId
+from broker.policy.store import STRICTEST
 from broker.trust.pins import development
 
 
@@ -27,6 +31,7 @@ class People:
             schema.SESSIONS.method: self._sessions,
             schema.SESSION_END.method: self._session_end,
             schema.SESSION_NEW.method: self._session_new,
+            schema.DECLASSIFY.method: self._declassify,
             schema.CLIENTS.method: self._clients,
             schema.CLIENT_ADD.method: self._client_add,
             schema.CLIENT_REMOVE.method: self._client_remove,
@@ -58,12 +63,41 @@ class People:
     # --- servers ---
 
     def sessions_now(self) -> list[schema.SessionView]:
+        autonomy = self._at.house.autonomy
+        return [
+            views.session_view(
+                session, [views.reading_view(*one) for one in self._reads_of(session.id)], autonomy.of(session.id)
+            )
+            for session in self._at.sessions.all()
+        ]
+
+    def _reads_of(self, session: SessionId) -> list[tuple[str, Read]]:
         ledgers = self._at.house.ledgers
-        found = []
-        for session in self._at.sessions.all():
-            reads = [f"{read.server}: {read.method} {read.target[:80]}" for read in ledgers.view(session.id).reads]
-            found.append(views.session_view(session, reads, self._at.house.autonomy.of(session.id)))
-        return found
+        return [(ledgers.handle(session, read), read) for read in ledgers.view(session).reads]
+
+    async def _declassify(self, _caller: Caller, params: schema.Declassify) -> schema.ReadView:
+        """R6: on the disk before it counts."""
+        house = self._at.house
+        known = ((one, *found) for one in self._at.sessions.all() for found in self._reads_of(one.id))
+        session, read = next(((one, read) for one, id, read in known if id == params.read), (None, None))
+        if session is None or read is None:
+            raise DeskError("no live session has read this, or more was read since you looked",
+                            hint="look again: bulkhead sessions", code="replaced")  # fmt: skip
+        if why := objection(read):
+            raise DeskError(f"this read stays as it is: {why}", hint="bulkhead sessions")
+        if house.policy.current.name == STRICTEST:
+            raise DeskError(f"the policy {STRICTEST} lets nothing be declassified", hint="bulkhead policy use balanced")
+        body = {"rule": RULE, "part": read.scope, "method": read.method, "target": read.target, "times": read.count,
+                "labels": "".join(sorted(read.flags)), "digest": read.digest}  # fmt: skip
+        origin = Origin(session.client, read.server, session.id)
+        await self._at.did("policy", "session.declassify", read.target, origin, body)
+        now = next((one for id, one in self._reads_of(session.id) if id == params.read), None)
+        if now is None:
+            raise DeskError("more was read while this was recorded", hint="look again: bulkhead sessions",
+                            code="replaced")  # fmt: skip
+        house.ledgers.declassify(session.id, now)
+        house.changed()
+        return views.reading_view(params.read, replace(now, clean=True))
 
     async def _sessions(self, _caller: Caller, _params: schema.Nothing) -> schema.Sessions:
         return schema.Sessions(sessions=self.sessions_now())

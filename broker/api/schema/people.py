@@ -37,6 +37,30 @@ class LinkView(Words):
     opened: float
 
 
+class ReadView(Words):
+    """What a session has read by one call.  `id` names exactly this: once more was read so, it is another one.
+
+    `kept` says why it cannot be declassified; empty where it can.
+    """
+
+    id: str
+    server: str
+    what: str
+    part: str = ""
+    labels: list[Literal["P", "U", "E", "M"]]
+    times: int
+    last: float
+    digest: str
+    clean: bool = False
+    kept: str = ""
+
+
+class Declassify(Words):
+    """A person's word that one read of one session is harmless there."""
+
+    read: str
+
+
 class SessionView(Words):
     """One run of one client, and what it has read."""
 
@@ -48,6 +72,7 @@ class SessionView(Words):
     started: float
     links: list[LinkView] = []
     reads: list[str] = []
+    readings: list[ReadView] = []
     effects: int = 0
     questions: int = 0
     autonomy: float = 1.0

@@ -20,6 +20,7 @@ from broker.api.schema.people import (
     Answered,
     Clients,
     Connect,
+    Declassify,
     Endpoint,
     EndpointPort,
     EndpointView,
@@ -27,6 +28,7 @@ from broker.api.schema.people import (
     LimitChoice,
     LimitView,
     Questions,
+    ReadView,
     Sessions,
     Walls,
     WallView,
@@ -96,6 +98,7 @@ ACCEPT: Final = Route("review.accept", Accept, Nothing, "loosen")
 SESSIONS: Final = Route("sessions", Nothing, Sessions, "read")
 SESSION_END: Final = Route("session.end", Name, Nothing, "loosen")  # what it has read is forgotten
 SESSION_NEW: Final = Route("session.new", Name, Nothing, "loosen")  # by a client's name: all its sessions are forgotten
+DECLASSIFY: Final = Route("session.declassify", Declassify, ReadView, "loosen")
 CLIENTS: Final = Route("clients", Nothing, Clients, "read")
 CLIENT_ADD: Final = Route("client.add", Name, Nothing, "loosen")
 CLIENT_REMOVE: Final = Route("client.remove", Name, Nothing, "tighten")
@@ -126,7 +129,8 @@ ROUTES: Final[dict[str, Route]] = {
         VERIFY,
         INSPECT, FORBID,
         GRANT_PATHS, SANDBOX, SANDBOX_SET, LEARN, LEARNT, STATES, STATE_CLEAR,
-        REVIEW, ACCEPT, SESSIONS, SESSION_END, SESSION_NEW, CLIENTS, CLIENT_ADD, CLIENT_REMOVE, CONNECT, GRANTS,
+        REVIEW, ACCEPT, SESSIONS, SESSION_END, SESSION_NEW, DECLASSIFY, CLIENTS, CLIENT_ADD, CLIENT_REMOVE,
+        CONNECT, GRANTS,
         REVOKE, WALLS, WALL_ADD, WALL_REMOVE, LIMIT_ADD, LIMIT_REMOVE, POLICY_USE, AUDIT, AUDIT_OPEN, AUDIT_PRUNE,
         SAME, SECRETS, SECRET_SET, SECRET_REMOVE, VAULT_UNLOCK, VAULT_SEAL,
         ADVISORIES, ADVISORIES_REFRESH, ADVISORIES_USE, ROOTS_REFRESH, STORE_GC, ENDPOINT, ENDPOINT_PORT,
