@@ -20,6 +20,7 @@ The rooms, from the street inwards:
     house       every owner of state that links share; refusals  what one client was refused, so many in full
     clients     the AI applications: where their configuration lives, import, byte-exact undo
     edges       what a relay needs of the world, as functions
+    recorded    what opened receipts say of calls; replay judges them again, traces those of a file
     relay       carries one link: feeds the conversation, performs its effects
     lessons     which servers are watched, and the grants that would give them what they asked for in vain
     hosted      the server side of a relay: starting it, its streams, its end; inbox  what waits its turn there

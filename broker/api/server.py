@@ -12,6 +12,7 @@ from broker.api.routes.lessons import LessonRoutes
 from broker.api.routes.logins import Logins
 from broker.api.routes.overview import Overview
 from broker.api.routes.people import People
+from broker.api.routes.policies import PolicyRoutes
 from broker.api.routes.receipts import ReceiptRoutes
 from broker.api.routes.review import Reviews
 from broker.api.routes.secrets import Secrets
@@ -37,7 +38,7 @@ class Handlers:
         overview = Overview(self._at, people, servers)
         rooms = (people, servers, overview, Checks(self._at), Reviews(self._at), Endpoints(self._at), Boxes(self._at),
                  logins, LessonRoutes(self._at), WallRoutes(self._at), LabelRoutes(self._at),
-                 ReceiptRoutes(self._at), Secrets(self._at))  # fmt: skip
+                 ReceiptRoutes(self._at), Secrets(self._at), PolicyRoutes(self._at))  # fmt: skip
         return {method: handler for room in rooms for method, handler in room.table().items()}
 
     def gate(self, peer: Peer, route: schema.Route) -> None:

@@ -17,6 +17,16 @@ FIELDS: Final = tuple(field.name for field in fields(Wanted))
 PAGE: Final = 100  # opened bodies of 64 KiB each are as much as one answer should hold
 
 
+def opened(premises: Premises, found: list[JsonObject]) -> list[JsonObject]:
+    """Bodies in clear.  That somebody read them is a receipt of its own."""
+    keys, audit = premises.house.audit.keys, premises.house.audit
+    sealed = [entry["seq"] for entry in found if "sealed" in (entry["body"] or ())]
+    if sealed:
+        body = {"first": sealed[0], "last": sealed[-1], "receipts": len(sealed)}
+        audit.append(Origin(), Fact("daemon", "person", target="audit-open", body=body))
+    return [keys.opened(entry) for entry in found]
+
+
 class ReceiptRoutes:
     """What can be asked of the audit log."""
 
@@ -34,14 +44,8 @@ class ReceiptRoutes:
         return schema.Receipts(receipts=await self._found(params, params.limit))
 
     async def _open(self, _caller: Caller, params: schema.Search) -> schema.Receipts:
-        """Bodies in clear.  That somebody read them is a receipt of its own."""
         found = await self._found(params, min(params.limit, PAGE))
-        keys, audit = self._at.house.audit.keys, self._at.house.audit
-        sealed = [entry["seq"] for entry in found if "sealed" in (entry["body"] or ())]
-        if sealed:
-            body = {"first": sealed[0], "last": sealed[-1], "receipts": len(sealed)}
-            audit.append(Origin(), Fact("daemon", "person", target="audit-open", body=body))
-        return schema.Receipts(receipts=[keys.opened(entry) for entry in found])
+        return schema.Receipts(receipts=opened(self._at, found))
 
     async def _prune(self, _caller: Caller, params: schema.Prune) -> schema.PrunedView:
         """On record before anything is gone."""

@@ -1,4 +1,4 @@
-"""What changed without a yes, and the policy."""
+"""What changed without a yes."""
 
 from collections.abc import Mapping
 
@@ -27,8 +27,6 @@ class Reviews:
         return {
             schema.REVIEW.method: self._review,
             schema.ACCEPT.method: self._accept,
-            schema.POLICY_USE.method: self._policy_use,
-            schema.POLICY_NOW.method: self._policy_now,
         }
 
     async def _review(self, _caller: Caller, _params: schema.Nothing) -> schema.Review:
@@ -129,15 +127,3 @@ class Reviews:
         house.grants.reload()
         for link in before - granted():
             link.end("its connection grant was taken out of grants.toml")
-
-    # --- sessions, clients, grants ---
-
-    async def _policy_use(self, _caller: Caller, params: schema.PolicyUse) -> schema.Nothing:
-        parse_policy(params.text.encode(), params.name)  # a bad one is refused before anything is on record
-        await self._at.did("policy", "policy.use", params.name, Origin())
-        self._at.house.policy.use(params.text.encode(), params.name)
-        return schema.Nothing()
-
-    async def _policy_now(self, _caller: Caller, _params: schema.Nothing) -> schema.PolicyUse:
-        policy = self._at.house.policy
-        return schema.PolicyUse(name=policy.current.name, text=policy.text)

@@ -34,7 +34,19 @@ from broker.api.schema.people import (
     WallView,
 )
 from broker.api.schema.record import Prune, PrunedView, Receipts, Search
-from broker.api.schema.rules import LabelsAccept, LabelsView, PolicyUse
+from broker.api.schema.rules import (
+    Explained,
+    LabelsAccept,
+    LabelsView,
+    PolicyChoice,
+    PolicyExplain,
+    PolicyLearn,
+    PolicyLearned,
+    PolicyReplay,
+    PolicyUse,
+    PolicyView,
+    Replayed,
+)
 from broker.api.schema.secrets import Passphrase, SecretKept, SecretList, SecretValue, VaultView
 from broker.api.schema.servers import Accept, Agree, Agreed, Definitions, Prepare, Proposal, Review, Servers
 from broker.api.schema.signing import LoggedOut, Logout, Paste, SignedIn, SignIn, TokenList
@@ -114,6 +126,10 @@ LIMIT_ADD: Final = Route("limit.add", LimitChoice, LimitView, "tighten")  # besi
 LIMIT_REMOVE: Final = Route("limit.remove", Name, Nothing, "loosen")
 POLICY_NOW: Final = Route("policy.now", Nothing, PolicyUse, "read")
 POLICY_USE: Final = Route("policy.use", PolicyUse, Nothing, "loosen")
+POLICY_SHOW: Final = Route("policy.show", PolicyChoice, PolicyView, "read")
+POLICY_EXPLAIN: Final = Route("policy.explain", PolicyExplain, Explained, "loosen")  # these open what peers said:
+POLICY_REPLAY: Final = Route("policy.replay", PolicyReplay, Replayed, "loosen")  # who may ask could guess
+POLICY_LEARN: Final = Route("policy.learn", PolicyLearn, PolicyLearned, "loosen")
 LOGIN: Final = Route("login", SignIn, SignedIn, "loosen")
 LOGOUT: Final = Route("logout", Logout, LoggedOut, "tighten")
 PASTE: Final = Route("login.paste", Paste, Nothing, "loosen")
@@ -134,7 +150,7 @@ ROUTES: Final[dict[str, Route]] = {
         REVOKE, WALLS, WALL_ADD, WALL_REMOVE, LIMIT_ADD, LIMIT_REMOVE, POLICY_USE, AUDIT, AUDIT_OPEN, AUDIT_PRUNE,
         SAME, SECRETS, SECRET_SET, SECRET_REMOVE, VAULT_UNLOCK, VAULT_SEAL,
         ADVISORIES, ADVISORIES_REFRESH, ADVISORIES_USE, ROOTS_REFRESH, STORE_GC, ENDPOINT, ENDPOINT_PORT,
-        LABELS, LABELS_ACCEPT, LABELS_TAKE_BACK, POLICY_NOW,
+        LABELS, LABELS_ACCEPT, LABELS_TAKE_BACK, POLICY_NOW, POLICY_SHOW, POLICY_EXPLAIN, POLICY_REPLAY, POLICY_LEARN,
         LOGIN, LOGOUT, PASTE, TOKENS, WAITING,
     )
 }  # fmt: skip
