@@ -8,7 +8,9 @@ The rooms, from the street inwards:
     shim        what a client launches: hands its stdin and stdout to the daemon (standard library only)
     daemon      builds every object once, starts and stops them in order
     api         the front desk: two sockets with two powers, what can be asked, who may ask it
+    news        wakes whoever watches
     notices     tells the desktop that a question waits; service  the files of systemd and launchd
+    alarms      what a person should hear of without looking; rounds  what is looked at every few seconds
     upkeep      looks at every pin again, each day; flaws  asks about what became known
     root_book   the root of trust in force, and how a newer one is fetched
     sessions    who is calling, which session, and whether a link may be opened

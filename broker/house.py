@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from broker.alarms.vitals import Vitals
 from broker.audit.log import AuditLog
 from broker.autonomy import AutonomyBook
 from broker.blocked import BlockedBook
@@ -72,4 +73,5 @@ class House:
     manners: MannersBook = field(default_factory=lambda: MannersBook(NoDocuments()))
     watching: Watching | None = None
     rates: Rates = field(default_factory=Rates)
+    vitals: Vitals = field(default_factory=Vitals)
     refusals: Refusals = field(default_factory=lambda: Refusals(time.monotonic, is_method=METHODS.__contains__))

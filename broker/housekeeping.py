@@ -4,18 +4,20 @@ Up: keys, documents, policy, audit, sandbox tier, then the sockets.  Down: no ne
 """
 
 import asyncio
-import contextlib
 import logging
 import os
 import secrets
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from broker import __version__
 from broker.agreed import Agreed
+from broker.alarms.book import Alarms
+from broker.alarms.rules import AlertRules
+from broker.alarms.vitals import Vitals
 from broker.api.door import Door
 from broker.api.http_door import HttpDoor
 from broker.api.premises import Premises
@@ -31,6 +33,7 @@ from broker.audit.redact import Redactor
 from broker.audit.words import secret_words
 from broker.auth.grants import Grants as SignInGrants
 from broker.clients.found import config_paths
+from broker.clients.watch import ClientWatch
 from broker.config import Paths, Waits
 from broker.consent import ConsentDesk
 from broker.drift import DriftBook
@@ -41,6 +44,7 @@ from broker.installing import Box
 from broker.lessons import Lessons
 from broker.manners.book import MannersBook
 from broker.model import Fact, Grants, Origin, VerifiedArtifact
+from broker.news import News
 from broker.notices import desktop, notify
 from broker.pinning import Pinner
 from broker.policy.store import DEFAULT, STRICTEST, GrantBook, PolicyStore
@@ -51,6 +55,7 @@ from broker.registry import Registry
 from broker.remotes import Remotes
 from broker.rollback import HeadFile
 from broker.root_book import RootBook
+from broker.rounds import issuer_words, pass_on, rounds
 from broker.sandbox.delegation import find_groups
 from broker.sandbox.egress.outside import real_outside
 from broker.sandbox.launcher import Launcher
@@ -116,9 +121,11 @@ async def keep_house(
     lessons = Lessons(Path.home(), lambda: _protected(paths))
     drifts = DriftBook(registry)
     news = News()
+    alarms = Alarms(AlertRules(agreed), news.tell)
     sign_ins = SignIns(
-        consent, audit.append_durable, redactor.add, news.tell, lambda: SignInGrants(vault.book), wait=waits.question
-    )
+        consent, audit.append_durable, redactor.add, news.tell, lambda: SignInGrants(vault.book), wait=waits.question,
+        moved=lambda server, host: alarms.sound("issuer", server, issuer_words(server, host)),
+    )  # fmt: skip
     if vault.standing.is_open:
         for name, value in SignInGrants(vault.book).secrets().items():
             redactor.add(name, value)
@@ -180,6 +187,7 @@ async def keep_house(
         key=key.key,
         manners=MannersBook(agreed),
         watching=watching,
+        vitals=Vitals(alarms),
     )
     await asyncio.to_thread(house.ledgers.prune, time.time() - LEDGER_SECONDS)
     sessions = Sessions(house, Applications(paths.state / "applications"))
@@ -188,6 +196,7 @@ async def keep_house(
     upkeep = Upkeep(house, Sources(agreed), lambda name: list(sessions.links(name)), roots)
     registry.clients.put(LOCAL_CLIENT, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
     redactor.add(f"client/{LOCAL_CLIENT}", registry.secrets()[f"client/{LOCAL_CLIENT}"])
+    applications = ClientWatch(Path.home(), sys.platform, os.environ, paths.state / "imports")
     handlers = Handlers(
         Premises(
             house=house,
@@ -216,6 +225,7 @@ async def keep_house(
             news=news,
             http=http,
             sign_ins=sign_ins,
+            clients=applications,
         )
     )
     door, desk = Door(sessions.open_link), FrontDesk(handlers.table(), handlers.gate, readings.answer)
@@ -229,7 +239,8 @@ async def keep_house(
         "tier": tier.reason, "limits": groups.note, "policy": policy.current.name,
     }))  # fmt: skip
     works = (audit.run_sync(), sessions.tick(), _watch(consent, news), upkeep.run(),
-             _remember(agreed, key, paths.home), notify(consent, lambda: news.attended, desktop()))  # fmt: skip
+             _remember(agreed, key, paths.home), notify(consent, lambda: news.attended, show := desktop()),
+             rounds(house.vitals, sessions, applications), pass_on(alarms, lambda: news.attended, show))  # fmt: skip
     background = [asyncio.create_task(work) for work in works]
     try:
         await desk.open(listen(paths.control_socket))
@@ -264,43 +275,6 @@ async def keep_house(
         index.close()
         vault.close()
         _log.info("stopped")
-
-
-class News:
-    """Something changed: whoever watches looks again.  Many changes in one breath are one."""
-
-    def __init__(self) -> None:
-        self._waiting: set[asyncio.Future[None]] = set()
-        self._watchers = 0
-
-    @property
-    def attended(self) -> bool:
-        """Somebody watches."""
-        return self._watchers > 0
-
-    @contextlib.contextmanager
-    def watching(self) -> Iterator[None]:
-        """Count as one that watches."""
-        self._watchers += 1
-        try:
-            yield
-        finally:
-            self._watchers -= 1
-
-    def tell(self) -> None:
-        for future in self._waiting:
-            if not future.done():
-                future.set_result(None)
-        self._waiting.clear()
-
-    async def wait(self, seconds: float) -> None:
-        """Return at the next change, or after `seconds`."""
-        future = asyncio.get_running_loop().create_future()
-        self._waiting.add(future)
-        try:
-            await asyncio.wait({future}, timeout=seconds)
-        finally:
-            self._waiting.discard(future)
 
 
 async def _remember(agreed: Agreed, key: IntegrityKey, home: Path) -> None:

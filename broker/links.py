@@ -59,6 +59,7 @@ class Link:
         self._house = house
         self._stories = Stories(id)
         self._watched = house.watching.link(client, server.name, session) if house.watching is not None else None
+        self._vitals = house.vitals.link(client, server.name)
         self._pin = pin
         self._pin_digest = pins.pin_digest(pin)
         self.judge = Judge(house, client, session, server, pin, self._record_durably, workspace)
@@ -199,6 +200,9 @@ class Link:
     def _drifted(self, changes: tuple[Change, ...], live: Catalog) -> None:
         self._drift = True
         self._house.drifted(self.server.name, changes, live)
+        self._house.vitals.alarms.sound(
+            "drift", self.server.name, f"{self.server.name} advertises other things than you agreed to"
+        )
         self._house.changed()
 
     def _record(self, fact: Fact, turn: int = 0) -> None:
@@ -207,6 +211,7 @@ class Link:
             self._house.audit.append(origin, fact)
         if self._watched is not None:
             self._watched.heard(fact, origin.stories)
+        self._vitals.heard(fact, turn)
         self._house.blocked.note(self.server.name, fact)
 
     async def _record_durably(self, fact: Fact, turn: int = 0) -> None:
@@ -215,6 +220,7 @@ class Link:
             await self._house.audit.append_durable(origin, fact)
         if self._watched is not None:
             self._watched.heard(fact, origin.stories)
+        self._vitals.heard(fact, turn)
 
     def _origin_of(self, fact: Fact, turn: int) -> Origin:
         """Whose receipt it is, which requests it belongs to, and what is known of an answer: the labels of its call."""

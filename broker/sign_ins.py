@@ -46,13 +46,18 @@ class SignIns:
         wait: float,
         wire: "Wire | None" = None,
         browse: Callable[[str], bool] = open_url,
+        moved: Callable[[str, str], None] = lambda _server, _host: None,
     ) -> None:
-        """`wait` is how long a question stands; `browse` opens an address and says whether it could."""
+        """`wait` is how long a question stands; `browse` opens an address and says whether it could.
+
+        `moved` hears of a server that names another authorization server than before.
+        """
         self._consent = consent
         self._record = record
         self._changed = changed
         self._wait = wait
         self._browse = browse
+        self._moved = moved
         self._attendants: dict[tuple[str, str], Attendant] = {}
         self._opening: set[asyncio.Task[bool]] = set()
         self._grants = grants
@@ -96,6 +101,8 @@ class SignIns:
         await asyncio.gather(*self._opening, return_exceptions=True)  # each bounded by itself
 
     async def _agree(self, wish: Wish) -> bool:
+        if wish.before and wish.before != wish.issuer:
+            self._moved(wish.server, wish.host)
         ticket = self._consent.ask(
             kind="sign-in",
             client=ClientName(wish.client),

@@ -163,6 +163,10 @@ class Upkeep:
         fresh = [hit for hit in hits if (server, hit.id) not in self._told][:MAX_RECORDED]
         self._told |= {(server, hit.id) for hit in fresh}
         if fresh:
+            if fresh[0].malware:
+                self._house.vitals.alarms.sound(
+                    "malware", server, f"what {server} runs is known as malware: {fresh[0].id}"
+                )
             body = {"advisories": [str(hit) for hit in fresh], "malware": fresh[0].malware}
             self._house.audit.append(Origin(server=server), Fact("violation", "broker", "advisory", server, body=body))
 

@@ -22,8 +22,9 @@ from broker.consent import ConsentDesk
 from broker.daemon import _presence, _Ready
 from broker.errors import AuditError, ConfigError, DaemonUnreachable
 from broker.home import CONF, write_conf
-from broker.housekeeping import News, _until_stopped, _watch
+from broker.housekeeping import _until_stopped, _watch
 from broker.model import ClientName, ServerName, SessionId
+from broker.news import News
 from tests.fakes.home import PROJECT, Home, throwaway_home
 from tests.waiting import WITHIN, open_descriptors, turns, until
 

@@ -9,6 +9,7 @@ from broker.agreed import Agreed
 from broker.api.http_door import HttpDoor
 from broker.api.presence import Presence
 from broker.audit.index import Index
+from broker.clients.watch import ClientWatch
 from broker.config import Paths
 from broker.drift import DriftBook
 from broker.house import House
@@ -50,6 +51,7 @@ class Premises:
     news: News
     http: HttpDoor
     sign_ins: SignIns
+    clients: ClientWatch
 
     def server_changed(self, name: str) -> None:
         """Links follow the document of their server at once; of one that was switched off or removed they end."""

@@ -1,10 +1,14 @@
 """From the daemon's values to the desk's words."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
 
+from broker.alarms.book import Alert
+from broker.alarms.vitals import Sample
 from broker.api import schema
 from broker.autonomy import Autonomy
 from broker.blocked import Blocked, Happened
+from broker.clients.watch import Application
 from broker.flow.declassify import objection
 from broker.flow.ledger import Read
 from broker.links import Link
@@ -54,7 +58,9 @@ def reading_view(id: str, read: Read) -> schema.ReadView:
     )
 
 
-def session_view(session: Session, readings: list[schema.ReadView], counted: Autonomy) -> schema.SessionView:
+def session_view(
+    session: Session, readings: list[schema.ReadView], counted: Autonomy, memory: Callable[[int], int]
+) -> schema.SessionView:
     return schema.SessionView(
         id=session.id[:SHORT_ID],
         client=session.client,
@@ -62,7 +68,7 @@ def session_view(session: Session, readings: list[schema.ReadView], counted: Aut
         root_pid=session.peer.root_pid,
         root_executable=session.peer.root_executable,
         started=session.started,
-        links=[link_view(link) for link in session.links.values()],
+        links=[link_view(link, memory) for link in session.links.values()],
         reads=[f"{one.server}: {one.what}{' (declassified)' if one.clean else ''}" for one in readings],
         readings=readings,
         effects=counted.effects,
@@ -71,7 +77,7 @@ def session_view(session: Session, readings: list[schema.ReadView], counted: Aut
     )
 
 
-def link_view(link: Link) -> schema.LinkView:
+def link_view(link: Link, memory: Callable[[int], int]) -> schema.LinkView:
     return schema.LinkView(
         id=link.id,
         server=link.server.name,
@@ -81,7 +87,20 @@ def link_view(link: Link) -> schema.LinkView:
         pid=link.pid,
         calls=link.calls,
         opened=link.opened,
+        memory=memory(link.pid),
     )
+
+
+def application_view(seen: Application) -> schema.ApplicationView:
+    return schema.ApplicationView.model_validate(asdict(seen))
+
+
+def alert_view(alert: Alert) -> schema.AlertView:
+    return schema.AlertView.model_validate(asdict(alert))
+
+
+def vital_view(sample: Sample) -> schema.VitalView:
+    return schema.VitalView.model_validate(asdict(sample))
 
 
 def server_view(

@@ -23,6 +23,7 @@ from broker.api.server import Handlers
 from broker.api.wire import Caller
 from broker.audit.index import Index
 from broker.auth.grants import Grants
+from broker.clients.watch import ClientWatch
 from broker.errors import AuditError, BulkheadError, ConfigError, DeskError, PolicyError
 from broker.guest_book import GuestBook
 from broker.model import Peer, ServerName
@@ -130,6 +131,7 @@ async def office(folder: Path, presence: Presence = "unsafe-no-presence", **opti
                 wait=60.0,
                 browse=lambda _url: False,
             ),
+            clients=ClientWatch(folder / "nobody", "linux", {}, folder / "imports"),
         )
         try:
             yield Office(rooms, Handlers(premises), bell, stopped)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from broker import __version__
-from broker.api import schema
+from broker.api import schema, views
 from broker.api.premises import Premises
 from broker.api.routes.people import People
 from broker.api.routes.servers import Servers
@@ -71,19 +71,24 @@ class Overview:
         """A snapshot, then only what differs from what was last said."""
         status, questions, sessions = self._status_now(), self._people.questions_now(), self._people.sessions_now()
         servers, grants = self._servers.now(), self._people.grants_now()
+        applications, alerts, vitals = self._applications_now(), self._alerts_now(), self._vitals_after(0.0)
         receipts = await asyncio.to_thread(self._at.index.tail, RECEIPTS_SHOWN)
         seen = receipts[-1]["seq"] if receipts else 0
+        sampled = vitals[-1].at if vitals else 0.0
         caller.event(
             schema.Snapshot(
-                status=status, questions=questions, sessions=sessions, servers=servers, grants=grants, receipts=receipts
+                status=status, questions=questions, sessions=sessions, servers=servers, grants=grants,
+                receipts=receipts, applications=applications, alerts=alerts, vitals=vitals,
             )
-        )
+        )  # fmt: skip
         said: dict[type[schema.Words], Any] = {
             schema.QuestionsChanged: questions,
             schema.SessionsChanged: sessions,
             schema.ServersChanged: servers,
             schema.GrantsChanged: grants,
             schema.StatusChanged: _steady(status),
+            schema.ApplicationsChanged: applications,
+            schema.AlertsChanged: alerts,
         }
         while True:
             await self._at.news.wait(REFRESH_SECONDS)
@@ -95,14 +100,28 @@ class Overview:
                 (schema.ServersChanged(servers=(rows := self._servers.now())), rows),
                 (schema.GrantsChanged(grants=(held := self._people.grants_now())), held),
                 (schema.StatusChanged(status=now), _steady(now)),
+                (schema.ApplicationsChanged(applications=(files := self._applications_now())), files),
+                (schema.AlertsChanged(alerts=(told := self._alerts_now())), told),
             ]
             for words, value in fresh:
                 if said[type(words)] != value:
                     said[type(words)] = value
                     caller.event(words)
+            if samples := self._vitals_after(sampled):
+                sampled = samples[-1].at
+                caller.event(schema.VitalsAdded(vitals=samples))
             while page := await asyncio.to_thread(self._at.index.follow, seen, MAX_PAGE):
                 seen = page[-1]["seq"]
                 caller.event(schema.ReceiptsAdded(receipts=page))
+
+    def _applications_now(self) -> list[schema.ApplicationView]:
+        return [views.application_view(one) for one in self._at.clients.seen]
+
+    def _alerts_now(self) -> list[schema.AlertView]:
+        return [views.alert_view(alert) for alert in self._at.house.vitals.alarms.all()]
+
+    def _vitals_after(self, at: float) -> list[schema.VitalView]:
+        return [views.vital_view(sample) for sample in self._at.house.vitals.samples if sample.at > at]
 
     async def _stop(self, _caller: Caller, _params: schema.Nothing) -> schema.Nothing:
         self._at.stop()

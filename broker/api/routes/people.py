@@ -63,10 +63,13 @@ class People:
     # --- servers ---
 
     def sessions_now(self) -> list[schema.SessionView]:
-        autonomy = self._at.house.autonomy
+        autonomy, memory = self._at.house.autonomy, self._at.house.vitals.memory.of
         return [
             views.session_view(
-                session, [views.reading_view(*one) for one in self._reads_of(session.id)], autonomy.of(session.id)
+                session,
+                [views.reading_view(*one) for one in self._reads_of(session.id)],
+                autonomy.of(session.id),
+                memory,
             )
             for session in self._at.sessions.all()
         ]

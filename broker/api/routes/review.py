@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from broker.alarms.rules import ALERTS, parse_alerts
 from broker.api import schema, views
 from broker.api.premises import Premises
 from broker.api.wire import Caller, Handler
@@ -82,6 +83,8 @@ class Reviews:
             parse_walls(data, WALLS)
         elif params.name == MANNERS:
             parse_manners(data, MANNERS)
+        elif params.name == ALERTS:
+            parse_alerts(data, ALERTS)
         else:
             self._at.house.registry.check(params.name, data)
 
@@ -96,6 +99,8 @@ class Reviews:
             self._follow_grants()
         elif document == MANNERS:
             house.manners.reload()
+        elif document == ALERTS:
+            house.vitals.alarms.rules.reload()
         elif document == WALLS:
             house.walls.reload()
             self._at.walls_changed()

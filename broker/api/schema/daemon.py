@@ -28,5 +28,32 @@ class Status(Words):
     receipts: int = 0
 
 
+class VitalView(Words):
+    """Two seconds of the daemon that ended `at`.  Waits are seconds, memory bytes (of the daemon, of servers)."""
+
+    at: float
+    answers: int
+    errors: int
+    denials: int
+    holds: int
+    half: float
+    most: float
+    memory: float
+    servers: float
+
+
+class AlertView(Words):
+    """Something a person should hear of, in our own words."""
+
+    number: int
+    rule: Literal["errors", "denied", "issuer", "drift", "malware", "bypass"]
+    server: str
+    client: str = ""
+    text: str
+    at: float
+    last: float
+    times: int = 1
+
+
 class Statuses(Words):
     status: Status

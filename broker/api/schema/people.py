@@ -35,6 +35,8 @@ class LinkView(Words):
     pid: int = 0
     calls: int = 0
     opened: float
+    memory: int = 0
+    """Bytes of all its processes."""
 
 
 class ReadView(Words):
@@ -83,6 +85,22 @@ class ClientView(Words):
     name: str
     created: str
     executables: list[str] = []
+
+
+class ApplicationView(Words):
+    """One configuration file of an AI application.
+
+    `through` entries go through Bulkhead, those in `past` could and do not; `came_back`: they were moved in before.
+    """
+
+    client: str
+    label: str
+    path: str
+    problem: str = ""
+    through: int = 0
+    past: list[str] = []
+    came_back: bool = False
+    project_files: list[str] = []
 
 
 class GrantView(Words):

@@ -121,7 +121,7 @@ class PolicyReplay(Words):
     beginning of a live one's."""
 
     session: str = Field(min_length=1, max_length=200)
-    policy: PolicyChoice
+    policy: PolicyChoice = PolicyChoice()
 
 
 class ReplayedCall(Words):

@@ -4,8 +4,8 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field
 
-from broker.api.schema.daemon import Status
-from broker.api.schema.people import GrantView, QuestionView, SessionView
+from broker.api.schema.daemon import AlertView, Status, VitalView
+from broker.api.schema.people import ApplicationView, GrantView, QuestionView, SessionView
 from broker.api.schema.servers import ServerView
 from broker.api.schema.words import Words
 
@@ -37,6 +37,9 @@ class Snapshot(Words):
     servers: list[ServerView]
     grants: list[GrantView]
     receipts: list[dict[str, Any]]
+    applications: list[ApplicationView] = []
+    alerts: list[AlertView] = []
+    vitals: list[VitalView] = []
 
 
 class QuestionsChanged(Words):
@@ -69,7 +72,31 @@ class ReceiptsAdded(Words):
     receipts: list[dict[str, Any]]
 
 
+class ApplicationsChanged(Words):
+    event: Literal["applications"] = "applications"
+    applications: list[ApplicationView]
+
+
+class AlertsChanged(Words):
+    event: Literal["alerts"] = "alerts"
+    alerts: list[AlertView]
+
+
+class VitalsAdded(Words):
+    event: Literal["vitals"] = "vitals"
+    vitals: list[VitalView]
+
+
 WatchEvent: TypeAlias = Annotated[
-    Snapshot | QuestionsChanged | SessionsChanged | ServersChanged | GrantsChanged | StatusChanged | ReceiptsAdded,
+    Snapshot
+    | QuestionsChanged
+    | SessionsChanged
+    | ServersChanged
+    | GrantsChanged
+    | StatusChanged
+    | ReceiptsAdded
+    | ApplicationsChanged
+    | AlertsChanged
+    | VitalsAdded,
     Field(discriminator="event"),
 ]
