@@ -7,6 +7,7 @@ from typing import Any, Final, assert_never
 from broker.api import schema
 
 RING: Final = 5_000  # receipts kept for the tail; older ones are found with `bulkhead audit search`
+SAMPLES: Final = 300  # of two seconds: ten minutes, as the daemon keeps them
 RECEIPT_TEXT: Final = 8_192  # characters kept of one receipt; `bulkhead audit show` has the rest
 
 
@@ -43,6 +44,9 @@ class Known:
     servers: tuple[schema.ServerView, ...] = ()
     grants: tuple[schema.GrantView, ...] = ()
     receipts: list[ReceiptLine] = field(default_factory=list)
+    applications: tuple[schema.ApplicationView, ...] = ()
+    alerts: tuple[schema.AlertView, ...] = ()
+    vitals: list[schema.VitalView] = field(default_factory=list)
     in_flight: set[str] = field(default_factory=set)
     events: int = 0
     """How much was heard from the daemon; only ever grows."""
@@ -60,6 +64,9 @@ class Known:
                 self.grants = tuple(event.grants)
                 self.receipts = []
                 self._add(event.receipts)
+                self.applications, self.alerts = tuple(event.applications), tuple(event.alerts)
+                self.vitals = []
+                self._add_vitals(event.vitals)
             case schema.StatusChanged():
                 self.status = event.status
             case schema.QuestionsChanged():
@@ -72,6 +79,12 @@ class Known:
                 self.grants = tuple(event.grants)
             case schema.ReceiptsAdded():
                 self._add(event.receipts)
+            case schema.ApplicationsChanged():
+                self.applications = tuple(event.applications)
+            case schema.AlertsChanged():
+                self.alerts = tuple(event.alerts)
+            case schema.VitalsAdded():
+                self._add_vitals(event.vitals)
             case _:
                 assert_never(event)
 
@@ -91,6 +104,10 @@ class Known:
         if not self.receipts:
             return []
         return self.receipts[max(0, number + 1 - self.receipts[0].number) :]
+
+    def _add_vitals(self, samples: list[schema.VitalView]) -> None:
+        self.vitals.extend(samples)
+        del self.vitals[:-SAMPLES]
 
     def _add(self, entries: list[dict[str, Any]]) -> None:
         for entry in entries[-RING:]:

@@ -49,7 +49,7 @@ async def one_call(at: Office, text: str = "secret plan") -> str:
 
 
 def decision_of(at: Office) -> int:
-    return max(entry["seq"] for entry in at.rooms.receipts() if entry["kind"] == "decision")
+    return max(int(entry["seq"]) for entry in at.rooms.receipts() if entry["kind"] == "decision")
 
 
 async def test_the_policy_in_force_a_shipped_one_and_a_text_are_shown_rule_by_rule(tmp_path: Path) -> None:
@@ -61,9 +61,9 @@ async def test_the_policy_in_force_a_shipped_one_and_a_text_are_shown_rule_by_ru
         own: schema.PolicyView = await at.ask(schema.POLICY_SHOW, name="mine.toml", text=STRICT_ONE.decode())
         assert own.rules[1].effect == "deny" and own.rules[1].about.endswith("tools/call write")
         assert own.rules[1].when == ["text value ('secret plan',)"]
-        for wrong in ({"name": "nowhere"}, {"name": "mine.toml", "text": "version = 2"}):
+        for name, text in (("nowhere", ""), ("mine.toml", "version = 2")):
             with pytest.raises(BulkheadError):
-                await at.ask(schema.POLICY_SHOW, **wrong)
+                await at.ask(schema.POLICY_SHOW, name=name, text=text)
         assert at.rooms.house.policy.current.name == "open"  # looking changed nothing
 
 

@@ -26,7 +26,7 @@ def test_an_entry_put_back_after_an_import_is_seen_and_so_is_its_import(tmp_path
     [one] = watch.look()
     assert (one.client, one.through, one.past, one.came_back) == ("claude-desktop", 0, ("notes",), False)
     [config] = found_clients(tmp_path, "linux", {})
-    apply(plan_import(config, fast_form("/usr/bin/python3", "/shim.py", "claude-desktop", "/home/x")), backups)
+    apply(plan_import(config, fast_form("/usr/bin/python3", "/shim.py", config.client, "/home/x")), backups)
     [one] = watch.look()
     assert (one.through, one.past, one.came_back) == (1, (), False)
     document = json.loads(file.read_text())
