@@ -318,7 +318,7 @@ async def test_a_refused_link_says_so(tmp_path: Path) -> None:
         await until(lambda: rooms.house.consent.open())
         answer(rooms, rooms.house.consent.open()[0], allowed=False)
         await until(lambda: rooms.sessions.links()[0].state == "refused")
-        assert link_view(rooms.sessions.links(, lambda _pid: 0)[0]).state == "refused"
+        assert link_view(rooms.sessions.links()[0], lambda _pid: 0).state == "refused"
         far.close()
 
 
