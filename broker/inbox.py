@@ -31,16 +31,16 @@ class Inbox:
 
     def arrived(self, side: Side, frames: list[Frame]) -> None:
         """One side said this."""
+        event = FromClient if side == "client" else FromServer
         for frame in frames:
             self.bytes += frame.size
-            if frame.fault is not None:
+            if frame.message is not None:
+                self._events.append(event(frame.message, frame.size, frame.line))
+            elif frame.fault is not None:
                 fault = frame.fault
                 self._events.append(Garbled(side, str(fault.error), fault.reply, frame.size, fault.overlong))
             elif frame.batch:
                 self._events.append(Batch(side, frame.batch, frame.size))
-            elif frame.message is not None:
-                event = FromClient if side == "client" else FromServer
-                self._events.append(event(frame.message, frame.size))
 
     def put(self, event: Event) -> None:
         """Something that nobody said happened."""

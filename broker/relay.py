@@ -16,7 +16,7 @@ from broker.endpoints.stdio import LineEndpoint
 from broker.errors import BulkheadError, ProtocolError
 from broker.hosted import Hosted
 from broker.inbox import Inbox
-from broker.model import Call, Decision, Side, Verdict
+from broker.model import Call, Decision, JsonObject, Side, Verdict
 from broker.protocol.batches import Batches
 from broker.protocol.bridge import Bridge
 from broker.protocol.conversation import Conversation
@@ -25,6 +25,8 @@ from broker.protocol.events import (
     Answered,
     Closing,
     Event,
+    FromClient,
+    FromServer,
     NotStarted,
     ServerGone,
     Started,
@@ -58,6 +60,8 @@ class Relay:
         self._loop = asyncio.get_running_loop()
         self._inbox = Inbox()
         self._busy = False
+        self._heard: JsonObject | None = None
+        self._line = b""
         self._ending: asyncio.Future[Ending] = self._loop.create_future()
         self._tasks: set[asyncio.Task[None]] = set()
         self._questions: dict[int, tuple[Call, asyncio.Task[None]]] = {}
@@ -135,13 +139,17 @@ class Relay:
     def _drain(self) -> None:
         while self._inbox and not self._busy and not self._ending.done():
             try:
-                rest = self._perform(self._conversation.receive(self._inbox.take()))
+                event = self._inbox.take()
+                if isinstance(event, FromClient | FromServer):
+                    self._heard, self._line = event.message, event.line
+                rest = self._perform(self._conversation.receive(event))
             except Exception as problem:  # noqa: BLE001 - the top of this conversation: it closes, it never carries on
                 self._break(problem)
                 return
             if rest:
                 self._busy = True
                 self._start(self._finish(rest))
+        self._heard, self._line = None, b""
         self._regulate()
         self._leave()
 
@@ -186,7 +194,8 @@ class Relay:
                         return effects[index:]
                     self._edges.record(fact, turn)
                 case Forward(to, message):
-                    self._forward(to, encode(message if to == "client" else self._edges.outgoing(message)))
+                    said = message if to == "client" else self._edges.outgoing(message)
+                    self._forward(to, self._line if said is self._heard and self._line else encode(said))
                 case ForwardBatch(to, messages):
                     self._forward(to, encode(messages))
                 case Read():

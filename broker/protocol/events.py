@@ -1,6 +1,6 @@
 """What can happen to a conversation.  Values only."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from broker.model import Decision, JsonObject, Side
@@ -9,16 +9,21 @@ from broker.protocol.catalog import Catalog
 
 @dataclass(frozen=True, slots=True)
 class FromClient:
-    """The client sent this (strictly decoded) message.  `size` is its length on the wire in bytes."""
+    """The client sent this (strictly decoded) message.  `size` is its length on the wire in bytes.
+
+    `line` is what `frames.encode` makes of it, where that is known; else it is empty.
+    """
 
     message: JsonObject
     size: int = 0
+    line: bytes = field(default=b"", compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class FromServer:
     message: JsonObject
     size: int = 0
+    line: bytes = field(default=b"", compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,9 @@
 """Bytes to messages and back.
 
 We forward what we judged: a line is decoded strictly, judged, and encoded again from the very object that was judged.
-The peer's own bytes never pass through, because two parsers may read one text in two ways.
+The peer's own bytes never pass through, because two parsers may read one text in two ways.  Most lines are, byte for
+byte, what we would write ourselves: that is found out when they are decoded, proves that they can be read in one way
+only, and saves writing them again.
 
 A line that is no message is a fault of its own and never ends the decoder: the faulty line is skipped to its end and
 the next one counts again.  What a fault means is the conversation's business: a client is told (`Fault.reply`) and its
@@ -10,10 +12,12 @@ link lives on; a server's line is recorded, dropped and counted, and too many en
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate
 from math import isfinite
 from typing import Any, Final, TypeGuard
+
+import orjson
 
 from broker.errors import ProtocolError
 from broker.model import JsonObject, Side
@@ -28,6 +32,7 @@ MAX_DEPTH: Final = 128  # the deepest published tool schema seen nests 20; the S
 _STRING: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)  # the last quote is optional: no backtracking
 _NOT_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 _STEP: Final = tuple(1 if byte in b"[{" else -1 for byte in range(256))
+_LOOKED_AT: Final = 64  # bytes: enough to see whether its writer puts blanks behind colons
 _SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")  # an escape that may be half a character
 
 
@@ -43,12 +48,16 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One line of the wire: a message, a fault, or a batch; `size` counts its bytes without the line end."""
+    """One line of the wire: a message, a fault, or a batch; `size` counts its bytes without the line end.
+
+    `line` is what `encode` makes of the message, where that is known already; else it is empty.
+    """
 
     size: int
     message: JsonObject | None = None
     fault: Fault | None = None
     batch: tuple[JsonObject, ...] = ()
+    line: bytes = field(default=b"", compare=False, repr=False)
 
 
 class FrameDecoder:
@@ -77,9 +86,13 @@ class FrameDecoder:
         frames: list[Frame] = []
         *whole, rest = data.split(b"\n")
         for piece in whole:
-            self._take(piece, frames)
-            self._end_line(frames)
-        self._take(rest, frames)
+            if self._held or len(piece) > self._max_frame:
+                self._take(piece, frames)
+                self._end_line(frames)
+            elif piece and (piece[:1] == b"{" or piece.strip(b" \t\r")):
+                frames.append(self._decode(piece))  # a line that came in one piece is not copied
+        if rest:
+            self._take(rest, frames)
         return frames
 
     def _take(self, piece: bytes, frames: list[Frame]) -> None:
@@ -106,7 +119,7 @@ class FrameDecoder:
     def _decode(self, line: bytes) -> Frame:
         size = len(line)
         try:
-            value = strict_json(line, self._max_depth)
+            value, ours = _decoded(line, self._max_depth)
         except ValueError as cause:
             why = str(cause) if isinstance(cause, NotStrict) else "it is not JSON in UTF-8"
             return self._fault(size, PARSE_ERROR, f"sent a line that is no message: {why}")
@@ -118,7 +131,7 @@ class FrameDecoder:
             return self._fault(size, INVALID_REQUEST, "sent JSON that is not an object")
         if _has_odd_id(value):
             return self._fault(size, INVALID_REQUEST, "sent an id that is neither text nor a whole number")
-        return Frame(size, message=value)
+        return Frame(size, message=value, line=line + b"\n" if ours else b"")
 
     def _batch(self, found: list[Any], size: int) -> Frame:
         if not 0 < len(found) <= MAX_BATCH:
@@ -138,6 +151,12 @@ def encode(message: JsonObject | tuple[JsonObject, ...]) -> bytes:
     Raises:
         ValueError: it holds NaN, an infinity, or half a surrogate pair; no decoder of ours lets these in.
     """
+    try:
+        line = orjson.dumps(message, option=orjson.OPT_APPEND_NEWLINE)
+    except TypeError:  # a number of more than 64 bits, half a surrogate pair, or very deep
+        line = b""
+    if line and b"null" not in line:  # it writes NaN as null
+        return line
     return json.dumps(message, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode("utf-8") + b"\n"
 
 
@@ -147,8 +166,32 @@ def strict_json(text: bytes, max_depth: int = MAX_DEPTH) -> Any:
     Raises:
         ValueError: not UTF-8 or not JSON; `NotStrict` where a rule of ours says no.
     """
+    return _decoded(text, max_depth)[0]
+
+
+def _decoded(text: bytes, max_depth: int) -> tuple[Any, bool]:
+    """What `text` says, and whether it is byte for byte what we write for that."""
     if _deeper_than(text, max_depth):
         raise NotStrict(f"it is nested deeper than {max_depth} levels")
+    value = _read_back(text)
+    return (value, True) if value is not None else (_read_strictly(text), False)
+
+
+def _read_back(text: bytes) -> Any:
+    """What a text says that is exactly what we would write for it; None where it is not, or says null.
+
+    The fast parser keeps the last of two equal keys, rounds large numbers and the like: each changes what it writes.
+    """
+    if b"\\u" in text or b'": ' in text[:_LOOKED_AT]:  # written in another style: it could not be the same
+        return None
+    try:
+        value = orjson.loads(text)
+        return value if orjson.dumps(value) == text else None
+    except (ValueError, TypeError):
+        return None  # the strict reading says why
+
+
+def _read_strictly(text: bytes) -> Any:
     string = text.decode("utf-8")  # json.loads(bytes) would also accept UTF-16 and UTF-32
     try:
         value: Any = json.loads(string, object_pairs_hook=_unique, parse_float=_finite, parse_constant=_finite)

@@ -4,13 +4,14 @@ import tracemalloc
 from itertools import pairwise
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.errors import ProtocolError
 from broker.model import JsonObject
-from broker.protocol.frames import MAX_FRAME, Frame, FrameDecoder, encode
+from broker.protocol.frames import MAX_FRAME, Frame, FrameDecoder, _read_strictly, encode
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 values = st.recursive(
@@ -46,6 +47,44 @@ def test_what_was_encoded_is_decoded_as_it_was(message: JsonObject) -> None:
     assert frame.message == message
     assert repr(frame.message) == repr(message)  # 1, 1.0 and True are equal in Python and not on the wire
     assert frame.size == len(encode(message)) - 1
+
+
+SPELLINGS: list[Any] = [
+    encode,
+    lambda value: json.dumps(value).encode(),
+    lambda value: json.dumps(value, separators=(",", ":")).encode(),
+    lambda value: json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(),
+    lambda value: encode(value).replace(b"0", b"00", 1),
+    lambda value: encode(value)[:-2] + b',"a":1,"a":1}',
+    lambda value: encode(value).replace(b"/", b"\\/"),
+]
+"""Ways in which others write a message, some of them wrong."""
+
+
+@given(messages, st.sampled_from(SPELLINGS))
+def test_a_line_is_passed_on_as_it_came_only_where_it_is_what_we_write_and_says_what_the_strict_reading_says(
+    message: JsonObject, spell: Any
+) -> None:
+    line = spell(message).rstrip(b"\n")
+    for frame in decode(line + b"\n"):
+        if frame.line:
+            assert frame.line == line + b"\n"
+            assert frame.message is not None
+            assert repr(_read_strictly(line)) == repr(frame.message)
+            assert orjson.dumps(frame.message) == line
+
+
+def test_the_usual_line_is_passed_on_as_it_came() -> None:
+    line = b'{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"caf\xc3\xa9\\n"}],"n":1.5}}\n'
+    assert [frame.line for frame in decode(line)] == [line]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b'{"a":1,"b":1,"a":1}', b'{"a":18446744073709551616}', b'{"a":1e2}', b'{"a":-0}', b'{"a": 1}', b'{"a":"\\u0041"}'],
+)
+def test_a_line_that_we_would_write_in_another_way_is_not_passed_on_as_it_came(line: bytes) -> None:
+    assert [frame.line for frame in decode(line + b"\n")] == [b""]
 
 
 @given(st.lists(messages, max_size=5), st.lists(st.integers(0, 400), max_size=8))
