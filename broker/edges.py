@@ -47,6 +47,9 @@ class Edges:
     """
 
     record: Callable[[Fact, int], None]
+    """Take a receipt down; it is written with the next `commit` at the latest."""
+    commit: Callable[[], None]
+    """Write the receipts that were taken down: what they are about may happen when this returns."""
     record_durably: Callable[[Fact, int], Awaitable[None]]
     ask: Callable[[Call, Decision], Awaitable[Decision]]
     gave_up: Callable[[Call], None]

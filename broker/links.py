@@ -70,7 +70,8 @@ class Link:
         conversation = Conversation(client, server.name, session, catalog, self.judge.judge, admitted, self.judge)
         self._conversation = Bridge(conversation, server.name, catalog, partial(secrets.token_urlsafe, STATE_BYTES))
         edges = Edges(
-            record=self._record,
+            record=self._take_down,
+            commit=house.audit.flush,
             record_durably=self._record_durably,
             ask=self.judge.ask,
             gave_up=self.judge.gave_up,
@@ -206,9 +207,14 @@ class Link:
         self._house.changed()
 
     def _record(self, fact: Fact, turn: int = 0) -> None:
+        self._take_down(fact, turn)
+        self._house.audit.flush()
+
+    def _take_down(self, fact: Fact, turn: int = 0) -> None:
+        """A receipt that the next flush of the log writes."""
         origin = self._origin_of(fact, turn)
         if not self._house.refusals.counts(origin, fact):
-            self._house.audit.append(origin, fact)
+            self._house.audit.take_down(origin, fact)
         if self._watched is not None:
             self._watched.heard(fact, origin.stories)
         self._vitals.heard(fact, turn)

@@ -14,28 +14,19 @@ from broker.config import Waits
 from broker.edges import Edges, Ending
 from broker.endpoints.stdio import LineEndpoint
 from broker.errors import BulkheadError, ProtocolError
+from broker.farewell import say_goodbye
 from broker.hosted import Hosted
 from broker.inbox import Inbox
 from broker.model import Call, Decision, JsonObject, Side, Verdict
+from broker.outbox import Outbox
 from broker.protocol.batches import Batches
 from broker.protocol.bridge import Bridge
 from broker.protocol.conversation import Conversation
 from broker.protocol.effects import Ask, Drift, Effect, End, Forward, ForwardBatch, Launch, Read, Record, Withdraw
-from broker.protocol.events import (
-    Answered,
-    Closing,
-    Event,
-    FromClient,
-    FromServer,
-    NotStarted,
-    ServerGone,
-    Started,
-)
+from broker.protocol.events import Answered, Event, FromClient, FromServer, NotStarted, ServerGone, Started
 from broker.protocol.frames import MAX_FRAME, Frame, FrameDecoder, encode
 
-MAX_UNREAD: Final = (
-    32 * 1024 * 1024
-)  # beside one largest message: a peer that is so far behind does not read, whatever it makes us say
+MAX_UNREAD: Final = 32 * 1024 * 1024  # beside one largest message; who is so far behind does not read
 PROGRESS_SECONDS: Final = 5.0  # clients reset their own time-out on progress, the shortest seen being 10
 
 _log = logging.getLogger(__name__)
@@ -59,6 +50,7 @@ class Relay:
         self._waits = waits
         self._loop = asyncio.get_running_loop()
         self._inbox = Inbox()
+        self._outbox = Outbox(edges.commit)
         self._busy = False
         self._heard: JsonObject | None = None
         self._line = b""
@@ -137,21 +129,37 @@ class Relay:
         self._drain()
 
     def _drain(self) -> None:
+        try:
+            self._work()
+        except Exception as problem:  # noqa: BLE001 - the top of this conversation: it closes, it never carries on
+            self._break(problem)
+        self._heard, self._line = None, b""
+        self._deliver()
+        self._regulate()
+        self._leave()
+
+    def _work(self) -> None:
+        """Deal with what arrived, event by event, until one has to wait for the disk."""
         while self._inbox and not self._busy and not self._ending.done():
-            try:
-                event = self._inbox.take()
-                if isinstance(event, FromClient | FromServer):
-                    self._heard, self._line = event.message, event.line
-                rest = self._perform(self._conversation.receive(event))
-            except Exception as problem:  # noqa: BLE001 - the top of this conversation: it closes, it never carries on
-                self._break(problem)
-                return
+            event = self._inbox.take()
+            if isinstance(event, FromClient | FromServer):
+                self._heard, self._line = event.message, event.line
+            rest = self._perform(self._conversation.receive(event))
             if rest:
                 self._busy = True
                 self._start(self._finish(rest))
-        self._heard, self._line = None, b""
-        self._regulate()
-        self._leave()
+            if self._outbox.full:
+                self._deliver()
+
+    def _deliver(self) -> None:
+        """Let out what was said, behind its receipts.  A peer that is too far behind ends its link."""
+        try:
+            self._outbox.send()
+        except Exception as problem:  # noqa: BLE001 - as above
+            self._break(problem)
+        for side, endpoint in (("client", self._client), ("server", self._server.endpoint)):
+            if endpoint is not None and endpoint.waiting > self._most_unread:
+                self.end(f"the {side} does not read what it is sent", side)
 
     def _regulate(self) -> None:
         """Listen to each side only while there is room for what it says: the one place that pauses and resumes."""
@@ -176,6 +184,7 @@ class Relay:
                 if self._ending.done():
                     return
                 rest = self._perform(rest[1:])
+                self._deliver()
         except Exception as problem:  # noqa: BLE001 - as above
             self._break(problem)
             return
@@ -224,9 +233,7 @@ class Relay:
                 return  # it ended while this waited for the disk; that event answers whoever waits
             raise ProtocolError("the broker", "had a message for a server that does not run")
         self.calls += to == "server"
-        endpoint.send(line)
-        if endpoint.waiting > self._most_unread:
-            self.end(f"the {to} does not read what it is sent", to)
+        self._outbox.put(endpoint, line)
 
     async def _ask(self, question: int, call: Call, decision: Decision) -> None:
         waiting = asyncio.ensure_future(self._edges.ask(call, decision))
@@ -234,6 +241,7 @@ class Relay:
             while not (await asyncio.wait({waiting}, timeout=PROGRESS_SECONDS))[0]:
                 if not self._busy and not self._ending.done():
                     self._perform(self._conversation.still_waiting(question))
+                    self._deliver()
             answer = waiting.result()
         except BulkheadError as problem:
             answer = Decision(Verdict.DENY, "no answer", str(problem))
@@ -321,18 +329,9 @@ class Relay:
         if not task.cancelled() and (problem := task.exception()) is not None:
             self._break(problem)
 
-    async def _say_goodbye(self, ending: Ending) -> None:
-        """Whoever still waits hears why nothing will come.  Recorded first, like everything; else it is not said."""
+    async def _say_goodbye(self, reason: str) -> None:
         try:
-            for effect in self._conversation.receive(Closing(ending.reason)):
-                if isinstance(effect, Record) and effect.fact.durable:
-                    await self._edges.record_durably(effect.fact, effect.turn)
-                elif isinstance(effect, Record):
-                    self._edges.record(effect.fact, effect.turn)
-                elif isinstance(effect, Forward) and effect.to == "client":
-                    self._client.send(encode(effect.message))
-                elif isinstance(effect, ForwardBatch) and effect.to == "client":
-                    self._client.send(encode(effect.messages))
+            await say_goodbye(self._conversation, self._edges, self._outbox, self._client, reason)
         except Exception as problem:  # noqa: BLE001 - the link is closed already; nothing more is said on it
             self._break(problem)
 
@@ -345,7 +344,7 @@ class Relay:
         try:
             await asyncio.gather(*tasks, return_exceptions=True)
             if ending.blame != "client":
-                await self._say_goodbye(ending)
+                await self._say_goodbye(ending.reason)
             if self._client.waiting and ending.blame != "client":
                 async with asyncio.timeout(self._waits.stop_stdin):
                     await self._last_lines.wait()

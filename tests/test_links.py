@@ -305,14 +305,14 @@ async def test_a_missing_secret_stops_the_launch_with_one_sentence(tmp_path: Pat
 async def test_a_server_whose_start_cannot_be_recorded_is_stopped_again(tmp_path: Path) -> None:
     async with housed(tmp_path) as rooms:
         far = await opened(rooms)
-        append = rooms.house.audit.append
+        take_down = rooms.house.audit.take_down
 
         def full(origin: Origin, fact: Fact) -> object:
             if (fact.kind, fact.method) == ("launch", "started"):
                 rooms.house.audit._failure = "the disk is full"
-            return append(origin, fact)
+            return take_down(origin, fact)
 
-        rooms.house.audit.append = full  # type: ignore[method-assign,assignment]
+        rooms.house.audit.take_down = full  # type: ignore[method-assign,assignment]
         await far.say(call(1))
         await until(lambda: rooms.servers and rooms.servers[0].stopped.is_set())
         assert await far.hear_all() == []

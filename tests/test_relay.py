@@ -103,7 +103,7 @@ class World:
 
     def edges(self, **others: Any) -> Edges:
         mine: dict[str, Any] = {
-            "record": self.record, "record_durably": self.record_durably, "ask": self.ask,
+            "record": self.record, "commit": lambda: None, "record_durably": self.record_durably, "ask": self.ask,
             "gave_up": self.given_up.append, "read": self.reads.append, "launch": self.launch,
             "drifted": lambda changes, live: self.drifts.append(changes), "changed": self.changed,
         }  # fmt: skip

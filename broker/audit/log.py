@@ -55,6 +55,8 @@ class AuditLog:
         self._lock = lock
         self._limit = segment_limit
         self._head_file = head_file
+        self._sealed = head
+        self._held: list[bytes] = []
         self._written = head
         self._synced = head
         self._segment = -1 if not head.segment else _open_segment(folder / head.segment, new=False)
@@ -130,6 +132,16 @@ class AuditLog:
         Raises:
             AuditError: it could not be written.  What the entry is about must then not happen.
         """
+        receipt = self.take_down(origin, fact)
+        self.flush()
+        return receipt
+
+    def take_down(self, origin: Origin, fact: Fact) -> Receipt:
+        """Make the entry about `fact`, and leave it to the next `flush` to write it: several cost one write then.
+
+        Raises:
+            AuditError: it cannot be made, or the log is closed.
+        """
         self._check_open()
         now = self._clock()
         if now < self._latest - BACKWARD or now > self._steady() + self._offset + FORWARD:
@@ -137,20 +149,34 @@ class AuditLog:
         return self._append(now, origin, fact)
 
     def _append(self, now: float, origin: Origin, fact: Fact) -> Receipt:
-        written = self._written
-        receipt = seal(written.hash, written.seq + 1, now, origin, fact, self._redactor, self._keys)
+        before = self._sealed
+        receipt = seal(before.hash, before.seq + 1, now, origin, fact, self._redactor, self._keys)
+        end, segment = before.end + len(receipt.line), before.segment
+        if self._segment < 0 or (end > self._limit and before.end > 0):
+            self.flush()
+            segment, end = self._begin_segment(receipt.seq), len(receipt.line)
+        self._held.append(receipt.line)
+        self._sealed = Head(receipt.seq, receipt.hash, segment, end, receipt.time)
+        self._latest = now
+        return receipt
+
+    def flush(self) -> None:
+        """Write the entries that were taken down; return when the kernel has them.
+
+        Raises:
+            AuditError: they could not be written.  What they are about must then not happen.
+        """
+        self._check_open()  # also with nothing to write: an entry may have failed in another's flush
+        if not self._held:
+            return
+        held, self._held = self._held, []
         try:
-            if self._segment < 0 or (self._written.end + len(receipt.line) > self._limit and self._written.end > 0):
-                self._begin_segment(receipt.seq)
-            self._write(receipt.line)
+            self._write(held[0] if len(held) == 1 else b"".join(held))
         except OSError as cause:
             raise self._fail(cause) from cause
-        end = self._written.end + len(receipt.line)
-        self._written = Head(receipt.seq, receipt.hash, self._written.segment, end, receipt.time)
-        self._latest = now
+        self._written = self._sealed
         if self._dirty is not None:
             self._dirty.set()
-        return receipt
 
     def _tell_of_clock(self, now: float) -> None:
         """The clock was set, or the machine slept with a clock that stood still: the chain says so, in its order."""
@@ -225,6 +251,8 @@ class AuditLog:
         if self._lock < 0:
             return
         try:
+            if not self._failure:
+                self.flush()
             self.sync()
         finally:
             self._failure = self._failure or "the audit log is closed"
@@ -243,13 +271,17 @@ class AuditLog:
                     await anyio.to_thread.run_sync(self.sync)
                     self._check_open()
 
-    def _begin_segment(self, seq: int) -> None:
+    def _begin_segment(self, seq: int) -> str:
         name = segment_name(seq)
-        descriptor = _open_segment(self._folder / name, new=True)
+        try:
+            descriptor = _open_segment(self._folder / name, new=True)
+        except OSError as cause:
+            raise self._fail(cause) from cause
         if self._segment >= 0:
             self._full.append(self._segment)
         self._segment = descriptor
         self._written = Head(self._written.seq, self._written.hash, name, 0, self._written.time)
+        return name
 
     def _write(self, line: bytes) -> None:
         rest = memoryview(line)

@@ -41,7 +41,6 @@ class LineEndpoint:
         self._outbox = bytearray()
         self._reading = False
         self._writing = False
-        self._gathering = False
         self._closed = False
         self._ending = False
         self.broken = False
@@ -91,36 +90,16 @@ class LineEndpoint:
             self._loop.add_reader(self._read_descriptor, self._readable)
 
     def send(self, data: bytes) -> None:
-        """Write now what the peer takes; the rest waits in the outbox.  A peer that is gone is told to `on_closed`.
-
-        The first message of a turn of the loop goes out at once, so that the peer can begin with it; those that follow
-        in the same turn go out together.
-        """
+        """Write now what the peer takes; the rest waits in the outbox.  A peer that is gone is told to `on_closed`."""
         if self._closed or self.broken:
             return
-        if self._outbox or self._gathering:
+        if self._outbox:
             self._outbox += data
             return
-        self._gathering = True
-        self._loop.call_soon(self._gathered)
         written = self._write(data)
         if 0 <= written < len(data):
             self._outbox += data[written:]
             self._wait_for_room()
-
-    def _gathered(self) -> None:
-        """The turn is over: write what came together in it."""
-        self._gathering = False
-        if not self._outbox or self._writing or self._closed or self.broken:
-            return
-        written = self._write(self._outbox)
-        if written < 0:
-            return
-        del self._outbox[:written]
-        if self._outbox:
-            self._wait_for_room()
-        else:
-            self._on_drained()
 
     def _wait_for_room(self) -> None:
         if not self._writing:
@@ -132,8 +111,6 @@ class LineEndpoint:
         """Close both descriptors at once.  Idempotent; `on_closed` is not called for it."""
         if self._closed:
             return
-        if self._gathering and self._outbox and not self._writing and not self.broken:
-            self._write(self._outbox)  # said in this turn, before the word to close
         self._closed = True
         self.pause_reading()
         self._stop_writing()

@@ -316,15 +316,6 @@ def _only_for_a_while() -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-async def test_the_first_message_of_a_turn_goes_out_at_once_and_the_others_together() -> None:
-    with peer() as it:
-        for message in (b"one\n", b"two\n", b"three\n"):
-            it.endpoint.send(message)
-        assert it.endpoint.waiting == len(b"two\nthree\n")
-        await until(lambda: it.endpoint.waiting == 0)
-        assert await it.take(14) == b"one\ntwo\nthree\n"
-
-
 async def test_what_was_said_in_the_turn_of_the_close_is_still_said() -> None:
     with peer() as it:
         it.endpoint.send(b"one\n")
