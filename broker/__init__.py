@@ -26,7 +26,8 @@ The rooms, from the street inwards:
     relay       carries one link: feeds the conversation, performs its effects
     lessons     which servers are watched, and the grants that would give them what they asked for in vain
     hosted      the server side of a relay: starting it, its streams, its end; inbox  what waits its turn there
-    outbox      what a relay says, held until its receipts are written; farewell  its last words
+    outbox      what a relay says, held until its receipts are written; farewell  its last words; errands
+                what it has under way beside messages
     manners     how often, how long, how much, and when a server is left alone
     stories     which receipts belong to one request; telemetry  traces and numbers for whoever watches
     endpoints   lines on descriptors, clients that come in by HTTP, servers that are reached by it

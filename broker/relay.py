@@ -6,14 +6,14 @@ reason recorded; other links go on.  Nothing that failed lets anything through.
 
 import asyncio
 import logging
-from collections.abc import Coroutine
 from functools import partial
-from typing import Any, Final, assert_never
+from typing import Final, assert_never
 
 from broker.config import Waits
 from broker.edges import Edges, Ending
 from broker.endpoints.stdio import LineEndpoint
 from broker.errors import BulkheadError, ProtocolError
+from broker.errands import Errands
 from broker.farewell import say_goodbye
 from broker.hosted import Hosted
 from broker.inbox import Inbox
@@ -55,7 +55,7 @@ class Relay:
         self._heard: JsonObject | None = None
         self._line = b""
         self._ending: asyncio.Future[Ending] = self._loop.create_future()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._errands = Errands(self._break)
         self._questions: dict[int, tuple[Call, asyncio.Task[None]]] = {}
         self._decoder = FrameDecoder("client", most, batches=True)
         self._client_gone = False
@@ -147,7 +147,7 @@ class Relay:
             rest = self._perform(self._conversation.receive(event))
             if rest:
                 self._busy = True
-                self._start(self._finish(rest))
+                self._errands.start(self._finish(rest))
             if self._outbox.full:
                 self._deliver()
 
@@ -210,13 +210,13 @@ class Relay:
                 case Read():
                     self._edges.read(effect)
                 case Ask(question, call, decision):
-                    self._questions[question] = call, self._start(self._ask(question, call, decision))
+                    self._questions[question] = call, self._errands.start(self._ask(question, call, decision))
                 case Withdraw(question):
                     asked = self._questions.pop(question, None)
                     if asked is not None:
                         self._withdraw(*asked)
                 case Launch():
-                    self._start(self._launch())
+                    self._errands.start(self._launch())
                 case Drift(changes, live):
                     self._edges.drifted(changes, live)
                 case End(reason, blame):
@@ -318,17 +318,6 @@ class Relay:
         reason = str(problem) if isinstance(problem, BulkheadError) else f"inside the daemon: {type(problem).__name__}"
         self.end(reason, blame)
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = self._loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._finished)
-        return task
-
-    def _finished(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (problem := task.exception()) is not None:
-            self._break(problem)
-
     async def _say_goodbye(self, reason: str) -> None:
         try:
             await say_goodbye(self._conversation, self._edges, self._outbox, self._client, reason)
@@ -338,11 +327,8 @@ class Relay:
     async def _close(self, ending: Ending) -> None:
         """Ordered and bounded: stop listening, let the client take its last lines, stop the server's tree."""
         self._client.pause_reading()
-        tasks = tuple(self._tasks)
-        for task in tasks:
-            task.cancel()
         try:
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._errands.stop()
             if ending.blame != "client":
                 await self._say_goodbye(ending.reason)
             if self._client.waiting and ending.blame != "client":
