@@ -12,8 +12,8 @@ from typing import Final, assert_never
 from broker.config import Waits
 from broker.edges import Edges, Ending
 from broker.endpoints.stdio import LineEndpoint
-from broker.errors import BulkheadError, ProtocolError
 from broker.errands import Errands
+from broker.errors import BulkheadError, ProtocolError
 from broker.farewell import say_goodbye
 from broker.hosted import Hosted
 from broker.inbox import Inbox
