@@ -29,6 +29,7 @@ CLAIMS: Final[dict[str, str]] = {
     "C92": "A token is renewed once, whatever asks at once, and a failure that may pass keeps the sign-in.",
     "C93": "What a server names about signing in is asked only where it may lie, at the address that was judged.",
     "C94": "No token stands in a file, a receipt, an error or on a screen, nor do an authorization server's words.",
+    "C95": "Signing in works at `oidc-provider`, Authlib's server and `oauth2-mock-server`, also from a real browser.",
     # the sandbox
     "C20": "A server has no network but the hosts you granted it, whichever client library it uses.",
     "C21": "A server sees an empty home instead of yours, and of your files only what you granted.",

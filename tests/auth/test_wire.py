@@ -20,7 +20,7 @@ from cryptography.x509.oid import NameOID
 from broker.auth.places import Near, place_of
 from broker.auth.problems import AuthError
 from broker.auth.wire import Said, Wire
-from broker.endpoints.http_reach import Guard, Origin
+from broker.endpoints.http_reach import Guard, Origin, trusted
 from tests.waiting import WITHIN
 
 GOOD: Final = b'HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{"a": 1}\n'
@@ -132,7 +132,7 @@ def trusting(folder: Path) -> Callable[[Origin], Guard]:
 
 
 @pytest.mark.parametrize(
-    ("name", "days", "trusted", "is_taken"),
+    ("name", "days", "known", "is_taken"),
     [
         ("localhost", 30, True, True),
         ("other.example", 30, True, False),
@@ -141,13 +141,14 @@ def trusting(folder: Path) -> Callable[[Origin], Guard]:
     ],
 )
 async def test_a_certificate_counts_for_its_name_in_its_time_and_from_an_authority(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, days: int, *, trusted: bool, is_taken: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, days: int, *, known: bool, is_taken: bool
 ) -> None:
     context = certificate(tmp_path, name, days)
+    trusted.cache_clear()
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "cert.pem"))  # the environment makes nobody an authority
     async with answering(GOOD, context) as (port, sent):
         url = f"https://localhost:{port}/token"
-        dial = trusting(tmp_path) if trusted else Guard
+        dial = trusting(tmp_path) if known else Guard
         if is_taken:
             assert (await asked(url, dial)).value == {"a": 1}
             return

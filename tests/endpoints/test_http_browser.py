@@ -7,7 +7,6 @@ machine.
 import asyncio
 import json
 import os
-import shutil
 import socket
 import tempfile
 from collections.abc import AsyncIterator
@@ -18,16 +17,10 @@ from typing import Any, Final
 import pytest
 
 from broker.endpoints.http_server import Answer, Head, HttpServer, Reply, Work
+from tests.chromium import CHROMIUM, LIMIT, OPTIONS
 from tests.endpoints.front import Front, fronted
 from tests.protocol.stage import INITIALIZE
 
-CHROMIUM: Final = shutil.which("chromium") or shutil.which("chromium-browser")
-WITHIN: Final = 120.0  # seconds; a browser on a loaded machine takes several to start
-OPTIONS: Final = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-sync"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-default-apps", "--mute-audio"),
-    *("--disable-extensions", "--no-proxy-server", "--host-resolver-rules=MAP * 127.0.0.1"),
-)
 PAGE: Final = """<!doctype html><script>
 const body = %(body)s, bearer = %(bearer)s, results = {};
 async function attempt(name, url, options) {
@@ -108,7 +101,6 @@ async def test_no_page_in_a_browser_gets_in_even_with_the_address_and_the_bearer
                 CHROMIUM,
                 *OPTIONS,
                 f"--user-data-dir={folder}",
-                "--remote-debugging-port=0",  # so that it stays until it is ended
                 f"http://evil.example:{port}/",
                 env={**os.environ, "HOME": folder},
                 stdin=asyncio.subprocess.DEVNULL,
@@ -117,7 +109,7 @@ async def test_no_page_in_a_browser_gets_in_even_with_the_address_and_the_bearer
                 start_new_session=True,
             )
             try:
-                async with asyncio.timeout(WITHIN):
+                async with asyncio.timeout(LIMIT):
                     results = await reports.get()
             finally:
                 os.killpg(browser.pid, 9)

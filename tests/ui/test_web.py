@@ -2,31 +2,22 @@
 
 import asyncio
 import json
-import shutil
 import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import aiohttp
 import pytest
 
 from broker.api import schema
+from tests.chromium import CHROMIUM, LIMIT, OPTIONS, tools
 from tests.ui.fake_desk import FakeDesk
 from tests.ui.scenes import CALL, snapshot
 from ui import web
-
-CHROMIUM: Final = shutil.which("chromium") or shutil.which("chromium-browser")
-LIMIT: Final = 120.0  # seconds; a browser on a loaded machine takes several to start
-OPTIONS: Final = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-sync"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-default-apps", "--mute-audio"),
-    *("--disable-extensions", "--no-proxy-server", "--host-resolver-rules=MAP * 127.0.0.1"),
-    *("--remote-debugging-port=0", "--remote-allow-origins=*"),
-)
 
 
 class _Link(HTMLParser):
@@ -143,20 +134,12 @@ async def test_a_person_denies_a_question_in_a_real_browser(socket: Path) -> Non
 
 async def _press(profile: Path, key: str) -> None:
     """Press a key in the browser's one page, again and again: no key counts before a card was read."""
-    port = profile / "DevToolsActivePort"
-    while not port.exists() or "\n" not in port.read_text():  # noqa: ASYNC110 - the browser writes it
-        await asyncio.sleep(0.05)
-    async with aiohttp.ClientSession() as session:
-        async with session.get(f"http://127.0.0.1:{port.read_text().split()[0]}/json/list") as listed:
-            [page] = [one for one in await listed.json() if one["type"] == "page"]
-        async with session.ws_connect(page["webSocketDebuggerUrl"]) as tools:
-            number = 0
-            while True:
-                for kind in ("keyDown", "keyUp"):
-                    number += 1
-                    event: dict[str, Any] = {"type": kind, "key": key, "text": key, "code": f"Key{key.upper()}",
-                                             "windowsVirtualKeyCode": ord(key.upper())}  # fmt: skip
-                    await tools.send_str(
-                        json.dumps({"id": number, "method": "Input.dispatchKeyEvent", "params": event})
-                    )
-                await asyncio.sleep(0.3)
+    async with tools(profile) as page:
+        number = 0
+        while True:
+            for kind in ("keyDown", "keyUp"):
+                number += 1
+                event: dict[str, Any] = {"type": kind, "key": key, "text": key, "code": f"Key{key.upper()}",
+                                         "windowsVirtualKeyCode": ord(key.upper())}  # fmt: skip
+                await page.send_str(json.dumps({"id": number, "method": "Input.dispatchKeyEvent", "params": event}))
+            await asyncio.sleep(0.3)
