@@ -131,7 +131,10 @@ class Agreed:
             for pattern in ("servers/*.toml", "pins/*.toml", "pins/*.json", "clients/*.toml", "labels/*.toml")
             for path in self._root.glob(pattern)
         }
-        single = ("policy.toml", "grants.toml", "manners.toml", "alerts.toml", "advisories.toml", "trust_root.toml")
+        single = (
+            "policy.toml", "grants.toml", "manners.toml", "alerts.toml", "retention.toml", "advisories.toml",
+            "trust_root.toml",
+        )  # fmt: skip
         return names | {name for name in single if (self._root / name).exists()}
 
     def _current(self, name: str) -> bytes | None:

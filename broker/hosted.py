@@ -21,7 +21,8 @@ class Hosted:
     """One server of a link, or none: `endpoint` is None while nothing runs.
 
     `on_frames` is called with what it said; `on_gone` once for each instance that ended by itself or in our deadline,
-    with the reason; `on_drained` when it took everything; `on_failure` when its tree could not be ended in order.
+    with the reason; `on_drained` when it took everything; `on_failure` when its tree could not be ended in order;
+    `on_words` with what it wrote on its standard error, and how many bytes of that were left out.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class Hosted:
         on_gone: Callable[[str], None],
         on_drained: Callable[[], None],
         on_failure: Callable[[BaseException], None],
+        on_words: Callable[[str, int], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._launch = launch
@@ -42,6 +44,7 @@ class Hosted:
         self._on_gone = on_gone
         self._on_drained = on_drained
         self._on_failure = on_failure
+        self._on_words = on_words
         self._most = most
         self._decoder = FrameDecoder("server", most, batches=True)
         self._running: Running | None = None
@@ -63,7 +66,7 @@ class Hosted:
         assert self._running is not None
         streams = self._running.take_streams()
         self._decoder = FrameDecoder("server", self._most, batches=True)
-        self._last_words = LastWords(streams.stderr)
+        self._last_words = LastWords(streams.stderr, self._on_words)
         self.endpoint = LineEndpoint(
             streams.stdout,
             streams.stdin,
@@ -97,6 +100,8 @@ class Hosted:
 
     def let_go(self) -> None:
         """Close the streams and stop the tree.  Idempotent."""
+        if self._last_words is not None:
+            self._last_words.finish()
         if self.endpoint is not None:
             self.endpoint.close()
         if self._running is not None:
@@ -111,6 +116,8 @@ class Hosted:
             await asyncio.wait(self._stopping)
 
     def _arrived(self, data: bytes) -> None:
+        if self._last_words is not None:
+            self._last_words.take()
         self._on_frames(self._decoder.feed(data))
 
     async def _stop(self, running: Running, last_words: LastWords | None) -> None:

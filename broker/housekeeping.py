@@ -30,6 +30,7 @@ from broker.audit.index import Index
 from broker.audit.keys import AuditKeys
 from broker.audit.log import AuditLog
 from broker.audit.redact import Redactor
+from broker.audit.retention import Retention
 from broker.audit.words import secret_words
 from broker.auth.grants import Grants as SignInGrants
 from broker.clients.found import config_paths
@@ -238,7 +239,8 @@ async def keep_house(
         "version": __version__, "python": sys.version.split()[0], "keychain": key.where, "presence": presence,
         "tier": tier.reason, "limits": groups.note, "policy": policy.current.name,
     }))  # fmt: skip
-    works = (audit.run_sync(), sessions.tick(), _watch(consent, news), upkeep.run(),
+    retention = Retention(agreed, paths.audit, audit, index.forget)
+    works = (audit.run_sync(), sessions.tick(), _watch(consent, news), upkeep.run(), retention.run(),
              _remember(agreed, key, paths.home), notify(consent, lambda: news.attended, show := desktop()),
              rounds(house.vitals, sessions, applications), pass_on(alarms, lambda: news.attended, show))  # fmt: skip
     background = [asyncio.create_task(work) for work in works]

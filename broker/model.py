@@ -263,6 +263,7 @@ class Peer:
 FactKind: TypeAlias = Literal[
     "link-opened", "link-closed", "handshake", "request", "notification", "result", "decision", "question",
     "answer", "launch", "exit", "drift", "violation", "pin", "grant", "policy", "daemon", "egress",
+    "stderr",
 ]  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from broker.errors import BulkheadError, ProtocolError
 from broker.farewell import say_goodbye
 from broker.hosted import Hosted
 from broker.inbox import Inbox
-from broker.model import Call, Decision, JsonObject, Side, Verdict
+from broker.model import Call, Decision, Fact, JsonObject, Side, Verdict
 from broker.outbox import Outbox
 from broker.protocol.batches import Batches
 from broker.protocol.bridge import Bridge
@@ -76,6 +76,7 @@ class Relay:
             on_gone=self._server_gone,
             on_drained=self._regulate,
             on_failure=self._break,
+            on_words=self._complained,
         )
 
     # --- what the owner does ---
@@ -280,6 +281,14 @@ class Relay:
     def _server_gone(self, reason: str) -> None:
         self.feed(ServerGone(reason))
         self._changed()
+
+    def _complained(self, text: str, lost: int) -> None:
+        """The server wrote on its standard error: on record, with the requests that are under way."""
+        body: JsonObject = {"text": text, **({"lost": lost} if lost else {})}
+        try:
+            self._edges.record(Fact("stderr", "server", size=len(text), body=body), 0)
+        except Exception as problem:  # noqa: BLE001 - as above
+            self._break(problem)
 
     # --- ends and bounds ---
 

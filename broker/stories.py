@@ -10,7 +10,7 @@ from broker.model import Fact, LinkId, Verdict
 
 MAX_OPEN: Final = 1024  # above what a conversation keeps open
 _BEGINS: Final = frozenset({"request", "decision", "handshake"})
-_UNASKED: Final = frozenset({"egress", "notification", "violation"})
+_UNASKED: Final = frozenset({"egress", "notification", "violation", "stderr"})
 
 
 class Stories:

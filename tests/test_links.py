@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -195,6 +196,7 @@ async def test_every_hop_of_a_call_carries_its_story_and_no_other_does(tmp_path:
     def reach(message: JsonObject) -> JsonObject | None:
         if message.get("method") == "tools/call":
             records[-1](Fact("egress", "server", "connect", "api.test:443"))
+            os.write(rooms.servers[0].complain, b"warning: asked with a-secret-of-notes\nhalf a line")
         return echo(message)
 
     async with housed(tmp_path, toy=lambda: ToyServer(answer=reach), policy=ASKS) as rooms:
@@ -205,6 +207,7 @@ async def test_every_hop_of_a_call_carries_its_story_and_no_other_does(tmp_path:
             return await spawn(*arguments)
 
         object.__setattr__(rooms.house, "spawn", heard)
+        rooms.house.audit.redactor.add("notes/KEY", "a-secret-of-notes")
         far = await opened(rooms)
         await far.say(call(1))
         await until(lambda: rooms.house.consent.open())
@@ -218,8 +221,9 @@ async def test_every_hop_of_a_call_carries_its_story_and_no_other_does(tmp_path:
         ("decision", "client", "ask"), ("grant", "person", None), ("answer", "person", "allow"),
         ("decision", "client", "allow"), ("launch", "broker", None), ("launch", "broker", None),
         ("launch", "broker", None), ("decision", "client", "allow"), ("egress", "server", None),
-        ("result", "server", None),
+        ("stderr", "server", None), ("result", "server", None),
     ]  # fmt: skip
+    assert hops[-2]["body"] == {"text": "warning: asked with [redacted:notes_KEY]"}, "whole lines, without secrets"
     assert all(hop["stories"] == [story] and hop["pin"] for hop in hops)
     assert [hop["tier"] for hop in hops][-3:] == ["none"] * 3 and hops[-1]["labels"] == "EMPU"
     assert hops[-1]["digest"] == hops[0]["digest"] and "hello" in json.dumps(hops[0]["body"])

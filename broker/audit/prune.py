@@ -4,10 +4,13 @@ A segment that lost entries has a stub beside it, signed like a checkpoint: whic
 after them, and the SHA-256 of what is left.  The chain goes on over it.  The segments being written are never touched.
 """
 
+import contextlib
+import fcntl
 import hashlib
 import json
+import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
@@ -19,7 +22,7 @@ from broker.errors import AuditError
 from broker.files import read_bounded, write_private
 
 CLASSES: Final[Mapping[str, frozenset[str]]] = {
-    "messages": frozenset({"handshake", "request", "notification", "result"}),
+    "messages": frozenset({"handshake", "request", "notification", "result", "stderr"}),
     "decisions": frozenset({"decision", "question", "answer", "grant", "drift", "pin", "policy", "violation"}),
     "network": frozenset({"egress"}),
     "daemon": frozenset({"link-opened", "link-closed", "launch", "exit", "daemon"}),
@@ -92,19 +95,47 @@ def prune(
     kinds = frozenset[str]().union(*(CLASSES[name] for name in classes))
     before = iso(older_than) if older_than is not None else ""
     try:
-        closed = segments(folder)[:-1]
-        excess = _size(segments(folder), kinds) - keep if keep is not None else 0
-        total = Pruned()
-        for segment in closed:
-            found = _prune(segment, keys, kinds, before, excess, dry_run)
-            excess -= found.bytes
-            total = Pruned(total.entries + found.entries, total.bytes + found.bytes, total.segments + found.segments)
+        with _alone(folder):
+            files = segments(folder)
+            excess = _size(files, kinds, keep) - keep if keep is not None else 0
+            total = Pruned()
+            for segment in files[:-1]:
+                if excess <= 0 and not _begins_before(segment, before):
+                    continue
+                found = _prune(segment, keys, kinds, before, excess, dry_run)
+                excess -= found.bytes
+                total = Pruned(
+                    total.entries + found.entries, total.bytes + found.bytes, total.segments + found.segments
+                )
     except OSError as cause:
         raise AuditError(f"the receipts in {folder} cannot be pruned: {cause.strerror}") from cause
+    except (ValueError, KeyError, TypeError) as cause:
+        what = f"the receipts in {folder} cannot be pruned: a line is no entry"
+        raise AuditError(what, hint="bulkhead audit verify") from cause
     return total
 
 
-def _size(files: list[Path], kinds: frozenset[str]) -> int:
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Whoever else prunes waits."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _begins_before(segment: Path, before: str) -> bool:
+    """Entries stand in the order of their times, but where a clock was set."""
+    first = next(lines(segment), b"")
+    return bool(first) and json.loads(first)["time"] < before
+
+
+def _size(files: list[Path], kinds: frozenset[str], most: int) -> int:
+    """Bytes of entries of `kinds`; only where there may be more than `most`."""
+    if sum(file.stat().st_size for file in files) <= most:
+        return 0
     return sum(len(line) for file in files for line in lines(file) if json.loads(line)["kind"] in kinds)
 
 

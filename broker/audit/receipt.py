@@ -35,7 +35,7 @@ MAX_STORIES: Final = 16  # calls that were under way when something happened; th
 MAX_LINE: Final = 1024 * 1024  # above the sum of all bounds, every character escaped (12 bytes outside the BMP)
 
 
-SEALED: Final = frozenset({"handshake", "request", "notification", "result", "decision"})
+SEALED: Final = frozenset({"handshake", "request", "notification", "result", "decision", "stderr"})
 """Kinds whose bodies are words of peers; those of the others are our own."""
 BACKWARD: Final = 1.0  # seconds a clock may be set back without a word: what keeps it right does that
 CLOCK: Final = "clock-jump"  # the target of the entry that tells of a clock that was set

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from broker.endpoints.stderr import KEPT, LastWords
+from broker.endpoints.stderr import BURST, KEPT, TOLD, LastWords
 from tests.waiting import until
 
 
@@ -51,3 +51,37 @@ async def test_closing_is_idempotent_and_lets_go_of_the_descriptor() -> None:
         os.write(write, b"unheard")
     os.close(write)
     assert words.text == ""
+
+
+async def test_what_is_told_is_whole_lines_within_bounds_and_says_what_was_left_out() -> None:
+    read, write = os.pipe()
+    told: list[tuple[str, int]] = []
+    words = LastWords(read, lambda text, lost: told.append((text, lost)))
+    os.write(write, b"one\ntwo\nthr")
+    words.take()
+    os.write(write, b"ee\n" + b"x" * (TOLD + 1) + b"\nfour\n")
+    words.take()
+    os.write(write, b"five")
+    words.finish()
+    os.write(write, b"\nnobody hears this\n")
+    words.take()
+    words.close()
+    os.close(write)
+    assert told == [("one\ntwo", 0), ("three\nfour", TOLD + 1), ("five", 0)]
+
+
+async def test_a_server_that_never_stops_complaining_is_told_of_so_often_and_no_more() -> None:
+    read, write = os.pipe()
+    told: list[tuple[str, int]] = []
+    now = [0.0]
+    words = LastWords(read, lambda text, lost: told.append((text, lost)), lambda: now[0])
+    for _ in range(BURST + 3):
+        os.write(write, b"noise\n")
+        words.take()
+    assert told == [("noise", 0)] * BURST
+    now[0] = 1.0
+    os.write(write, b"news\n")
+    words.take()
+    assert told[BURST:] == [("news", 3 * len("noise"))]
+    words.close()
+    os.close(write)

@@ -6,6 +6,7 @@ from broker.alarms.rules import ALERTS, parse_alerts
 from broker.api import schema, views
 from broker.api.premises import Premises
 from broker.api.wire import Caller, Handler
+from broker.audit.retention import RETENTION, parse_retention
 from broker.errors import DeskError
 from broker.files import read_bounded, sha256_hex
 from broker.links import Link
@@ -85,6 +86,8 @@ class Reviews:
             parse_manners(data, MANNERS)
         elif params.name == ALERTS:
             parse_alerts(data, ALERTS)
+        elif params.name == RETENTION:
+            parse_retention(data)
         else:
             self._at.house.registry.check(params.name, data)
 
