@@ -103,8 +103,7 @@ class Relay:
     @property
     def queued(self) -> int:
         """Bytes that neither side has taken yet."""
-        server = self._server.endpoint
-        return self._client.waiting + (server.waiting if server is not None else 0)
+        return sum(end.waiting for end in (self._client, self._server.endpoint) if end is not None)
 
     def end(self, reason: str, blame: str = "") -> None:
         """End the link now."""
@@ -284,9 +283,8 @@ class Relay:
 
     def _complained(self, text: str, lost: int) -> None:
         """The server wrote on its standard error: on record, with the requests that are under way."""
-        body: JsonObject = {"text": text, **({"lost": lost} if lost else {})}
         try:
-            self._edges.record(Fact("stderr", "server", size=len(text), body=body), 0)
+            self._edges.record(Fact("stderr", "server", size=len(text), body={"text": text, "lost": lost}), 0)
         except Exception as problem:  # noqa: BLE001 - as above
             self._break(problem)
 

@@ -223,7 +223,9 @@ async def test_every_hop_of_a_call_carries_its_story_and_no_other_does(tmp_path:
         ("launch", "broker", None), ("decision", "client", "allow"), ("egress", "server", None),
         ("stderr", "server", None), ("result", "server", None),
     ]  # fmt: skip
-    assert hops[-2]["body"] == {"text": "warning: asked with [redacted:notes_KEY]"}, "whole lines, without secrets"
+    assert hops[-2]["body"] == {"text": "warning: asked with [redacted:notes_KEY]", "lost": 0}, (
+        "whole lines, without secrets"
+    )
     assert all(hop["stories"] == [story] and hop["pin"] for hop in hops)
     assert [hop["tier"] for hop in hops][-3:] == ["none"] * 3 and hops[-1]["labels"] == "EMPU"
     assert hops[-1]["digest"] == hops[0]["digest"] and "hello" in json.dumps(hops[0]["body"])
