@@ -33,11 +33,15 @@ class Client:
     programs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """By server: the programs that were seen behind this client and allowed."""
 
+    answers: bool = False
+    """Its own person may answer there what the policy asks about its calls."""
+
 
 class _ClientDocument(BaseModel):
     model_config = ConfigDict(extra="forbid")
     created: str
     programs: dict[str, list[str]] = {}
+    answers: bool = False
 
 
 class ClientBook:
@@ -60,7 +64,7 @@ class ClientBook:
         data = self._agreed.load(_file(name))
         document = parse(_ClientDocument, data, f"client {name}")
         programs = {server: tuple(known) for server, known in document.programs.items()}
-        return Client(ClientName(name), document.created, programs)
+        return Client(ClientName(name), document.created, programs, document.answers)
 
     def has(self, name: str) -> bool:
         return _file(name) in self._agreed.names("clients")
@@ -85,8 +89,20 @@ class ClientBook:
         programs = {**known.programs, server: (*others, executable)[-MAX_EXECUTABLES:]}
         self._write(replace(known, programs=programs))
 
+    def answers(self, client: str) -> bool:
+        """Whether what the policy asks about this client's calls may be answered inside it."""
+        return self.find(client).answers
+
+    def let_answer(self, client: str, *, on: bool) -> None:
+        """A person turned that on or off."""
+        self._write(replace(self.find(client), answers=on))
+
     def _write(self, client: Client) -> None:
-        document = {"created": client.created, "programs": {key: list(value) for key, value in client.programs.items()}}
+        document: dict[str, object] = {
+            "created": client.created, "programs": {key: list(value) for key, value in client.programs.items()}
+        }  # fmt: skip
+        if client.answers:
+            document["answers"] = True
         self._agreed.write(_file(client.name), tomli_w.dumps(document).encode())
 
     def remove(self, name: str) -> None:

@@ -33,6 +33,8 @@ from broker.sentences import sentence
 from broker.trust import pins
 
 TOKEN: Final = f"{TOKEN_RULE} token"
+LEDGER_RULES: Final = frozenset({"R2", "R3", "R4", "R7", "R8"})
+MAX_READ_INSIDE: Final = 2000  # characters of a call's arguments that a person reads in a form of their client
 MAX_SHOWN: Final = 256  # questions whose evidence is still to be shown
 MAX_ANSWERED: Final = 65_536  # marks of values that were let into a tool
 
@@ -160,6 +162,33 @@ class Judge:
             fact = Fact("answer", "person", call.method, call.target, None, allowed, 0, call.digest, durable=True)
             await self._record_durably(fact)
         return allowed
+
+    def offer(self, call: Call, asked: Decision) -> tuple[str, str] | None:
+        """A question that may be answered inside the client: where a person turned that on, where the policy alone asks
+        (what the ledger holds is never answered there), and where it is short enough to be read whole."""
+        house = self._house
+        if asked.rule in LEDGER_RULES or not house.registry.clients.answers(self.client):
+            return None
+        shown = house.audit.redactor.json({"arguments": call.arguments, **call.extra})
+        if len(shown) > MAX_READ_INSIDE:
+            return None
+        text = f"{sentence(call)}\n{asked.rule}: {asked.reason}{self.caveat}\n{shown}"
+        return house.tokens.offer(call, asked, house.waits.question), text
+
+    def said(self, call: Call, asked: Decision, mark: str, allowed: bool) -> Decision:
+        """An answer given inside the client, for once: the caller records it."""
+        counted = self._house.autonomy.of(self.session)
+        if not self._house.tokens.redeem(mark, call, asked) or not self._house.registry.clients.answers(self.client):
+            reason = "what was answered in the client came too late, or was for something else"
+            return Decision(Verdict.DENY, asked.rule, reason, asked.evidence)
+        if call.digest not in self._tickets:  # it is not on the desk beside
+            counted.questions += self._is_effect(call)
+        if not allowed:
+            counted.effects += self._is_effect(call)
+            return Decision(Verdict.DENY, asked.rule, f"{asked.reason}; denied in {self.client}", asked.evidence)
+        token = self._house.tokens.mint(call, asked)
+        reason = f"allowed in {self.client}, once ({TOKEN} {token})"
+        return Decision(Verdict.ALLOW, f"person:{asked.rule}", reason, asked.evidence)
 
     def gave_up(self, call: Call) -> None:
         """The client waits no longer: a yes that comes now lets the same call through once, if it comes again soon."""

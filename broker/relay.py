@@ -211,10 +211,10 @@ class Relay:
                     self._edges.read(effect)
                 case Ask(question, call, decision):
                     self._questions[question] = call, self._errands.start(self._ask(question, call, decision))
-                case Withdraw(question):
+                case Withdraw(question, answered):
                     asked = self._questions.pop(question, None)
                     if asked is not None:
-                        self._withdraw(*asked)
+                        self._withdraw(*asked, answered)
                 case Launch():
                     self._errands.start(self._launch())
                 case Drift(changes, live):
@@ -251,9 +251,9 @@ class Relay:
             await asyncio.wait({waiting})
         self.feed(Answered(question, answer))
 
-    def _withdraw(self, call: Call, task: asyncio.Task[None]) -> None:
+    def _withdraw(self, call: Call, task: asyncio.Task[None], answered: bool) -> None:
         """A client that gave up may call again: then the answer that comes meanwhile counts.  A server may not."""
-        if call.origin == "client":
+        if call.origin == "client" and not answered:
             self._edges.gave_up(call)
         else:
             task.cancel()

@@ -95,9 +95,10 @@ def parser() -> argparse.ArgumentParser:
     bring.add_argument("--yes", action="store_true", help="answer this command's own questions with yes")
     undo = command("undo", clients.undo, "give a client's configuration back as it was")
     undo.add_argument("clients", nargs="*", metavar="CLIENT")
-    client = command("client", clients.client, "register, list or remove a client by hand", json=True)
-    client.add_argument("action", choices=["add", "list", "remove"])
+    client = command("client", clients.client, "register, list or remove a client; where its person answers", json=True)
+    client.add_argument("action", choices=["add", "list", "remove", "answers"])
     client.add_argument("name", nargs="?", default="")
+    client.add_argument("switch", nargs="?", choices=["on", "off"], help="of answers: whether inside the client, too")
 
     add = command("add", servers.add, "register a server: resolve, verify, show, ask, pin", json=True)
     add.add_argument("name", metavar="NAME")

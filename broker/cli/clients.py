@@ -154,12 +154,22 @@ async def client(args: Namespace, context: Context) -> int:
                 output.show_json([one.model_dump(mode="json") for one in listed])
             else:
                 output.show_table(
-                    ("NAME", "SINCE", "PROGRAMS"), [(c.name, c.created, ", ".join(c.executables)) for c in listed]
+                    ("NAME", "SINCE", "ANSWERS", "PROGRAMS"),
+                    [(c.name, c.created, "inside too" if c.answers else "-", ", ".join(c.executables)) for c in listed],
                 )
             return DONE
         if not args.name:
             output.complain(ConfigError("name the client", hint=f"bulkhead client {args.action} NAME"))
             return USAGE
+        if args.action == "answers":
+            if args.switch is None:
+                output.complain(ConfigError("say on or off", hint=f"bulkhead client answers {args.name} on"))
+                return USAGE
+            choice = schema.ClientAnswers(name=args.name, on=args.switch == "on")
+            await desk.ask(schema.CLIENT_ANSWERS, choice, schema.Nothing)
+            where = "inside it too, for once each" if choice.on else "at the desk alone"
+            output.show(f"what the policy asks about calls of {args.name} is answered {where}")
+            return DONE
         route = schema.CLIENT_ADD if args.action == "add" else schema.CLIENT_REMOVE
         await desk.ask(route, schema.Name(name=args.name), schema.Nothing)
     output.show(f"{'added' if args.action == 'add' else 'removed'} {args.name}")

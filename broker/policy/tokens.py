@@ -36,6 +36,7 @@ class Tokens:
         self._clock = clock
         self._number = 0
         self._tokens: dict[int, _Token] = {}
+        self._offers: dict[str, _Token] = {}
 
     def __len__(self) -> int:
         return len(self._tokens)
@@ -65,9 +66,30 @@ class Tokens:
         del self._tokens[token.number]
         return token.mac.hex()[:16]
 
+    def offer(self, call: Call, asked: Decision, seconds: float) -> str:
+        """A name under which `asked` about `call` may be answered for so long, and by which nothing goes."""
+        now = self._clock()
+        self._offers = {name: offer for name, offer in self._offers.items() if offer.expires > now}
+        while len(self._offers) >= MAX_TOKENS:
+            del self._offers[next(iter(self._offers))]
+        self._number += 1
+        subject, expires = _subject(call, asked), now + seconds
+        mac = self._mac(b"offer\n" + subject, self._number, expires)
+        self._offers[mac.hex()] = _Token(self._number, call.session, subject, expires, mac)
+        return mac.hex()
+
+    def redeem(self, name: str, call: Call, asked: Decision) -> bool:
+        """Whether `name` was given for exactly this and its time is not over.  True once."""
+        offer = self._offers.get(name)
+        if offer is None or offer.subject != _subject(call, asked) or offer.expires <= self._clock():
+            return False
+        del self._offers[name]
+        return True
+
     def end_session(self, session: SessionId) -> None:
         """Nothing goes by a yes to a session that is over."""
         self._tokens = {number: token for number, token in self._tokens.items() if token.session != session}
+        self._offers = {name: offer for name, offer in self._offers.items() if offer.session != session}
 
     def _find(self, call: Call, asked: Decision) -> _Token | None:
         subject, now = _subject(call, asked), self._clock()

@@ -10,6 +10,7 @@ from broker.protocol.dispatch import Dispatcher
 from broker.protocol.envelope import Notification, Request, Response, read, token_of
 from broker.protocol.eras import modern_view, speaks
 from broker.protocol.frames import is_request_id
+from broker.protocol.inside import PREFIX, returned
 from broker.protocol.instance import Instance
 from broker.protocol.lifecycle import Admission, may_request
 from broker.protocol.link import Link
@@ -182,6 +183,7 @@ class ClientSide:
             link.heard("client", request, target, size, decision=Decision(Verdict.DENY, "connection", why))
             link.reply(request, replies.refusal(link.era, request.method, request.id, text))
             return
+        request, said = returned(request) or (request, None)
         problem = self._dispatcher.objection(request.method, target, request.id, request.params)
         if problem is None and "requestState" in request.params:
             problem = self._state_problem(request, target)
@@ -191,7 +193,7 @@ class ClientSide:
             link.reply(request, problem)
             return
         waiting = OpenRequest(request.id, request.method, target, request.message, size, token_of(request.params))
-        waiting.turn = link.turn
+        waiting.turn, waiting.said = link.turn, said
         link.from_client.add(waiting)
         link.asked()
         if method.judged or has_strange_words(method, request.message):
@@ -262,6 +264,9 @@ class ClientSide:
 
     def _response(self, response: Response, size: int) -> None:
         link = self._link
+        if isinstance(response.id, str) and response.id.startswith(PREFIX):
+            self._dispatcher.answered_inside(response, size)
+            return
         request = link.from_server.get(response.id) if response.id is not None else None
         if request is not None and request.place is Place.PEER:
             link.from_server.close(request)

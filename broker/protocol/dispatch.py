@@ -12,6 +12,8 @@ from broker.protocol.arguments import Arguments
 from broker.protocol.courtesy import is_repeatable
 from broker.protocol.delivery import Delivery
 from broker.protocol.effects import Ask, Launch, Read, Withdraw
+from broker.protocol.envelope import Response
+from broker.protocol.inside import Inside
 from broker.protocol.lifecycle import Phase
 from broker.protocol.link import Link
 from broker.protocol.requests import OpenRequest, Place
@@ -32,6 +34,7 @@ class Dispatcher:
     def __init__(self, link: Link) -> None:
         self._link = link
         self.delivery = Delivery(link)
+        self.inside = Inside(link)
         self._questions = 0
         self._failures = 0
         self._schemas: dict[str, Arguments] = {}
@@ -89,6 +92,14 @@ class Dispatcher:
     def _consented(self, side: Side, request: OpenRequest, call: Call, asked: Decision) -> Decision:
         """The yes by which it goes, used up if it goes now; else what is asked."""
         sight = self._link.sight
+        if (said := request.said) is not None:
+            request.said, request.at_desk = None, said.allowed is None
+            if said.allowed is not None:
+                answer = sight.said(call, asked, said.mark, said.allowed)
+                self._link.record(_answer(request, call, answer))
+                if answer.verdict is not Verdict.ALLOW:
+                    return answer
+                request.asked, request.consent = asked, answer
         given = request.consent if _same_question(request.asked, asked) else None
         given = given or sight.allowed(call, asked)
         if given is not None and (side == "server" or self._link.phase is Phase.READY):
@@ -108,8 +119,25 @@ class Dispatcher:
         self._questions += 1
         request.place, request.question, request.asked = place, self._questions, decision
         request.questions += 1
+        inside = side == "client" and place is Place.QUESTION
+        if inside and self.inside.instead(request, decision):
+            return
         self._link.questions[self._questions] = (side, request.id)
         self._link.effects.append(Ask(self._questions, call, decision))
+        if inside:
+            self.inside.beside(request, decision)
+
+    def answered_inside(self, response: Response, size: int) -> None:
+        """The client brings what its person said: the question leaves the desk, and counts as answered."""
+        link = self._link
+        question, said = self.inside.heard(response, size) or (0, None)
+        side, identifier = link.questions.get(question, ("client", ""))
+        request = link.requests_of(side).get(identifier)
+        if request is None or request.call is None or request.asked is None or said is None:
+            return
+        link.turn = request.turn
+        link.effects.append(Withdraw(question, answered=True))
+        self.answered(question, link.sight.said(request.call, request.asked, said.mark, said.allowed is True))
 
     def answered(self, question: int, decision: Decision) -> OpenRequest | None:
         """A person answered, or the deadline did.
@@ -117,6 +145,7 @@ class Dispatcher:
         Returns the request when the yes was about its answer (`Place.RESULT`), which is not ours to carry on.
         """
         link = self._link
+        self.inside.over(question)
         side, identifier = link.questions.pop(question, ("client", ""))
         request = link.requests_of(side).get(identifier)
         if request is None or request.question != question:
@@ -124,8 +153,7 @@ class Dispatcher:
         call = request.inputs[0] if request.place is Place.RESULT else request.call
         assert call is not None
         link.turn = request.turn
-        fact = Fact("answer", "person", call.method, call.target, request.id, decision, 0, call.digest, durable=True)
-        link.record(fact)
+        link.record(_answer(request, call, decision))
         if decision.verdict is not Verdict.ALLOW:
             self._link.refuse(side, request, replies.denied(decision, _PENDING))
             return None
@@ -215,6 +243,7 @@ class Dispatcher:
 
     def withdraw(self, side: Side, request: OpenRequest) -> None:
         """Its sender does not want it any more and nobody else knows of it."""
+        self.inside.over(request.question)
         if self._link.questions.pop(request.question, None) is not None:
             self._link.effects.append(Withdraw(request.question))
         self._link.requests_of(side).close(request)
@@ -300,6 +329,10 @@ class Dispatcher:
             f"refused by Bulkhead (drift): {server} {what} since you agreed to it; to allow: bulkhead review {server}"
         )
         return replies.refusal(era, method, request, text)
+
+
+def _answer(request: OpenRequest, call: Call, decision: Decision) -> Fact:
+    return Fact("answer", "person", call.method, call.target, request.id, decision, 0, call.digest, durable=True)
 
 
 def _same_question(asked: Decision | None, decision: Decision) -> bool:

@@ -45,9 +45,10 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Withdraw:
-    """The call behind a question was cancelled by its sender: nobody needs to answer any more."""
+    """Nobody needs to answer any more: the call was cancelled by its sender, or the question `answered` elsewhere."""
 
     question: int
+    answered: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,14 @@ class Place(Enum):
     RESULT = "result"  # answered, and a person is asked about the answer
 
 
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a client's person said to a question known as `mark`; `allowed` is None where they gave no answer."""
+
+    mark: str
+    allowed: bool | None
+
+
 @dataclass(slots=True)
 class OpenRequest:
     """One request and how far it has come.  `message` is the judged object itself."""
@@ -47,6 +55,9 @@ class OpenRequest:
     inputs: list[Call] = field(default_factory=list)
     progress: int = 0
     turn: int = 0
+    said: Said | None = None
+    at_desk: bool = False
+    """Its client gave no answer: the question is put to the desk."""
 
     @property
     def durable(self) -> bool:

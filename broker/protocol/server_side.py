@@ -105,7 +105,7 @@ class ServerSide:
             return
         result = response.result or {}
         state = result.get("requestState")
-        if state is not None and (not isinstance(state, str) or len(state) > MAX_STATE):
+        if state is not None and (not isinstance(state, str) or len(state) > MAX_STATE or state.startswith(OWN_PREFIX)):
             self._replace(request, f"refused by Bulkhead (bounds): a requestState must be text of at most {MAX_STATE}")
             return
         room = self._link.sight.room(request.call) if request.call is not None else None

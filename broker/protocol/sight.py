@@ -4,7 +4,7 @@ yes that was given."""
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from broker.model import Call, Decision, JsonObject
+from broker.model import Call, Decision, JsonObject, Verdict
 from broker.protocol.courtesy import PLAIN, Courtesy
 
 
@@ -23,6 +23,12 @@ class Sight(Protocol):
 
     def allowed(self, call: Call, asked: Decision, /) -> Decision | None:
         """The yes by which a call may go although `asked`, if one was given before."""
+
+    def offer(self, call: Call, asked: Decision, /) -> tuple[str, str] | None:
+        """Where the client's own person may answer: a name for the answer that nobody can guess, and the question."""
+
+    def said(self, call: Call, asked: Decision, mark: str, allowed: bool, /) -> Decision:
+        """What such an answer counts for; one that comes late, twice, or to something else is a no."""
 
     def spend(self, call: Call, asked: Decision, consent: Decision, /) -> Decision | None:
         """Use up the yes `consent`, now that the call goes; None when it counts no more."""
@@ -57,6 +63,12 @@ class _Clear:
 
     def allowed(self, _call: Call, _asked: Decision, /) -> Decision | None:
         return None
+
+    def offer(self, _call: Call, _asked: Decision, /) -> tuple[str, str] | None:
+        return None
+
+    def said(self, _call: Call, asked: Decision, _mark: str, _allowed: bool, /) -> Decision:
+        return Decision(Verdict.DENY, asked.rule, "nobody was asked inside the client")
 
     def spend(self, _call: Call, _asked: Decision, consent: Decision, /) -> Decision | None:
         return consent

@@ -485,6 +485,20 @@ async def test_a_policy_with_a_mistake_is_refused_and_the_old_one_stays(tmp_path
 # --- sessions, clients, grants --------------------------------------------------------------------------------------
 
 
+@pytest.mark.claim("C84")
+async def test_a_person_turns_answers_inside_a_client_on_and_off_and_that_is_on_record(tmp_path: Path) -> None:
+    async with office(tmp_path) as at:
+        assert [client.answers for client in (await at.ask(schema.CLIENTS)).clients] == [False]
+        await at.ask(schema.CLIENT_ANSWERS, name="desk", on=True)
+        assert [client.answers for client in (await at.ask(schema.CLIENTS)).clients] == [True]
+        at.rooms.registry.clients.add_program("desk", "notes", "/opt/desk")
+        assert at.rooms.registry.clients.answers("desk"), "what else is noted of a client changes nothing of it"
+        await at.ask(schema.CLIENT_ANSWERS, name="desk", on=False)
+        assert not at.rooms.registry.clients.answers("desk")
+        assert at.receipts("policy") == [("client.answers", "desk")] * 2
+        assert schema.CLIENT_ANSWERS.access == "loosen"
+
+
 @pytest.mark.claim("C83")
 async def test_a_person_declassifies_exactly_the_read_that_was_shown_and_that_is_on_record(tmp_path: Path) -> None:
     async with office(tmp_path) as at:

@@ -1,4 +1,4 @@
-"""`declassify`: one card with what is known of one read, and a yes to exactly it."""
+"""`declassify`: one card with what is known of one read, and a yes to exactly it.  `client answers`: on and off."""
 
 import json
 from collections.abc import Iterator
@@ -37,3 +37,14 @@ def test_a_read_is_declassified_by_a_yes_to_its_card_and_by_nothing_else(
     capsys.readouterr()
     assert bulkhead("declassify", "r1", "--yes", "--json") == 0
     assert json.loads(capsys.readouterr().out)["clean"] is True
+
+
+def test_answers_inside_a_client_are_turned_on_and_off_by_its_name(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    desk.answers = {"client.answers": schema.Nothing()}
+    assert bulkhead("client", "answers", "desk", "on") == 0
+    assert desk.asked[-1] == ("client.answers", schema.ClientAnswers(name="desk", on=True))
+    assert "answered inside it too, for once each" in capsys.readouterr().out
+    assert bulkhead("client", "answers", "desk") == 2
+    assert "try: bulkhead client answers desk on" in capsys.readouterr().err

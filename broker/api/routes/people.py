@@ -35,6 +35,7 @@ class People:
             schema.CLIENTS.method: self._clients,
             schema.CLIENT_ADD.method: self._client_add,
             schema.CLIENT_REMOVE.method: self._client_remove,
+            schema.CLIENT_ANSWERS.method: self._client_answers,
             schema.CONNECT.method: self._connect,
             schema.GRANTS.method: self._grants,
             schema.REVOKE.method: self._revoke,
@@ -122,10 +123,18 @@ class People:
                     name=client.name,
                     created=client.created,
                     executables=sorted({path for paths in client.programs.values() for path in paths}),
+                    answers=client.answers,
                 )
                 for client in self._at.house.registry.clients.all()
             ]
         )
+
+    async def _client_answers(self, _caller: Caller, params: schema.ClientAnswers) -> schema.Nothing:
+        clients = self._at.house.registry.clients
+        name = clients.find(params.name).name
+        await self._at.did("policy", "client.answers", name, Origin(client=name), {"on": params.on})
+        clients.let_answer(name, on=params.on)
+        return schema.Nothing()
 
     async def _client_add(self, _caller: Caller, params: schema.Name) -> schema.Nothing:
         check_name(params.name)

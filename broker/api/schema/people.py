@@ -85,6 +85,15 @@ class ClientView(Words):
     name: str
     created: str
     executables: list[str] = []
+    answers: bool = False
+    """What the policy asks about its calls may be answered inside it."""
+
+
+class ClientAnswers(Words):
+    """Whether what the policy asks about a client's calls may be answered inside it."""
+
+    name: str
+    on: bool
 
 
 class ApplicationView(Words):

@@ -18,6 +18,7 @@ from broker.api.schema.packages import (
 )
 from broker.api.schema.people import (
     Answered,
+    ClientAnswers,
     Clients,
     Connect,
     Declassify,
@@ -114,6 +115,7 @@ DECLASSIFY: Final = Route("session.declassify", Declassify, ReadView, "loosen")
 CLIENTS: Final = Route("clients", Nothing, Clients, "read")
 CLIENT_ADD: Final = Route("client.add", Name, Nothing, "loosen")
 CLIENT_REMOVE: Final = Route("client.remove", Name, Nothing, "tighten")
+CLIENT_ANSWERS: Final = Route("client.answers", ClientAnswers, Nothing, "loosen")
 CONNECT: Final = Route("grant.connect", Connect, Nothing, "loosen")
 ENDPOINT: Final = Route("endpoint", Endpoint, EndpointView, "loosen")
 ENDPOINT_PORT: Final = Route("endpoint.port", EndpointPort, Nothing, "loosen")
@@ -146,7 +148,7 @@ ROUTES: Final[dict[str, Route]] = {
         INSPECT, FORBID,
         GRANT_PATHS, SANDBOX, SANDBOX_SET, LEARN, LEARNT, STATES, STATE_CLEAR,
         REVIEW, ACCEPT, SESSIONS, SESSION_END, SESSION_NEW, DECLASSIFY, CLIENTS, CLIENT_ADD, CLIENT_REMOVE,
-        CONNECT, GRANTS,
+        CLIENT_ANSWERS, CONNECT, GRANTS,
         REVOKE, WALLS, WALL_ADD, WALL_REMOVE, LIMIT_ADD, LIMIT_REMOVE, POLICY_USE, AUDIT, AUDIT_OPEN, AUDIT_PRUNE,
         SAME, SECRETS, SECRET_SET, SECRET_REMOVE, VAULT_UNLOCK, VAULT_SEAL,
         ADVISORIES, ADVISORIES_REFRESH, ADVISORIES_USE, ROOTS_REFRESH, STORE_GC, ENDPOINT, ENDPOINT_PORT,
