@@ -32,6 +32,7 @@ The rooms, from the street inwards:
     stories     which receipts belong to one request; telemetry  traces and numbers for whoever watches
     endpoints   lines on descriptors, clients that come in by HTTP, servers that are reached by it
     auth        signing in at servers that run elsewhere, and a token for one client at one server
+    passes      those by HTTP that insist on OAuth sign in here; entries  where that meets the person
     guest_book  the bearers of clients by HTTP and the port they know; tcp  who is behind a connection
     remotes     servers that run elsewhere, started as if they ran here
     consent     asks a person; no answer is no

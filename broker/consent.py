@@ -6,6 +6,7 @@ answer repeats the digest of everything the person was shown, so a yes is never 
 
 import asyncio
 import hashlib
+import hmac
 import json
 from collections import deque
 from collections.abc import AsyncIterator, Callable
@@ -33,6 +34,8 @@ NO_ANSWER: Final = Answer(False, by="deadline")
 WITHDRAWN: Final = Answer(False, by="withdrawn")
 CLOSED: Final = Answer(False, by="desk closed")
 TOO_MANY: Final = Answer(False, by="too many open questions")
+NOT_THE_NUMBER: Final = Answer(False, by="a wrong number, three times")
+MAX_NUMBERS: Final = 3
 USED: Final = Answer(False, by="the yes was for one call, and another identical call used it")
 
 
@@ -85,6 +88,8 @@ class _Waiting:
     question: Question
     timer: asyncio.TimerHandle
     tickets: list[Ticket] = field(default_factory=list)
+    number: str = field(default="", repr=False)
+    tries: int = 0
 
 
 class Watcher:
@@ -162,8 +167,9 @@ class ConsentDesk:
         evidence: tuple[str, ...] = (),
         detail: str = "",
         wait_seconds: float,
+        number: str = "",
     ) -> Ticket:
-        """Put a question to the person.
+        """Put a question to the person.  With a `number`, which stands elsewhere, a yes has to repeat it.
 
         `digest_of` is what exactly is asked about; with all that is shown it makes the question's digest.  A session
         that asks the very same again while it is open joins the open question.  Where too many are open, or the desk
@@ -178,22 +184,25 @@ class ConsentDesk:
                 waiting.tickets.append(ticket)
                 return ticket
         question = Question(QuestionId(self._new_id()), kind, client, server, session, what, why, digest, asked,
-                            asked + wait_seconds, evidence, detail)  # fmt: skip
+                            asked + wait_seconds, evidence, detail, bool(number))  # fmt: skip
         refusal = CLOSED if self._closed else TOO_MANY if self._is_full(client) else None
         if refusal is not None:
             future.set_result(refusal)
             return Ticket(question, None, future)
         ticket = Ticket(question, self, future)
         timer = asyncio.get_running_loop().call_later(max(0.0, wait_seconds), self._settle, question.id, NO_ANSWER)
-        self._open[question.id] = _Waiting(question, timer, [ticket])
+        self._open[question.id] = _Waiting(question, timer, [ticket], number)
         self._tell(Opened(question))
         return ticket
 
-    def answer(self, id: QuestionId, digest: str, *, allowed: bool, lifetime: Lifetime = "once", by: str) -> Question:
+    def answer(
+        self, id: QuestionId, digest: str, *, allowed: bool, lifetime: Lifetime = "once", by: str, number: str = ""
+    ) -> Question:
         """Answer a question; `by` says who did.  Returns the question.
 
         Raises:
-            DeskError: no such question is open (`unknown`), or `digest` is not what it asks (`replaced`).
+            DeskError: no such question is open (`unknown`), `digest` is not what it asks (`replaced`), or a yes lacks
+                the number that stands elsewhere (`number`); the third wrong one is a no.
         """
         waiting = self._open.get(id)
         if waiting is not None and self._clock() >= waiting.question.deadline:
@@ -205,6 +214,12 @@ class ConsentDesk:
         if digest != waiting.question.digest:
             raise DeskError("this answer is for another question than the one that is open",
                             hint="look at it again: bulkhead pending", code="replaced")  # fmt: skip
+        if allowed and waiting.number and not hmac.compare_digest(waiting.number.encode(), number.encode()):
+            waiting.tries += 1
+            if waiting.tries >= MAX_NUMBERS:
+                self._settle(id, NOT_THE_NUMBER)
+            raise DeskError("this is not the number that the page shows; the third wrong one is a no",
+                            hint=f"bulkhead approve {id} --number NUMBER", code="number")  # fmt: skip
         self._settle(id, Answer(allowed, lifetime if allowed else "once", by))
         return waiting.question
 

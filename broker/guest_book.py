@@ -20,6 +20,7 @@ SECRET_BYTES: Final = 32
 PATH_BYTES: Final = 16
 FIRST_PORT: Final = 20_000  # below 32768, where systems take the near ends of connections from
 PORTS: Final = 12_000
+SIGNS_IN: Final = "+sign-in"  # of a file's name; no client can be called so
 
 
 class GuestBook:
@@ -60,12 +61,13 @@ class GuestBook:
         for _ in range(64):
             yield FIRST_PORT + secrets.randbelow(PORTS)
 
-    def mint(self, client: str, workspace: str) -> Guest:
-        """The bearer of a client in a folder; the one it has already, if it has one."""
+    def mint(self, client: str, workspace: str, *, signs_in: bool = False) -> Guest:
+        """The bearer of a client in a folder, or its address alone; the one it has already, if it has one."""
         for guest in self.guests.values():
-            if (guest.client, guest.workspace) == (client, workspace):
+            if (guest.client, guest.workspace, guest.signs_in) == (client, workspace, signs_in):
                 return guest
-        guest = Guest(client, secrets.token_hex(PATH_BYTES), secrets.token_hex(SECRET_BYTES), workspace)
+        bearer = "" if signs_in else secrets.token_hex(SECRET_BYTES)
+        guest = Guest(client, secrets.token_hex(PATH_BYTES), bearer, workspace, signs_in)
         text = {"client": client, "path": guest.path, "bearer": guest.bearer, "workspace": workspace}
         write_private(self.file(guest), json.dumps(text).encode() + b"\n")
         self.guests[guest.path] = guest
@@ -74,7 +76,7 @@ class GuestBook:
     def file(self, guest: Guest) -> Path:
         """Where its bearer lies."""
         folder = hashlib.sha256(guest.workspace.encode("utf-8", "surrogateescape")).hexdigest()[:8]
-        return self._folder / f"{guest.client}-{folder}.json"
+        return self._folder / f"{guest.client}-{folder}{SIGNS_IN if guest.signs_in else ''}.json"
 
     def forget(self, client: str = "") -> None:
         """Throw away the bearers of a client, or of all."""
@@ -87,7 +89,8 @@ class GuestBook:
         """Every secret, by a name that may be shown: what must never be written to a receipt."""
         found = {}
         for number, guest in enumerate(self.guests.values()):
-            found[f"http/{guest.client}/{number}/bearer"] = guest.bearer
+            if not guest.signs_in:
+                found[f"http/{guest.client}/{number}/bearer"] = guest.bearer
             found[f"http/{guest.client}/{number}/path"] = guest.path
         return found
 
@@ -104,7 +107,7 @@ def _read(file: Path) -> Guest:
     fields = ("client", "path", "bearer", "workspace")
     if not isinstance(found, dict) or not all(isinstance(found.get(name), str) for name in fields):
         raise ConfigError(f"{file} holds no bearer", hint="remove it, then: bulkhead endpoint")
-    guest = Guest(*(found[name] for name in fields))
-    if len(guest.path) != 2 * PATH_BYTES or len(guest.bearer) != 2 * SECRET_BYTES:
+    guest = Guest(found["client"], found["path"], found["bearer"], found["workspace"], not found["bearer"])
+    if len(guest.path) != 2 * PATH_BYTES or len(guest.bearer) not in (0, 2 * SECRET_BYTES):
         raise ConfigError(f"{file} holds no bearer of ours", hint="remove it, then: bulkhead endpoint")
     return guest

@@ -81,7 +81,7 @@ class Answer:
 
 
 QuestionKind: TypeAlias = Literal[
-    "connection", "call", "launch", "drift", "review", "advisory", "egress", "open", "sign-in"
+    "connection", "call", "launch", "drift", "review", "advisory", "egress", "open", "sign-in", "entry"
 ]
 
 
@@ -105,6 +105,8 @@ class Question:
     deadline: float
     evidence: tuple[str, ...] = ()
     detail: str = ""
+    numbered: bool = False
+    """A yes has to repeat a number that stands on a page."""
 
 
 State: TypeAlias = Literal["none", "session", "server"]

@@ -87,6 +87,7 @@ CLAIMS: Final[dict[str, str]] = {
     "C63": "Clients that speak HTTP come in too, in every revision, each folder with a bearer of its own.",
     "C68": "`bulkhead ui --web` shows the screen to one browser, by a link that works once, and to nobody else.",
     "C64": "No web page gets in by HTTP: it is sent away before anything else of its request is looked at.",
+    "C69": "A client by HTTP that insists on OAuth signs in here, once you repeat the number that its page shows.",
     "C66": "`bulkhead doctor` says what this machine enforces and what is wrong, and for each thing what to do.",
     "C67": "A client that takes one server gets all of them as one, and each is judged and boxed as if it were alone.",
 }

@@ -23,6 +23,7 @@ from ui.present import untrusted
 from ui.screens.audit import AuditScreen
 from ui.screens.base import Place
 from ui.screens.confirm import ConfirmScreen
+from ui.screens.number import NumberScreen
 from ui.screens.pages import HelpScreen
 from ui.screens.questions import QuestionsScreen
 from ui.screens.servers import ServersScreen
@@ -182,7 +183,7 @@ class BulkheadApp(App[int]):
 
     def _redraw(self) -> None:
         for screen in list(self.screen_stack):
-            if isinstance(screen, ConfirmScreen):
+            if isinstance(screen, ConfirmScreen | NumberScreen):
                 screen.check(self.known)
         for place in self._places():
             place.redraw()

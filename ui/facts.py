@@ -13,7 +13,9 @@ from broker.api import schema
 from broker.model import Lifetime
 from ui.present import BLOCK, clock_time, count, left, untrusted, untrusted_block
 
-Kind: TypeAlias = Literal["connection", "call", "launch", "drift", "review", "advisory", "egress", "open", "sign-in"]
+Kind: TypeAlias = Literal[
+    "connection", "call", "launch", "drift", "review", "advisory", "egress", "open", "sign-in", "entry"
+]
 
 SUBJECTS: Final = MappingProxyType({
     "connection": "A client wants to connect to a server",
@@ -25,6 +27,7 @@ SUBJECTS: Final = MappingProxyType({
     "egress": "A server wants to send something out by itself",
     "open": "A server wants to open a page in your browser",
     "sign-in": "A client wants to sign in, as you, at a server elsewhere",
+    "entry": "An application wants in; the page it opened in your browser shows a number",
 })  # fmt: skip
 
 # What each yes means.  A kind that stands for one exact thing has no yes for later.
@@ -56,6 +59,7 @@ MEANINGS: Final = MappingProxyType({
     }),
     "open": MappingProxyType({"once": "exactly this address, once"}),
     "sign-in": MappingProxyType({"once": "this client, at this host, for the rights shown; your browser opens then"}),
+    "entry": MappingProxyType({"once": "whoever shows that number, at this server, until you revoke it"}),
 })  # fmt: skip
 
 WHAT: Final = 400  # on the card; the full detail shows more

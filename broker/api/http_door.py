@@ -11,10 +11,13 @@ import os
 import socket
 from typing import TYPE_CHECKING, Final
 
+from broker.entries import Entries, Surroundings
 from broker.errors import ConfigError
 from broker.guest_book import GuestBook
 from broker.house import House
 from broker.model import Fact, Origin, Peer, ServerName
+from broker.passes import addresses
+from broker.passes.book import Pass
 from broker.processes import application_itself
 from broker.protocol.frames import MAX_FRAME
 from broker.protocol.http_gate import Guest
@@ -42,6 +45,10 @@ class HttpDoor:
         self._book = book
         self._house = house
         self._sessions = sessions
+        around = Surroundings(
+            house.consent, house.audit, house.vault, house.key, house.changed, self._is_served, self._ended
+        )
+        self.entries = Entries(around)
         self._front: HttpFront | None = None
         self._sweeping: asyncio.Task[None] | None = None
 
@@ -54,6 +61,7 @@ class HttpDoor:
                 self._open(port)
             except ConfigError as problem:
                 self._book.forget()
+                self.entries.forget()
                 body = {"problem": TAKEN, "port": port, "done": "every bearer was thrown away"}
                 self._house.audit.append(Origin(), Fact("violation", "broker", "http", body=body))
                 _log.error("%s; every bearer was thrown away", problem)
@@ -74,8 +82,10 @@ class HttpDoor:
             await asyncio.gather(sweeping, return_exceptions=True)
             await before.close()
 
-    def address(self, client: str, server: str, workspace: str) -> tuple[str, Guest]:
+    def address(self, client: str, server: str, workspace: str, *, signs_in: bool = False) -> tuple[str, Guest]:
         """The address of a server for a client in a folder, and whose it is.
+
+        With `signs_in` it has no bearer: its application signs in, and a person is asked.
 
         Raises:
             ConfigError: there is no such client or server, or the port is taken.
@@ -87,7 +97,7 @@ class HttpDoor:
                 self._open(known)
             else:
                 self._book.port = self._open_any()
-        guest = self._book.mint(client, workspace)
+        guest = self._book.mint(client, workspace, signs_in=signs_in)
         for name, value in self._book.secrets().items():
             self._house.audit.redactor.add(name, value)
         return f"http://{LOOPBACK}:{self._book.port}/{guest.path}/{server}", guest
@@ -103,6 +113,8 @@ class HttpDoor:
 
     def _most(self, server: str) -> int:
         """How long a message may be: each link keeps to what its own server was given."""
+        if server == addresses.DESK:
+            return addresses.MAX_BODY
         registry = self._house.registry
         servers = [registry.server(name) for name in registry.names() if server in (ALL, name)]
         return max((each.grants.limits.message for each in servers), default=MAX_FRAME)
@@ -114,6 +126,18 @@ class HttpDoor:
     def forget(self, client: str) -> None:
         """A client is no client any more."""
         self._book.forget(client)
+        self.entries.forget(client=client)
+
+    def _is_served(self, server: str) -> bool:
+        return server == ALL or self._house.registry.has_server(server)
+
+    def _ended(self, one: Pass, why: str) -> None:
+        """Whoever came in with it leaves."""
+        for session in self._sessions.all():
+            if session.by_bearer and session.client == one.client:
+                for link in tuple(session.links.values()):
+                    if one.server in (ALL, link.server.name):
+                        link.end(f"the sign-in of {one.client} is over: {why}")
 
     async def close(self) -> None:
         if self._sweeping is not None:
@@ -133,9 +157,11 @@ class HttpDoor:
 
     def _open(self, port: int) -> None:
         from broker.endpoints.http_front import HttpFront
+        from broker.passes.counter import Counter
 
-        listener = _listen(port)
-        self._front = HttpFront(f"{LOOPBACK}:{port}", self._book.guests, self._receive, self._most)
+        listener, host = _listen(port), f"{LOOPBACK}:{port}"
+        counter = Counter(host, self._book.guests, self.entries.passes, self.entries.world())
+        self._front = HttpFront(host, self._book.guests, self._receive, self._most, counter)
         self._front.server.open(listener)
         self._sweeping = asyncio.get_running_loop().create_task(self._front.run())
 

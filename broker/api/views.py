@@ -13,6 +13,7 @@ from broker.flow.declassify import objection
 from broker.flow.ledger import Read
 from broker.links import Link
 from broker.model import Question
+from broker.passes.book import Pass
 from broker.policy.grants import Grant
 from broker.protocol.catalog import Catalog, Change, View
 from broker.registry import Registry, Server
@@ -39,6 +40,7 @@ def question_view(question: Question) -> schema.QuestionView:
         deadline=question.deadline,
         evidence=list(question.evidence),
         detail=question.detail,
+        numbered=question.numbered,
     )
 
 
@@ -184,6 +186,19 @@ def grant_view(grant: Grant) -> schema.GrantView:
         lifetime="session" if grant.lifetime == "session" else "always",
         session=grant.session[:SHORT_ID],
         created=str(int(grant.created)),
+    )
+
+
+def pass_view(one: Pass) -> schema.GrantView:
+    return schema.GrantView(
+        id=one.id,
+        kind="sign-in",
+        client=one.client,
+        server=one.server,
+        target=one.name,
+        lifetime="always",
+        created=str(int(one.created)),
+        expires=str(int(one.ends)),
     )
 
 

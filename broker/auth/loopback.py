@@ -14,24 +14,13 @@ from urllib.parse import urlsplit
 
 from broker.auth.callback import Brought, Expected, judged
 from broker.auth.problems import AuthError
+from broker.endpoints.http_pages import CLOSE, SAFE, is_navigation, page
 from broker.endpoints.http_server import Answer, Head, HttpServer, Reply
 
 PORTS: Final = range(33418, 33428)
 """Tried in this order: what is registered by hand names its ports, and some servers compare them."""
 MAX_WAITING: Final = 16
 DONE: Final = "/done"
-_PAGE: Final = (
-    "<!doctype html><html lang=en><meta charset=utf-8><title>Bulkhead</title><body>"
-    "<p>{}</p><p>You can close this tab.</p></body></html>"
-)
-_SAFE: Final = (
-    ("content-type", "text/html; charset=utf-8"),
-    ("content-security-policy", "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"),
-    ("referrer-policy", "no-referrer"),
-    ("x-frame-options", "DENY"),
-    ("cross-origin-opener-policy", "same-origin"),
-)
-_NAVIGATION: Final = {"sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
 
 
 class Loopback:
@@ -96,19 +85,16 @@ class Loopback:
     def _judge(self, head: Head) -> Reply | Callable[[bytes], Awaitable[Answer]]:
         """Every answer is whole at once, so nobody's body is taken."""
         path, _, query = head.target.partition("?")
-        if head.method != "GET" or head.all("host") != [f"127.0.0.1:{self._port}"] or head.one("origin") is not None:
-            return Reply(403)
-        said = {name: head.one(name) for name in _NAVIGATION if head.all(name)}
-        if any(said[name] != _NAVIGATION[name] for name in said) or head.all("sec-purpose") or head.all("purpose"):
+        if not is_navigation(head) or head.all("host") != [f"127.0.0.1:{self._port}"]:
             return Reply(403)
         if path == DONE:
-            return Reply(200, _PAGE.format("Bulkhead has what it needs.").encode(), _SAFE)
+            return page(200, "Bulkhead has what it needs.", CLOSE)
         brought = self._bring(path, query)
         if brought is None:
-            return Reply(400, _PAGE.format("No sign-in waits for this.").encode(), _SAFE)
+            return page(400, "No sign-in waits for this.", CLOSE)
         if brought.problem is not None:
-            return Reply(400, _PAGE.format("The sign-in did not succeed; Bulkhead says why.").encode(), _SAFE)
-        return Reply(303, b"", (*_SAFE, ("location", DONE)))  # so that the code leaves the address bar
+            return page(400, "The sign-in did not succeed; Bulkhead says why.", CLOSE)
+        return Reply(303, b"", (*SAFE, ("location", DONE)))  # so that the code leaves the address bar
 
     def _bring(self, path: str, query: str) -> Brought | None:
         waiting = tuple(expected for expected, future in self._waiting.values() if not future.done())

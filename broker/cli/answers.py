@@ -67,6 +67,8 @@ def _show(question: schema.QuestionView) -> None:
     output.show(f"    why: {output.line(question.why)}")
     for line in question.evidence:
         output.show(f"    > {output.line(line, 300)}")
+    if question.numbered:
+        output.show(f"    yes: bulkhead approve {question.id} --number NN, as the page in your browser shows it")
     if question.detail:
         output.show("    in full:")
         for line in output.plain(question.detail, len(question.detail)).splitlines():  # whole: it is asked about
@@ -74,14 +76,14 @@ def _show(question: schema.QuestionView) -> None:
 
 
 async def approve(args: Namespace, context: Context) -> int:
-    return await _answer(args.id, True, args.lifetime, context)
+    return await _answer(args.id, True, args.lifetime, context, args.number)
 
 
 async def deny(args: Namespace, context: Context) -> int:
     return await _answer(args.id, False, "once", context)
 
 
-async def _answer(wanted: str, allow: bool, lifetime: str, context: Context) -> int:
+async def _answer(wanted: str, allow: bool, lifetime: str, context: Context, number: str = "") -> int:
     """Answer the question as it stands now; the digest makes sure that it is that one."""
     async with context.desk() as desk:
         found = (await desk.ask(schema.PENDING, schema.Nothing(), schema.Questions)).questions
@@ -89,8 +91,10 @@ async def _answer(wanted: str, allow: bool, lifetime: str, context: Context) -> 
         if not matching:
             raise DeskError(f"there is no open question {wanted}", hint="bulkhead pending", code="unknown")
         question = matching[0]
+        if allow and question.numbered and not number:
+            number = await asyncio.to_thread(output.ask_for, "the number that its page shows")
         answer = schema.Answered.model_validate(
-            {"id": question.id, "digest": question.digest, "allow": allow, "lifetime": lifetime}
+            {"id": question.id, "digest": question.digest, "allow": allow, "lifetime": lifetime, "number": number}
         )
         await desk.ask(schema.APPROVE if allow else schema.DENY, answer, schema.Nothing)
     output.show(f"{'allowed' if allow else 'denied'}: {output.line(question.what)}")

@@ -168,6 +168,7 @@ def parser() -> argparse.ArgumentParser:
     _one_or_all(endpoint)
     endpoint.add_argument("--client", default="local")
     endpoint.add_argument("--workspace", metavar="DIR", default="", help="the folder the client works in")
+    endpoint.add_argument("--oauth", action="store_true", help="for a client that insists on signing in: no bearer")
     endpoint.add_argument("--show", action="store_true", help="print the bearer too")
 
     login = command("login", sign_ins.login, "sign a client in at a server that runs elsewhere", json=True)
@@ -188,6 +189,7 @@ def parser() -> argparse.ArgumentParser:
     pending.add_argument("--answer", action="store_true", help="ask for each answer here, one plain line at a time")
     approve = command("approve", answers.approve, "answer a question with yes")
     approve.add_argument("id")
+    approve.add_argument("--number", default="", metavar="NN", help="what the page of a sign-in shows")
     approve.add_argument("--for", dest="lifetime", choices=["once", "session", "always"], default="once")
     command("deny", answers.deny, "answer a question with no").add_argument("id")
     command("grants", answers.grants, "what was allowed for longer than once", json=True)

@@ -97,3 +97,12 @@ def ask(question: str, answers: str = "yn") -> str:
     sys.stderr.flush()
     said = sys.stdin.readline().strip().lower()[:1]
     return said if said and said in answers else answers[-1]
+
+
+def ask_for(what: str) -> str:
+    """A few words a person types; empty where there is no terminal."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return ""
+    sys.stderr.write(f"{line(what)}: ")
+    sys.stderr.flush()
+    return sys.stdin.readline(80).strip()

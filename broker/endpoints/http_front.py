@@ -6,7 +6,7 @@ Who is calling is settled before anything else of a request is looked at; only t
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
-from typing import Final
+from typing import Final, Protocol
 from urllib.parse import parse_qs
 
 from broker.endpoints.http_legacy import HttpSession, HttpSessions
@@ -19,7 +19,7 @@ from broker.protocol import replies
 from broker.protocol.envelope import Envelope, Request
 from broker.protocol.frames import MAX_FRAME
 from broker.protocol.http_body import BodyFault, check_modern, envelopes_of, era_of
-from broker.protocol.http_gate import Guest, Refusal, accepts, admit, is_json
+from broker.protocol.http_gate import Guest, Passes, Refusal, accepts, admit, is_json
 from broker.protocol.http_values import SESSION, VERSION
 from broker.protocol.sse import write
 from broker.protocol.versions import LEGACY_VERSIONS, MODERN_VERSIONS
@@ -31,6 +31,14 @@ EVENT_STREAM: Final = "text/event-stream"
 BOTH: Final = ("application/json", EVENT_STREAM)
 _ALLOW: Final = (("allow", "POST"),)
 
+
+class Counter(Passes, Protocol):
+    """Where guests sign in: it has addresses of its own, and knows the passes it gave."""
+
+    def judge(self, head: Head) -> Reply | Work | None: ...
+    async def close(self) -> None: ...
+
+
 Receive = Callable[[Guest, str, Head], Awaitable[Welcome]]
 """Looks at a guest that wants a link to a server."""
 
@@ -39,9 +47,11 @@ class HttpFront:
     """All clients that come in by HTTP.  `guests` are by the secret in their address, and may change at any time."""
 
     def __init__(
-        self, host: str, guests: Mapping[str, Guest], receive: Receive, most: Callable[[str], int] = lambda _: MAX_FRAME
-    ) -> None:
-        """`most` says how long a message to a server may be."""
+        self, host: str, guests: Mapping[str, Guest], receive: Receive,
+        most: Callable[[str], int] = lambda _: MAX_FRAME, counter: Counter | None = None,
+    ) -> None:  # fmt: skip
+        """`most` says how long a message to a server may be; `counter` is where guests without a bearer sign in."""
+        self._counter = counter
         self._most = most
         self._host = host
         self._guests = guests
@@ -62,6 +72,8 @@ class HttpFront:
         """End every link and connection."""
         await self._sessions.close()
         await self._links.close()
+        if self._counter is not None:
+            await self._counter.close()
         await self.server.close()
 
     def room(self, head: Head) -> int:
@@ -71,7 +83,9 @@ class HttpFront:
 
     def judge(self, head: Head) -> Reply | Work:
         """Whether the body of this request is wanted, and what is done with it."""
-        admitted = admit(head.target, head.headers, self._host, self._guests)
+        if self._counter is not None and (verdict := self._counter.judge(head)) is not None:
+            return verdict
+        admitted = admit(head.target, head.headers, self._host, self._guests, self._counter)
         if isinstance(admitted, Refusal):
             return refused(admitted.status, admitted.why, admitted.headers)
         guest, rest = admitted

@@ -7,7 +7,7 @@ choose the `Host` header, or know a bearer.  Each of the three alone keeps it ou
 import hmac
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 from broker.protocol.http_values import Headers
 
@@ -23,6 +23,15 @@ class Guest:
     path: str
     bearer: str = field(repr=False)
     workspace: str = ""
+    signs_in: bool = False
+    """It has no bearer, and brings a pass that its application signed in for."""
+
+
+class Passes(Protocol):
+    """Knows the passes of guests that sign in."""
+
+    def admits(self, guest: Guest, server: str, bearer: str) -> bool: ...
+    def challenge(self, guest: Guest, server: str, *, refused: bool) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +43,9 @@ class Refusal:
     headers: tuple[tuple[str, str], ...] = ()
 
 
-def admit(target: str, headers: Headers, host: str, guests: Mapping[str, Guest]) -> tuple[Guest, str] | Refusal:
+def admit(
+    target: str, headers: Headers, host: str, guests: Mapping[str, Guest], passes: Passes | None = None
+) -> tuple[Guest, str] | Refusal:
     """The guest this request belongs to and the rest of its path.  `guests` are by their path."""
     found: dict[str, list[str]] = {}
     for name, value in headers:
@@ -46,12 +57,17 @@ def admit(target: str, headers: Headers, host: str, guests: Mapping[str, Guest])
     first, _, rest = target.partition("?")[0].removeprefix("/").partition("/")
     guest = guests.get(first)
     kind, _, bearer = found.get("authorization", [""])[0].partition(" ")
-    known = guest.bearer if guest is not None else "-" * 64
-    right = hmac.compare_digest(known.encode(), bearer.strip().encode("utf-8", "replace"))
+    bearer, server = bearer.strip(), rest.partition("/")[0]
+    challenge = "Bearer"
+    if guest is not None and guest.signs_in:
+        right = passes is not None and passes.admits(guest, server, bearer)
+        challenge = passes.challenge(guest, server, refused=bool(bearer)) if passes is not None else challenge
+    else:
+        known = guest.bearer if guest is not None else "-" * 64
+        right = hmac.compare_digest(known.encode(), bearer.encode("utf-8", "replace"))
     if guest is None or not right or kind.lower() != "bearer" or len(found["authorization"]) != 1:
-        return Refusal(
-            401, "this needs the bearer of a client; see: bulkhead endpoint", (("www-authenticate", "Bearer"),)
-        )
+        why = "this needs the bearer of a client; see: bulkhead endpoint"
+        return Refusal(401, why, (("www-authenticate", challenge),))
     return guest, rest
 
 

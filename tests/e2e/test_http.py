@@ -14,6 +14,7 @@ from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
 
 from tests.e2e.running import Running, home_of_a_stranger
+from tests.passes.sdk import Kept, provider
 
 pytestmark = pytest.mark.sandbox
 
@@ -114,3 +115,32 @@ async def test_an_address_holds_over_a_restart_and_the_port_is_held_from_the_sta
     await asyncio.to_thread(http.up)
     async with client(url, headers, "legacy") as sdk:  # nobody asked for the address again
         assert (await sdk.list_tools()).tools
+
+
+@pytest.mark.claim("C69")
+async def test_a_client_that_insists_on_oauth_signs_in_and_a_person_repeats_the_number(http: Running) -> None:
+    made = await asyncio.to_thread(http.bulkhead, "endpoint", "honest", "--client", "web", "--oauth", "--json")
+    url, kept = json.loads(made.stdout)["url"], Kept()
+    assert json.loads(made.stdout)["headers"] == {}
+
+    async def answer(page: str) -> None:
+        number = page.partition("--number ")[2][:2]
+        (question,) = await asyncio.to_thread(http.desk.pending)
+        done = await asyncio.to_thread(http.bulkhead, "approve", question.id, "--number", number)
+        assert done.returncode == 0, done.stderr
+
+    async with asyncio.timeout(WITHIN), httpx2.AsyncClient(
+        auth=provider(url, kept, answer), trust_env=False, timeout=WITHIN
+    ) as over, Client(streamable_http_client(url, http_client=over), mode="auto") as sdk:  # fmt: skip
+        answered = await sdk.call_tool("echo", {"text": "signed in"})
+        assert answered.content[0].text == "signed in"  # type: ignore[union-attr]
+    assert kept.tokens is not None and kept.tokens.refresh_token is not None
+    (grant,) = [one for one in await asyncio.to_thread(http.desk.grants) if one.kind == "sign-in"]
+    assert (grant.client, grant.server, grant.target) == ("web", "honest", "the SDK") and grant.expires
+    assert (await asyncio.to_thread(http.bulkhead, "revoke", grant.id)).returncode == 0
+    headers = {"authorization": f"Bearer {kept.tokens.access_token}"}
+    async with httpx2.AsyncClient(trust_env=False, timeout=WITHIN) as over:
+        assert (await over.post(url, headers=headers, json={})).status_code == 401
+    files = [file for file in http.paths.home.rglob("*") if file.is_file() and not file.is_symlink()]
+    secrets = [kept.tokens.access_token, kept.tokens.refresh_token]
+    assert not [file for file in files for secret in secrets if secret.encode() in file.read_bytes()]

@@ -36,6 +36,11 @@ class Front:
     client: httpx2.AsyncClient
 
     @property
+    def sign_in(self) -> str:
+        """An address of the same client for an application that signs in."""
+        return self.door.address("desk", "notes", "/work", signs_in=True)[0]
+
+    @property
     def bearer(self) -> dict[str, str]:
         return {"authorization": f"Bearer {self.guest.bearer}"}
 

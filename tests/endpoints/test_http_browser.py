@@ -21,7 +21,7 @@ from tests.chromium import CHROMIUM, LIMIT, OPTIONS
 from tests.endpoints.front import Front, fronted
 from tests.protocol.stage import INITIALIZE
 
-PAGE: Final = """<!doctype html><script>
+PAGE: Final = """<!doctype html><body><script>
 const body = %(body)s, bearer = %(bearer)s, results = {};
 async function attempt(name, url, options) {
   try {
@@ -36,6 +36,14 @@ async function attempt(name, url, options) {
     await attempt(place + " stream", url + "/sse", {mode: "no-cors"});
     await attempt(place + " with bearer", url, {method: "POST", body, headers: {
       "authorization": bearer, "content-type": "application/json", "accept": "application/json, text/event-stream"}});
+  }
+  for (const [name, [url, options]] of Object.entries(%(sign_in)s)) await attempt(name, url, options);
+  for (const kind of ["iframe", "img"]) {
+    const seen = document.createElement(kind);
+    const done = new Promise(end => { seen.onload = seen.onerror = end; });
+    seen.src = %(authorize)s;
+    document.body.append(seen);
+    await done;
   }
   await fetch("/report", {method: "POST", body: JSON.stringify(results)});
 })();
@@ -64,11 +72,23 @@ def watched(front: Front) -> list[int]:
 async def page(front: Front, reports: "asyncio.Queue[dict[str, str]]") -> AsyncIterator[int]:
     """A site that attacks; the port it is at."""
     port = front.url.split(":")[2].partition("/")[0]
+    desk = front.sign_in.rpartition("/")[0] + "/@sign-in/"
+    form = {"method": "POST", "mode": "no-cors", "body": "grant_type=authorization_code&code=x",
+            "headers": {"content-type": "application/x-www-form-urlencoded"}}  # fmt: skip
+    sign_in: dict[str, Any] = {
+        "sign-in plain register": (desk + "register", {"method": "POST", "mode": "no-cors", "body": "{}"}),
+        "sign-in plain token": (desk + "token", form),
+        "sign-in plain authorize": (desk + "authorize", {"mode": "no-cors", "credentials": "include"}),
+        "sign-in with bearer": (desk + "register", {"method": "POST", "headers": {"content-type": "application/json"},
+                                                    "body": json.dumps({"redirect_uris": ["http://127.0.0.1/"]})}),
+    }  # fmt: skip
     urls = {"cross-site": front.url, "rebound": front.url.replace("127.0.0.1", "evil.example")}
     text = PAGE % {
         "body": json.dumps(json.dumps(INITIALIZE)),
         "bearer": json.dumps(front.bearer["authorization"]),
         "urls": json.dumps(urls),
+        "sign_in": json.dumps(sign_in),
+        "authorize": json.dumps(desk + "authorize?client_id=x"),
     }
     assert port in text
 
@@ -114,10 +134,10 @@ async def test_no_page_in_a_browser_gets_in_even_with_the_address_and_the_bearer
             finally:
                 os.killpg(browser.pid, 9)
                 await browser.wait()
-        assert len(results) == 8
+        assert len(results) == 12
         for name, result in results.items():
             assert result in ("failed", "opaque 0 ")  # nothing of an answer can be read
             assert name.endswith("with bearer") <= (result == "failed"), (name, result)
-        assert len(statuses) >= 6 and set(statuses) == {403}  # they were made, and for what they are sent away
-        assert front.rooms.sessions.all() == () and front.rooms.servers == []
+        assert len(statuses) >= 11 and set(statuses) == {403}  # they were made, and for what they are sent away
+        assert front.rooms.house.consent.open() == () and front.rooms.sessions.all() == () and front.rooms.servers == []
         assert (await front.modern("tools/list")).status_code == 200

@@ -32,6 +32,13 @@ CONNECTION = schema.QuestionView(
     digest="d2" * 32, asked=NOON - 3, deadline=NOON + 17,
 )  # fmt: skip
 
+ENTRY = schema.QuestionView(
+    id="q4", kind="entry", client="cursor", server="notes", session="",
+    what="an application in a browser wants to use notes as cursor; its page shows a number of two digits",
+    why="it signs in at the address of cursor, which `bulkhead endpoint` made",
+    digest="d4" * 32, asked=NOON, deadline=NOON + 300, evidence=["it calls itself: an editor"], numbered=True,
+)  # fmt: skip
+
 LAUNCH = schema.QuestionView(
     id="q3", kind="launch", client="local", server="notes", session="s-0001",
     what="/usr/bin/python3 /home/ann/notes/server.py --all", why="the pin is not agreed to",

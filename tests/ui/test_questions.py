@@ -282,3 +282,31 @@ async def test_everything_about_a_question_is_one_key_away_and_answers_nothing(s
         await bench.press("escape")
         assert bench.desk.answered == []
         assert "A call is held" in bench.seen
+
+
+@pytest.mark.parametrize(
+    ("typed", "sent"), [(("4", "x", "2", "enter"), "42"), (("4", "escape"), None), (("enter",), None)]
+)
+async def test_a_sign_in_here_is_allowed_with_the_number_of_its_page_and_not_without(
+    socket: Path, clock: HandClock, typed: tuple[str, ...], sent: str | None
+) -> None:
+    async with screen(socket, clock) as bench:
+        await bench.show(schema.QuestionsChanged(questions=[scenes.ENTRY]))
+        await bench.read_card()
+        await bench.press("o")
+        await bench.press(*typed)
+        if sent is None:
+            assert bench.desk.answered == []
+        else:
+            allowed = yes("once", scenes.ENTRY).model_copy(update={"number": sent})
+            assert await bench.desk.asked_for(schema.APPROVE) == [allowed]
+
+
+async def test_the_window_for_a_number_closes_when_its_question_is_gone(socket: Path, clock: HandClock) -> None:
+    async with screen(socket, clock) as bench:
+        await bench.show(schema.QuestionsChanged(questions=[scenes.ENTRY]))
+        await bench.read_card()
+        await bench.press("o", "4")
+        await bench.show(schema.QuestionsChanged(questions=[scenes.CONNECTION]))
+        await bench.press("2", "enter")
+        assert bench.desk.answered == []

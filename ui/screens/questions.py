@@ -20,6 +20,7 @@ from ui import facts, listings
 from ui.known import Known
 from ui.screens.base import Place
 from ui.screens.confirm import ConfirmScreen
+from ui.screens.number import NumberScreen
 from ui.screens.pages import Page
 from ui.widgets.card import Card, Chosen
 from ui.widgets.rows import Rows
@@ -114,13 +115,22 @@ class QuestionsScreen(Place):
     @on(Chosen)
     def _chosen(self, chosen: Chosen) -> None:
         question, lifetime = chosen.question, chosen.lifetime
-        if lifetime != "always":
-            self._answer(question, lifetime)
-            return
 
         def still_asked(known: Known) -> bool:
             now = known.question(question.id)
             return now is not None and now.digest == question.digest
+
+        if lifetime is not None and question.numbered:
+
+            def numbered(number: str | None) -> None:
+                if number:
+                    self._answer(question, lifetime, number)
+
+            self.app.push_screen(NumberScreen(still_asked), numbered)
+            return
+        if lifetime != "always":
+            self._answer(question, lifetime)
+            return
 
         def confirmed(yes: bool | None) -> None:
             if yes:
@@ -134,10 +144,11 @@ class QuestionsScreen(Place):
         )
         self.app.push_screen(window, confirmed)
 
-    def _answer(self, question: schema.QuestionView, lifetime: Lifetime | None) -> None:
+    def _answer(self, question: schema.QuestionView, lifetime: Lifetime | None, number: str = "") -> None:
         params = schema.Answered(
-            id=question.id, digest=question.digest, allow=lifetime is not None, lifetime=lifetime or "once"
-        )
+            id=question.id, digest=question.digest, allow=lifetime is not None, lifetime=lifetime or "once",
+            number=number,
+        )  # fmt: skip
         route = schema.DENY if lifetime is None else schema.APPROVE
         self.desk.ask_desk(_ticket(question), route, params, facts.answered(question, lifetime))
         self._beat_card()

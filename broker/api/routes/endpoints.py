@@ -29,7 +29,7 @@ class Endpoints:
         registry = self._at.house.registry
         client = registry.clients.find(params.client)
         server = params.server if params.server == ALL else registry.server(params.server).name
-        body = {"workspace": folder}
+        body = {"workspace": folder, "signs_in": params.signs_in}
         await self._at.did("grant", "endpoint", server, Origin(client.name, server), body)
-        url, guest = self._at.http.address(client.name, server, folder)
-        return schema.EndpointView(url=url, file=self._at.http.file(guest))
+        url, guest = self._at.http.address(client.name, server, folder, signs_in=params.signs_in)
+        return schema.EndpointView(url=url, file="" if params.signs_in else self._at.http.file(guest))

@@ -52,7 +52,7 @@ class People:
             raise DeskError("this route says yes", hint="bulkhead deny ID", code="usage")
         by = f"person (process {caller.peer.pid})"
         self._at.house.consent.answer(
-            QuestionId(params.id), params.digest, allowed=True, lifetime=params.lifetime, by=by
+            QuestionId(params.id), params.digest, allowed=True, lifetime=params.lifetime, by=by, number=params.number
         )
         return schema.Nothing()
 
@@ -178,13 +178,17 @@ class People:
         )
 
     def grants_now(self) -> list[schema.GrantView]:
-        return [views.grant_view(grant) for grant in self._at.house.grants.all()]
+        passes = [views.pass_view(one) for one in self._at.http.entries.all()]
+        return [views.grant_view(grant) for grant in self._at.house.grants.all()] + passes
 
     async def _grants(self, _caller: Caller, _params: schema.Nothing) -> schema.GrantList:
         return schema.GrantList(grants=self.grants_now())
 
     async def _revoke(self, _caller: Caller, params: schema.Name) -> schema.Nothing:
         grant = self._at.house.grants.revoke(params.name)
+        if grant is None and (signed_in := self._at.http.entries.end(params.name)) is not None:
+            await self._at.did("grant", "grant.revoke", params.name, Origin(signed_in.client, signed_in.server))
+            return schema.Nothing()
         if grant is None:
             raise DeskError(f"there is no grant {params.name}", hint="bulkhead grants", code="unknown")
         if grant.kind == "connection":

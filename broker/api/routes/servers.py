@@ -159,6 +159,7 @@ class Servers:
         self._at.drifts.forget(params.name)
         self._at.server_changed(params.name)
         await self._logins.server_gone(params.name)
+        self._at.http.entries.forget(server=params.name)
         await StateRooms(self._at.paths.server_state).remove(ServerName(params.name))
         await self._at.did("pin", "server.remove", params.name, Origin(server=params.name))
         return schema.Nothing()

@@ -11,7 +11,7 @@ class QuestionView(Words):
     """An open question.  `evidence` and `detail` may hold text a server wrote; everything else is ours."""
 
     id: str
-    kind: Literal["connection", "call", "launch", "drift", "review", "advisory", "egress", "open", "sign-in"]
+    kind: Literal["connection", "call", "launch", "drift", "review", "advisory", "egress", "open", "sign-in", "entry"]
     client: str
     server: str
     session: str
@@ -22,6 +22,8 @@ class QuestionView(Words):
     deadline: float
     evidence: list[str] = []
     detail: str = ""
+    numbered: bool = False
+    """A yes has to repeat the number that a page in the person's browser shows."""
 
 
 class LinkView(Words):
@@ -113,10 +115,10 @@ class ApplicationView(Words):
 
 
 class GrantView(Words):
-    """A standing or session yes."""
+    """A standing or session yes.  `sign-in`: what an application by HTTP was let in with, until `expires`."""
 
     id: str
-    kind: Literal["connection", "call"]
+    kind: Literal["connection", "call", "sign-in"]
     client: str
     server: str
     rule: str = ""
@@ -126,6 +128,7 @@ class GrantView(Words):
     session: str = ""
     executable: str = ""
     created: str = ""
+    expires: str = ""
 
 
 class WallView(Words):
@@ -156,6 +159,7 @@ class Answered(Words):
     digest: str
     allow: bool
     lifetime: Literal["once", "session", "always"] = "once"
+    number: str = Field(default="", max_length=8)
 
 
 class Connect(Words):
@@ -171,6 +175,8 @@ class Endpoint(Words):
     client: str
     server: str
     workspace: str = Field(default="", max_length=4096)
+    signs_in: bool = False
+    """The client insists on OAuth: it gets an address without a bearer, and a person is asked when it signs in."""
 
 
 class EndpointPort(Words):
@@ -180,7 +186,7 @@ class EndpointPort(Words):
 
 
 class EndpointView(Words):
-    """`file` holds the bearer, owner-only; it is never said at the desk."""
+    """`file` holds the bearer, owner-only; it is never said at the desk.  It is empty where there is none."""
 
     url: str
     file: str
