@@ -62,6 +62,11 @@ class Paths:
         return self.state / "audit.witness"
 
     @property
+    def audit_shipped(self) -> Path:
+        """How far the receipts came that are sent to a collector."""
+        return self.state / "audit.shipped"
+
+    @property
     def log(self) -> Path:
         return self.state / "daemon.log"
 

@@ -70,6 +70,7 @@ from broker.starting import Starter
 from broker.telemetry.numbers import resident
 from broker.telemetry.scrape import Readings, Scrape
 from broker.telemetry.setting import setting
+from broker.telemetry.shipping import Shipping, collector
 from broker.telemetry.watching import Watching
 from broker.trust.advisories import Advisories
 from broker.trust.store import Store
@@ -162,6 +163,10 @@ async def keep_house(
         "bytes_not_sent": lambda: sum(link.queued for link in sessions.links()),
         "memory_bytes": resident,
     }
+    target = collector(os.environ)
+    shipping = Shipping(target, paths.audit, paths.audit_shipped, lambda: audit.synced_seq) if target else None
+    if shipping is not None:
+        gauges["receipts_not_shipped"] = lambda: audit.seq - shipping.seq
     watching = Watching(setting(os.environ), gauges, __version__)
     readings = Readings(watching.numbers.prometheus, lambda: audit.failure)
     scrape = Scrape(watching.setting.port, readings)
@@ -244,6 +249,8 @@ async def keep_house(
              _remember(agreed, key, paths.home), notify(consent, lambda: news.attended, show := desktop()),
              rounds(house.vitals, sessions, applications), pass_on(alarms, lambda: news.attended, show))  # fmt: skip
     background = [asyncio.create_task(work) for work in works]
+    if shipping is not None:
+        background.append(asyncio.create_task(shipping.run()))
     try:
         await desk.open(listen(paths.control_socket))
         door.open(listen(paths.connect_socket))

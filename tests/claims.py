@@ -73,6 +73,7 @@ CLAIMS: Final[dict[str, str]] = {
     "C46": "`bulkhead audit export` writes what the published schema of OCSF and OTLP's own messages take.",
     "C47": "With the extra `otel`, a call is one trace from your client through Bulkhead to the server.",
     "C48": "Receipts that were let go of leave a signed stub, and what is left still verifies.",
+    "C97": "With `OTEL_LOGS_EXPORTER=otlp` your collector gets every receipt; while it is gone, none is lost.",
     # bad peers
     "C50": "What breaks the rules of the wire is refused, its sender is named, and every other link goes on.",
     "C51": "An answer that nobody asked for never reaches the client.",

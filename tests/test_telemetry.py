@@ -9,6 +9,7 @@ from threading import Thread
 from typing import Any, Final
 
 import pytest
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
@@ -40,14 +41,20 @@ class Collector:
     def __init__(self) -> None:
         self.spans: list[Any] = []
         self.metrics: dict[str, Any] = {}
+        self.logs: list[Any] = []
+        self.refusals: list[int] = []
+        """Statuses to answer with before anything is taken."""
+        self.most = 1 << 30
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 assert self.headers["Content-Type"] == "application/x-protobuf"
-                outer.took(self.path, body)
-                self.send_response(200)
+                status = outer.refusals.pop(0) if outer.refusals else 200 if len(body) <= outer.most else 413
+                if status == 200:
+                    outer.took(self.path, body)
+                self.send_response(status)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
 
@@ -56,12 +63,15 @@ class Collector:
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.address = f"http://127.0.0.1:{self.server.server_address[1]}"
-        Thread(target=self.server.serve_forever, daemon=True).start()
+        Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
 
     def took(self, path: str, body: bytes) -> None:
         if path == "/v1/traces":
             for spans in ExportTraceServiceRequest.FromString(body).resource_spans:
                 self.spans += [span for scope in spans.scope_spans for span in scope.spans]
+        elif path == "/v1/logs":
+            for resource in ExportLogsServiceRequest.FromString(body).resource_logs:
+                self.logs += [record for scope in resource.scope_logs for record in scope.log_records]
         elif path == "/v1/metrics":
             for found in ExportMetricsServiceRequest.FromString(body).resource_metrics:
                 self.metrics |= {each.name: each for scope in found.scope_metrics for each in scope.metrics}
