@@ -147,14 +147,14 @@ class ModernClient:
 
     def _listen(self, request: Request, size: int) -> None:
         way, wanted = self._way, filter_of(request.params)
-        if wanted is None or not self._following.room_for(len(wanted[1])):
+        if wanted is None or not self._following.room_for(len(wanted.uris)):
             way.reject(request, size, INVALID_PARAMS, "the client asked to follow nothing we know, or too much")
             return
         way.record(Fact("request", "client", request.method, request.method, request.id, size=size))
         resources = self._offers.get("resources")
         followable = isinstance(resources, dict) and resources.get("subscribe") is True
-        lists = frozenset(name for name in wanted[0] if isinstance(self._offers.get(name), dict))
-        follower = Follower(request.id, lists, set(wanted[1]) if followable else set())
+        lists = frozenset(name for name in wanted.lists if isinstance(self._offers.get(name), dict))
+        follower = Follower(request.id, lists, set(wanted.uris) if followable else set())
         for uri in sorted(follower.uris):
             own = next(self._ids)
             follower.waits[own] = uri

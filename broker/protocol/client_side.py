@@ -18,8 +18,10 @@ from broker.protocol.methods import Method, has_strange_words, method_for, targe
 from broker.protocol.opening import (
     check_legacy,
     check_modern,
+    declaration,
     declared,
     era_of,
+    extensions,
     unpinned,
     version_error,
     views_for,
@@ -93,7 +95,7 @@ class ClientSide:
             self._link.reject(request, size, INVALID_REQUEST, f"the client began in the {link.era} era and left it")
             return
         era = link.era or era
-        method = method_for(request.method, "request", "client", era)
+        method = method_for(request.method, "request", "client", era, extended=link.extended)
         if method is None:
             text = f"{replies.quoted(request.method)} is no method a client may use here"
             self._link.reject(request, size, METHOD_NOT_FOUND, text)
@@ -127,6 +129,8 @@ class ClientSide:
             return False
         link.era, link.opening, link.key = era, request, key
         link.agreed, link.sibling, link.shown = agreed, sibling, agreed
+        offered = (agreed.opening or {}).get("capabilities")
+        link.extended = bool(extensions(declaration(era, request)) & extensions(offered))
         return True
 
     def _across(self, request: Request, size: int) -> bool:
@@ -215,7 +219,7 @@ class ClientSide:
 
     def _notification(self, found: Notification, size: int) -> None:
         link = self._link
-        known = method_for(found.method, "notification", "client", link.era or "legacy")
+        known = method_for(found.method, "notification", "client", link.era or "legacy", extended=link.extended)
         if known is None:
             self._drop(found, size, "no method a client may use here")
         elif (objection := self._strange(found, known)) is not None:
@@ -237,7 +241,7 @@ class ClientSide:
 
     def _strange(self, found: Notification, method: Method) -> str | None:
         """Why more words than the method has do not go on: nobody waits for an answer, so nobody is asked."""
-        if not has_strange_words(method, found.message):
+        if not method.judged and not has_strange_words(method, found.message):
             return None
         decision = self._link.judge(self._link.names.call("client", found.method, found.method, found.params))
         if decision.verdict is Verdict.ALLOW:

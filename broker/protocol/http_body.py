@@ -11,6 +11,7 @@ from broker.protocol.envelope import Envelope, Request, read
 from broker.protocol.frames import NotStrict, strict_json
 from broker.protocol.http_values import VERSION, Headers, contradiction
 from broker.protocol.methods import method_for
+from broker.protocol.opening import declaration, extensions
 from broker.protocol.versions import LEGACY_VERSIONS, MODERN_VERSIONS, VERSION_KEY
 
 HEADER_MISMATCH: Final = -32020
@@ -76,7 +77,8 @@ def check_modern(request: Request, headers: Headers, schema: object = None) -> N
         BodyFault: they do not, or there is no such method.
     """
     lines = list(headers)
-    if method_for(request.method, "request", "client", "modern") is None:
+    extended = bool(extensions(declaration("modern", request)))
+    if method_for(request.method, "request", "client", "modern", extended=extended) is None:
         if all(value == request.method for name, value in lines if name == "mcp-method"):
             text = f"{replies.quoted(request.method)} is no method of this era"
             raise BodyFault(replies.METHOD_NOT_FOUND, text, request.id)

@@ -22,8 +22,12 @@ LAST_EVENT: Final = "last-event-id"
 
 NAMED: Final[Mapping[str, str]] = MappingProxyType(
     {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
+    | dict.fromkeys(("tasks/get", "tasks/update", "tasks/cancel"), "taskId")
 )
 """The methods whose target stands in `Mcp-Name`, and the parameter it repeats."""
+
+_OPTIONAL: Final = frozenset({"taskId"})
+"""What only an extension demands: a client that follows the revision alone leaves it out."""
 
 ANNOTATION: Final = "x-mcp-header"
 MAX_ANNOTATIONS: Final = 64  # parameters of one tool; a request with more headers than this is no request
@@ -87,7 +91,8 @@ def contradiction(message: JsonObject, headers: Headers, version: object, schema
     parameter = NAMED.get(message["method"])
     if parameter is not None:
         name = message.get("params", {}).get(parameter)
-        if isinstance(name, str) and [spelled(value) for value in lines.get(NAME, ())] != [name]:
+        said = [spelled(value) for value in lines.get(NAME, ())]
+        if isinstance(name, str) and said != [name] and (said or parameter not in _OPTIONAL):
             return f"{NAME} is not the {parameter} of the body"
     if message["method"] == "tools/call" and not faulty(schema):
         return _wrong_parameter(message.get("params", {}).get("arguments"), lines, schema)

@@ -54,6 +54,9 @@ class Link:
 
         self.era: Era | None = None
         self.bridged = False
+        self.extended = False
+        """Both sides declared an extension whose methods are not in the table."""
+
         self.opening: Request | None = None
         self.initialized: JsonObject | None = None
         self.key: ViewKey = "legacy/full"

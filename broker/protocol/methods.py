@@ -1,6 +1,7 @@
 """Everything we know about MCP methods, in one table.  A method that is not here is refused.
 
-Covers 2024-11-05 to 2025-11-25 (legacy) and 2026-07-28 (modern, with its tasks extension).
+Covers 2024-11-05 to 2025-11-25 (legacy) and 2026-07-28 (modern, with its tasks extension).  Where client and server
+both declare another extension, a method that is not here may be one of it: then it is judged like any call.
 """
 
 from collections.abc import Mapping
@@ -103,13 +104,25 @@ METHODS: Final[Mapping[str, Method]] = MappingProxyType(
         "notifications/tasks/status": _notification(
             _EITHER, _SERVER, "taskId", "status", "statusMessage", "createdAt", "lastUpdatedAt", "ttl", "pollInterval"
         ),
+        "notifications/tasks": _notification(_NOBODY, _SERVER),
     }
 )
 
+_OF_EXTENSIONS: Final[Mapping[Kind, Method]] = MappingProxyType(
+    {
+        "request": _request(_EITHER, _CLIENT, judged=True),
+        "notification": Method("notification", _EITHER, _EITHER, judged=True),
+    }
+)
+"""A method of an extension we know nothing of: what it is about is the method itself."""
 
-def method_for(name: str, kind: Kind, sender: Side, era: Era) -> Method | None:
-    """The row of the table, or None when this side may not send this in this era."""
-    method = METHODS.get(name)
+
+def method_for(name: str, kind: Kind, sender: Side, era: Era, *, extended: bool = False) -> Method | None:
+    """The row of the table, or None when this side may not send this in this era.
+
+    `extended` says that both sides declared an extension whose methods are not in the table.
+    """
+    method = METHODS.get(name, _OF_EXTENSIONS[kind] if extended else None)
     if method is None or method.kind != kind:
         return None
     return method if sender in (method.legacy if era == "legacy" else method.modern) else None

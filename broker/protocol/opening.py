@@ -13,15 +13,18 @@ from broker.protocol.catalog import SERVER_INFO, Catalog, View, ViewKey
 from broker.protocol.envelope import Request
 from broker.protocol.replies import METHOD_NOT_FOUND, UNSUPPORTED_VERSION, complete
 from broker.protocol.versions import (
+    APPS,
     CLIENT_CAPABILITIES_KEY,
     LEGACY_VERSIONS,
     MODERN_VERSIONS,
+    TASKS,
     VERSION_KEY,
     Capabilities,
     negotiated,
 )
 
 _LISTED = ("tools", "prompts", "resources")
+_TABLED = frozenset({TASKS, APPS})
 
 
 def era_of(request: Request) -> Era | None:
@@ -57,8 +60,18 @@ def check_legacy(request: Request) -> None:
 
 def declared(era: Era, request: Request) -> Capabilities:
     """Whether the client declared anything."""
-    found = request.params.get("capabilities") if era == "legacy" else request.meta.get(CLIENT_CAPABILITIES_KEY)
-    return "full" if found else "empty"
+    return "full" if declaration(era, request) else "empty"
+
+
+def declaration(era: Era, request: Request) -> object:
+    """What the client said it can do."""
+    return request.params.get("capabilities") if era == "legacy" else request.meta.get(CLIENT_CAPABILITIES_KEY)
+
+
+def extensions(capabilities: object) -> frozenset[str]:
+    """The extensions a side declares, but for those whose methods we know all of."""
+    found = capabilities.get("extensions") if isinstance(capabilities, dict) else None
+    return frozenset(found) - _TABLED if isinstance(found, dict) else frozenset()
 
 
 def views_for(catalog: Catalog, era: Era, capabilities: Capabilities) -> tuple[ViewKey, View, View] | None:

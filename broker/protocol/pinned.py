@@ -19,7 +19,8 @@ from broker.protocol.listing import WIRE
 from broker.protocol.opening import list_result, opening_result
 from broker.protocol.replies import INVALID_PARAMS, METHOD_NOT_FOUND
 from broker.protocol.requests import OpenRequest, Place
-from broker.protocol.subscriptions import URIS, Listener, filter_of
+from broker.protocol.subscriptions import TASK_IDS, URIS, Listener, filter_of
+from broker.protocol.versions import TASKS
 
 LEVELS: Final = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
 USES: Final = {
@@ -89,15 +90,17 @@ class Pinned:
     def listen(self, request: Request, size: int) -> None:
         link = self._link
         wanted = filter_of(request.params)
-        if wanted is None or not link.subscriptions.room_for(len(wanted[1])):
+        if wanted is None or not link.subscriptions.room_for(len(wanted.uris) + len(wanted.tasks)):
             self._link.reject(request, size, INVALID_PARAMS, "the client asked to follow nothing we know, or too much")
             return
         link.heard("client", request, request.method, size)
-        listener = Listener(request.id, self._offered(wanted[0]), self._followable(wanted[1]), request.message)
+        lists, uris = self._offered(wanted.lists), self._followable(wanted.uris)
+        listener = Listener(request.id, lists, uris, wanted.tasks if self._has_tasks else (), request.message)
         link.subscriptions.listeners[request.id] = listener
         waiting = OpenRequest(request.id, request.method, request.method, {}, 0, place=Place.LISTENING)
         link.from_client.add(waiting)
         body: JsonObject = {"lists": sorted(listener.lists), URIS: len(listener.uris)}
+        body |= {TASK_IDS: len(listener.tasks)} if listener.tasks else {}
         fact = Fact("notification", "broker", "notifications/subscriptions/acknowledged", request=request.id, body=body)
         link.send("client", listener.acknowledgement, fact)
         if listener.upstream is not None and self._instance.settled_in:
@@ -105,6 +108,14 @@ class Pinned:
             link.send("server", listener.upstream, told)
         elif listener.upstream is not None and link.phase is Phase.ABSENT:
             self._dispatcher.launch()  # nobody else can tell when a resource changes
+
+    @property
+    def _has_tasks(self) -> bool:
+        """A task belongs to a call that was judged; to follow it grants nothing more."""
+        agreed = self._link.agreed
+        assert agreed is not None and agreed.opening is not None
+        offered = agreed.opening["capabilities"].get("extensions")
+        return self._link.admission is Admission.ADMITTED and isinstance(offered, dict) and TASKS in offered
 
     def _offered(self, lists: frozenset[str]) -> frozenset[str]:
         agreed = self._link.agreed

@@ -1,27 +1,23 @@
-"""What a server says: answers to open requests, requests of its own, and news.  Nothing else gets through.
+"""What a server says: answers to open requests, requests of its own, and news (see `news`).  Nothing else gets through.
 
 An answer must belong to a request the server was sent and has not answered; what it asks for, in a request or inside a
 result, is judged by the same table.
 """
 
-from typing import Final
-
 from broker.errors import ProtocolError
-from broker.model import Call, Fact, JsonObject, Verdict
+from broker.model import Fact, JsonObject, Verdict
 from broker.protocol import replies
 from broker.protocol.dispatch import Dispatcher
 from broker.protocol.effects import Read
 from broker.protocol.envelope import Notification, Request, Response, read, token_of
-from broker.protocol.frames import is_request_id
+from broker.protocol.inputs import inputs_of
 from broker.protocol.instance import Instance
 from broker.protocol.link import Link
-from broker.protocol.methods import METHODS, method_for, target_of
+from broker.protocol.methods import method_for, target_of
+from broker.protocol.news import News
 from broker.protocol.requests import OpenRequest, Place
 from broker.protocol.states import MAX_STATE
-from broker.protocol.versions import OWN_PREFIX, SUBSCRIPTION_KEY
-
-MAX_INPUTS: Final = 16  # things one result may ask for; a person has to read each
-_LIST_CHANGED: Final = {f"notifications/{part}/list_changed": part for part in ("tools", "prompts", "resources")}
+from broker.protocol.versions import OWN_PREFIX
 
 
 class ServerSide:
@@ -31,6 +27,7 @@ class ServerSide:
         self._link = link
         self._dispatcher = dispatcher
         self._instance = instance
+        self._news = News(link, dispatcher, instance)
 
     def receive(self, message: JsonObject, size: int) -> None:
         try:
@@ -45,7 +42,7 @@ class ServerSide:
                 self._request(envelope, size)
                 self._link.unasked(size)
             case Notification():
-                self._notification(envelope, size)
+                self._news.receive(envelope, size)
                 self._link.unasked(size)
 
     def unheard(self, what: str, limit: int) -> None:
@@ -113,7 +110,7 @@ class ServerSide:
             self._replace(request, f"refused by Bulkhead (manners): the answer has {size} bytes, of {room} at most")
             return
         try:
-            request.inputs = self._inputs(result)
+            request.inputs = inputs_of(self._link.names, result)
         except ProtocolError as problem:
             self._link.fault("server", str(problem))
             self._replace(request, f"refused by Bulkhead (input): {problem}")
@@ -153,26 +150,6 @@ class ServerSide:
         """The client gets our no instead of the server's answer."""
         self._link.refuse("client", request, text)
 
-    def _inputs(self, result: JsonObject) -> list[Call]:
-        """What a result asks the client for, in the modern era's `inputRequests` or a task's."""
-        task = result.get("task")
-        calls: list[Call] = []
-        for holder in (result, task if isinstance(task, dict) else {}):
-            wanted = holder.get("inputRequests", {})
-            if not isinstance(wanted, dict) or len(wanted) + len(calls) > MAX_INPUTS:
-                raise ProtocolError("the server's result", "asks for input in a way nobody understands")
-            for entry in wanted.values():
-                calls.append(self._input(entry))
-        return calls
-
-    def _input(self, entry: object) -> Call:
-        name = entry.get("method") if isinstance(entry, dict) else None
-        params = entry.get("params", {}) if isinstance(entry, dict) else None
-        method = METHODS.get(name) if isinstance(name, str) else None
-        if method is None or not method.input or not isinstance(name, str) or not isinstance(params, dict):
-            raise ProtocolError("the server's result", "asks for something no server may ask for")
-        return self._link.names.call("server", name, name, params)
-
     def _listening_ended(self, request: OpenRequest, response: Response, size: int) -> None:
         """It will not tell about resources any more; the lists are still ours to tell."""
         link = self._link
@@ -205,7 +182,7 @@ class ServerSide:
         link = self._link
         link.next_turn()
         era = link.era or "legacy"
-        method = method_for(request.method, "request", "server", era)
+        method = method_for(request.method, "request", "server", era, extended=link.extended)
         target = target_of(request.method, method, request.params) if method else None
         if era == "modern":
             link.fault("server", "the server made a request, which no modern server may", size=size)
@@ -234,78 +211,3 @@ class ServerSide:
         link.heard("server", request, request.method[: replies.MAX_QUOTED], size)
         fact = Fact("result", "broker", request=request.id, body={"error": text})
         link.send("server", replies.error(request.id, code, text), fact)
-
-    # --- news ---
-
-    def _notification(self, found: Notification, size: int) -> None:
-        link = self._link
-        if method_for(found.method, "notification", "server", link.era or "legacy") is None:
-            self._drop(found, size, "no method a server may use here")
-        elif found.method in _LIST_CHANGED:
-            self._drop(found, size, "what the client is shown is compared first")
-            self._instance.list_changed(_LIST_CHANGED[found.method])
-        elif found.method == "notifications/cancelled":
-            self._cancelled(found, size)
-        elif found.method == "notifications/progress" and not link.from_client.expects(
-            found.params.get("progressToken")
-        ):
-            self._drop(found, size, "nobody waits for it")
-        elif found.method == "notifications/resources/updated" and not self._followed(found):
-            link.courtesy.forget()
-            self._drop(found, size, "nobody follows it")
-        elif found.method == "notifications/subscriptions/acknowledged":
-            self._drop(found, size, "the client was told when it asked")
-        elif not self._instance.open:
-            self._drop(found, size, "its handshake is not over")
-        else:
-            self._tell(found, size)
-
-    def _followed(self, found: Notification) -> bool:
-        """Somebody asked for it.  The resource itself may be part of the one that was asked for."""
-        subscriptions = self._link.subscriptions
-        if self._link.era == "legacy":
-            return bool(subscriptions.resources)
-        meta = found.params.get("_meta", {})
-        identifier = meta.get(SUBSCRIPTION_KEY)
-        listener = subscriptions.listeners.get(identifier) if is_request_id(identifier) else None
-        return listener is not None and bool(listener.uris)
-
-    def _cancelled(self, found: Notification, size: int) -> None:
-        """Of its own request in the legacy era, of a subscription in the modern one."""
-        link = self._link
-        identifier = found.params.get("requestId")
-        if not is_request_id(identifier):
-            self._drop(found, size, "no such request is open")
-            return
-        listener = link.subscriptions.listeners.get(identifier)
-        request = link.from_client.get(identifier) if listener else link.from_server.get(identifier)
-        if request is None or (listener and not self._instance.settled_in):
-            self._drop(found, size, "no such request is open")
-        elif listener:
-            del link.subscriptions.listeners[identifier]
-            link.from_client.close(request)
-            self._tell(found, size)
-        elif request.place is Place.PEER:
-            link.from_server.abandon(request)
-            self._tell(found, size)
-        else:
-            link.record(self._fact(found, size, found.params))
-            self._dispatcher.withdraw("server", request)
-
-    def _tell(self, found: Notification, size: int) -> None:
-        """What it says unasked may be read by the client's model like any answer; a bare number says nothing."""
-        wordless = found.method == "notifications/progress" and not found.params.get("message")
-        if not wordless and (barred := self._link.sight.bars(found.method, found.method, {})) is not None:
-            self._drop(found, size, f"{barred.rule}: {barred.reason}")
-            return
-        counted = None if wordless else Read(found.method, found.method, found.params)
-        if found.method == "notifications/resources/updated":
-            self._link.courtesy.forget()
-        self._link.send("client", found.message, self._fact(found, size, found.params), counted)
-
-    def _drop(self, found: Notification, size: int, why: str) -> None:
-        self._link.record(self._fact(found, size, {"dropped": why}))
-
-    def _fact(self, found: Notification, size: int, body: JsonObject) -> Fact:
-        method = found.method if len(found.method) <= replies.MAX_QUOTED else replies.quoted(found.method)
-        return Fact("notification", "server", method, size=size, body=body)

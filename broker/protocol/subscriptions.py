@@ -1,11 +1,11 @@
 """What a client wants to be told: kept here, so that a server that is started again is told again.
 
 In the modern era we tell list changes ourselves, tagged with each client's own request, because what we show changes
-for reasons of our own; only resource subscriptions are the server's to serve.
+for reasons of our own; only resources and tasks are the server's to tell of.
 """
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from broker.model import Call, JsonObject
 from broker.protocol.replies import RequestId, notification
@@ -17,23 +17,24 @@ CHANGES: Final = {"tools": "toolsListChanged", "prompts": "promptsListChanged", 
 """Each list a client may follow: the field of a modern filter that asks for it."""
 
 URIS: Final = "resourceSubscriptions"
+TASK_IDS: Final = "taskIds"
 
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """One `subscriptions/listen`: which lists it follows, and the message that asks the server for the rest."""
+    """One `subscriptions/listen`: what of each it follows, and the message that asks the server for all but lists."""
 
     id: RequestId
     lists: frozenset[str]
     uris: tuple[str, ...]
+    tasks: tuple[str, ...]
     message: JsonObject
 
     @property
     def acknowledgement(self) -> JsonObject:
         """Which part of the filter is honoured.  Must be the first thing the client hears of this subscription."""
         honoured: JsonObject = {field: True for name, field in CHANGES.items() if name in self.lists}
-        if self.uris:
-            honoured[URIS] = list(self.uris)
+        honoured |= self._told
         return notification("notifications/subscriptions/acknowledged", {**self.tag, "notifications": honoured})
 
     @property
@@ -43,10 +44,16 @@ class Listener:
     @property
     def upstream(self) -> JsonObject | None:
         """What the server is asked, under the client's own id; None when nothing is the server's to tell."""
-        if not self.uris:
+        if not self._told:
             return None
-        params = {**self.message["params"], "notifications": {URIS: list(self.uris)}}
+        params = {**self.message["params"], "notifications": self._told}
         return {**self.message, "params": params}
+
+    @property
+    def _told(self) -> JsonObject:
+        """The part that is the server's to tell."""
+        parts: dict[str, tuple[str, ...]] = {URIS: self.uris, TASK_IDS: self.tasks}
+        return {field: list(names) for field, names in parts.items() if names}
 
 
 class Subscriptions:
@@ -58,7 +65,8 @@ class Subscriptions:
         self.level: JsonObject | None = None
 
     def room_for(self, uris: int) -> bool:
-        return uris + len(self.resources) + sum(len(each.uris) for each in self.listeners.values()) <= MAX_URIS
+        followed = sum(len(each.uris) + len(each.tasks) for each in self.listeners.values())
+        return uris + len(self.resources) + followed <= MAX_URIS
 
     def changes(self, lists: list[str], *, modern: bool) -> list[JsonObject]:
         """The notifications that tell this client that `lists` have changed."""
@@ -72,13 +80,21 @@ class Subscriptions:
         ]
 
 
-def filter_of(params: JsonObject) -> tuple[frozenset[str], tuple[str, ...]] | None:
-    """The lists and resources a listen request asks for; None when it does not say so properly."""
+class Filter(NamedTuple):
+    """What a listen request asks for."""
+
+    lists: frozenset[str]
+    uris: tuple[str, ...]
+    tasks: tuple[str, ...]
+
+
+def filter_of(params: JsonObject) -> Filter | None:
+    """The lists, resources and tasks a listen request asks for; None when it does not say so properly."""
     found = params.get("notifications")
     if not isinstance(found, dict):
         return None
-    uris = found.get(URIS, [])
-    if not isinstance(uris, list) or not all(isinstance(uri, str) for uri in uris):
+    named = [found.get(field, []) for field in (URIS, TASK_IDS)]
+    if not all(isinstance(names, list) and all(isinstance(name, str) for name in names) for names in named):
         return None
-    lists = frozenset(name for name, field in CHANGES.items() if found.get(field) is True)
-    return lists, tuple(dict.fromkeys(uris))
+    uris, tasks = (tuple(dict.fromkeys(names)) for names in named)
+    return Filter(frozenset(name for name, field in CHANGES.items() if found.get(field) is True), uris, tasks)

@@ -19,10 +19,14 @@ CLIENT_INFO_KEY: Final = "io.modelcontextprotocol/clientInfo"
 CLIENT_CAPABILITIES_KEY: Final = "io.modelcontextprotocol/clientCapabilities"
 SUBSCRIPTION_KEY: Final = "io.modelcontextprotocol/subscriptionId"
 LOG_LEVEL_KEY: Final = "io.modelcontextprotocol/logLevel"
+RELATED_TASK_KEY: Final = "io.modelcontextprotocol/related-task"
+
+TASKS: Final = "io.modelcontextprotocol/tasks"
+APPS: Final = "io.modelcontextprotocol/ui"
 
 RESERVED_META: Final = frozenset(
     {VERSION_KEY, CLIENT_INFO_KEY, CLIENT_CAPABILITIES_KEY, SUBSCRIPTION_KEY, LOG_LEVEL_KEY,
-     "io.modelcontextprotocol/related-task", "progressToken", "traceparent", "tracestate"}
+     RELATED_TASK_KEY, "progressToken", "traceparent", "tracestate"}
 )  # fmt: skip
 """Keys of `_meta` that the protocol itself gives a meaning; `baggage` is not among them, because it says anything."""
 
@@ -51,8 +55,8 @@ FULL: Final[Mapping[Era, JsonObject]] = MappingProxyType(
             "sampling": {"context": {}, "tools": {}},
             "elicitation": {"form": {}, "url": {}},
             "extensions": {
-                "io.modelcontextprotocol/tasks": {},
-                "io.modelcontextprotocol/ui": {"mimeTypes": ["text/html;profile=mcp-app"]},
+                TASKS: {},
+                APPS: {"mimeTypes": ["text/html;profile=mcp-app"]},
             },
         },
     }

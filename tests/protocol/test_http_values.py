@@ -50,6 +50,18 @@ def test_headers_made_from_a_message_never_contradict_it(arguments: dict[str, An
     assert contradiction(message, made.items(), VERSION, SCHEMA) == ""
 
 
+def test_a_request_about_a_task_names_it_and_one_that_does_not_contradicts_nothing() -> None:
+    message = {"jsonrpc": "2.0", "id": 1, "method": "tasks/get", "params": {"taskId": "t-1"}}
+    made = headers_of(message, VERSION)
+    assert made["mcp-name"] == "t-1"
+    assert contradiction(message, made.items(), VERSION) == ""
+    unnamed = {name: value for name, value in made.items() if name != "mcp-name"}
+    assert contradiction(message, unnamed.items(), VERSION) == ""
+    assert (
+        contradiction(message, {**made, "mcp-name": "t-2"}.items(), VERSION) == "mcp-name is not the taskId of the body"
+    )
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -5,7 +5,7 @@ import pytest
 from broker.model import Call, Decision
 from broker.protocol.effects import Ask, Launch
 from broker.protocol.events import ServerGone
-from broker.protocol.server_side import MAX_INPUTS
+from broker.protocol.inputs import MAX_INPUTS
 from broker.protocol.states import MAX_STATE, MAX_STATES, RequestStates
 from tests.protocol.stage import (
     MAYBE,

@@ -36,7 +36,7 @@ class Listening:
         if wanted is None:
             return None
         uris: dict[ServerName, list[str]] = {}
-        for uri in wanted[1]:
+        for uri in wanted.uris:
             if (server := owner(uri)) is not None:
                 uris.setdefault(server, []).append(uri)
         return cls(request, set(servers), set(servers), uris)
