@@ -7,6 +7,7 @@ ledger and the record.
 import asyncio
 import secrets
 import time
+from datetime import UTC, datetime
 from functools import partial
 from typing import Final, Literal, TypeAlias
 
@@ -21,7 +22,7 @@ from broker.protocol.bridge import Bridge
 from broker.protocol.catalog import Catalog, Change
 from broker.protocol.conversation import Conversation
 from broker.protocol.effects import Read
-from broker.protocol.events import AdmissionDelayed, Admitted, DriftAccepted, Due, OffersChanged, Overdue
+from broker.protocol.events import AdmissionDelayed, Admitted, DriftAccepted, Due, OffersChanged, Overdue, Tick
 from broker.registry import Registry, Server
 from broker.relay import Relay
 from broker.stories import Stories
@@ -68,7 +69,9 @@ class Link:
         )
         self._drift = self._refused = False
         conversation = Conversation(client, server.name, session, catalog, self.judge.judge, admitted, self.judge)
-        self._conversation = Bridge(conversation, server.name, catalog, partial(secrets.token_urlsafe, STATE_BYTES))
+        self._conversation = Bridge(
+            conversation, server.name, catalog, partial(secrets.token_urlsafe, STATE_BYTES), _now
+        )
         edges = Edges(
             record=self._take_down,
             commit=house.audit.flush,
@@ -100,6 +103,8 @@ class Link:
 
     def tick(self, now: float) -> None:
         self._relay.tick(now)
+        if self._conversation.resting:
+            self._relay.feed(Tick())
         for turn, seconds in self.judge.courtesy.overdue():
             self._relay.feed(Overdue(turn, seconds))
         for turn in self.judge.courtesy.due():
@@ -252,3 +257,8 @@ def server_of(registry: Registry, name: str) -> tuple[Server, Pin, Catalog]:
     if pin is None:
         raise ConfigError(f"{name} is not pinned", hint=f"bulkhead pin {name} --update")
     return server, pin, registry.catalog(name)
+
+
+def _now() -> str:
+    """The time as a task says it."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

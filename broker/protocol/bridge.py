@@ -17,9 +17,9 @@ from broker.protocol.bridge_modern import ModernClient
 from broker.protocol.catalog import Catalog
 from broker.protocol.conversation import Conversation
 from broker.protocol.effects import Effect, Forward, Record
-from broker.protocol.envelope import Request, read
+from broker.protocol.envelope import Notification, Request, Response, read
 from broker.protocol.eras import speaks
-from broker.protocol.events import Event, FromClient, Garbled
+from broker.protocol.events import Event, FromClient, Garbled, Tick
 from broker.protocol.opening import era_of
 
 
@@ -28,23 +28,35 @@ class Crossing(Protocol):
 
     @property
     def awaiting(self) -> bool: ...
-    def from_client(self, message: JsonObject, size: int) -> None: ...
+    @property
+    def resting(self) -> bool: ...
+    def request(self, request: Request, size: int) -> None: ...
+    def notification(self, found: Notification, size: int) -> None: ...
+    def response(self, response: Response, size: int) -> None: ...
+    def tick(self) -> None: ...
     def to_client(self, message: JsonObject) -> None: ...
 
 
 class Bridge:
     """A conversation, and a crossing in front of it where its client needs one.
 
-    `token` makes an unguessable text: what a call that waits for its client's input is known by.
+    `token` makes an unguessable text: what a call that waits for its client's input is known by.  `clock` says the time
+    as a task does.
     """
 
     def __init__(
-        self, conversation: Conversation, server: ServerName, catalog: Catalog, token: Callable[[], str]
+        self,
+        conversation: Conversation,
+        server: ServerName,
+        catalog: Catalog,
+        token: Callable[[], str],
+        clock: Callable[[], str],
     ) -> None:
         self._conversation = conversation
         self._server = server
         self._catalog = catalog
         self._token = token
+        self._clock = clock
         self._crossing: Crossing | None = None
         legacy, modern = speaks(catalog, "legacy"), speaks(catalog, "modern")
         self._only: Era | None = None if legacy == modern else "legacy" if legacy else "modern"
@@ -56,8 +68,9 @@ class Bridge:
         """What to do about `event`, in order, as a conversation says it."""
         self._turn = 0
         if isinstance(event, FromClient) and self._crosses(event):
-            assert self._crossing is not None
-            self._crossing.from_client(event.message, event.size)
+            self._cross(event)
+        elif isinstance(event, Tick) and self._crossing is not None:
+            self._crossing.tick()
         else:
             self._events.append(event)
         return self._carried()
@@ -84,7 +97,12 @@ class Bridge:
     @property
     def awaiting(self) -> bool:
         """A call that waits for its client's input is nothing the client waits for."""
-        return self._conversation.awaiting and (self._crossing is None or self._crossing.awaiting)
+        return self.resting or (self._conversation.awaiting and (self._crossing is None or self._crossing.awaiting))
+
+    @property
+    def resting(self) -> bool:
+        """Something here waits for time to pass: then it wants a `Tick` now and then."""
+        return self._crossing is not None and self._crossing.resting
 
     # --- what a crossing does ---
 
@@ -136,12 +154,27 @@ class Bridge:
             return False
         era = era_of(envelope)
         if era == "legacy" and self._only == "modern":
-            self._crossing = LegacyClient(self, self._server)
+            self._crossing = LegacyClient(self, self._server, self._token, self._clock)
         elif era == "modern" and self._only == "legacy" and envelope.method != "server/discover":
             # Discovering is a question, not a choice: the client may go on in the server's own era.
             self._conversation.bridged()
             self._crossing = ModernClient(self, self._catalog, self._token)
         return self._crossing is not None
+
+    def _cross(self, event: FromClient) -> None:
+        assert self._crossing is not None
+        try:
+            envelope = read("client", event.message)
+        except ProtocolError as problem:
+            self.fault(str(problem), event.size)
+            return
+        match envelope:
+            case Request():
+                self._crossing.request(envelope, event.size)
+            case Notification():
+                self._crossing.notification(envelope, event.size)
+            case Response():
+                self._crossing.response(envelope, event.size)
 
     def _carried(self) -> list[Effect]:
         """Let the conversation hear everything that is to be said to it; what it wants done meanwhile, in order."""

@@ -4,54 +4,43 @@ What a result asks for becomes requests to the client, and its answers go back w
 state goes with them as it came.  A word the modern era does not have is refused by name.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Any, Final
 
 from broker.errors import ProtocolError
 from broker.model import Fact, JsonObject, ServerName
 from broker.protocol import replies
 from broker.protocol.crossing import TAKEN, Way, dropped, message_of, own_id_fault, own_ids, unasked
-from broker.protocol.envelope import Notification, Request, Response, meta_of, read
+from broker.protocol.envelope import Notification, Request, Response, meta_of
 from broker.protocol.eras import client_meta, initialize_result, lacks, legacy_result, untagged
 from broker.protocol.frames import is_request_id
 from broker.protocol.methods import method_for
 from broker.protocol.opening import check_legacy, era_of
+from broker.protocol.passage import Passage
 from broker.protocol.pinned import LEVELS
 from broker.protocol.replies import INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, RequestId
 from broker.protocol.subscriptions import CHANGES, MAX_URIS, URIS
+from broker.protocol.tasks import related, with_extension
+from broker.protocol.tasks_of_modern import ModernTasks
 from broker.protocol.versions import CLIENT_CAPABILITIES_KEY, LOG_LEVEL_KEY, SUBSCRIPTION_KEY
 
 MAX_ROUNDS: Final = 16  # times one call may ask for input; then somebody goes round in circles
-_NO_WORDS: Final = ("requestState", "inputResponses", "task")
-
-
-@dataclass(slots=True)
-class _Call:
-    """One request of the client.  `waits` are our requests to it, by id, with the keys the server knows them by."""
-
-    outer: RequestId
-    inner: RequestId
-    method: str
-    message: JsonObject
-    rounds: int = 0
-    waits: dict[RequestId, tuple[str, str]] = field(default_factory=dict)
-    given: JsonObject = field(default_factory=dict)
-    state: Any = None
 
 
 class LegacyClient:
     """Translates what a legacy client and a conversation of the modern era say to each other."""
 
-    def __init__(self, way: Way, server: ServerName) -> None:
+    def __init__(self, way: Way, server: ServerName, token: Callable[[], str], clock: Callable[[], str]) -> None:
         self._way = way
         self._server = server
         self._ids = own_ids()
         self._meta: JsonObject = {}
         self._offers: JsonObject = {}
         self._requested: object = None
-        self._calls: dict[RequestId, _Call] = {}
-        self._outer: dict[RequestId, _Call] = {}
-        self._asked: dict[RequestId, _Call] = {}
+        self._tasks = ModernTasks(server, token, clock)
+        self._calls: dict[RequestId, Passage] = {}
+        self._outer: dict[RequestId, Passage] = {}
+        self._asked: dict[RequestId, Passage] = {}
         self._uris: dict[str, str] = {}
         self._subscribing: dict[str, Request] = {}
 
@@ -59,23 +48,18 @@ class LegacyClient:
     def awaiting(self) -> bool:
         return bool(self._outer) or bool(self._subscribing)
 
+    @property
+    def resting(self) -> bool:
+        return self._tasks.resting
+
+    def tick(self) -> None:
+        """Look again at the tasks whose results the client waits for."""
+        for passage in self._tasks.tick():
+            self._retry(passage)
+
     # --- from the client ---
 
-    def from_client(self, message: JsonObject, size: int) -> None:
-        try:
-            envelope = read("client", message)
-        except ProtocolError as problem:
-            self._way.fault(str(problem), size)
-            return
-        match envelope:
-            case Request():
-                self._request(envelope, size)
-            case Notification():
-                self._notification(envelope, size)
-            case Response():
-                self._response(envelope, size)
-
-    def _request(self, request: Request, size: int) -> None:
+    def request(self, request: Request, size: int) -> None:
         way = self._way
         if fault := own_id_fault(request.id):
             way.fault(fault, size)
@@ -92,12 +76,10 @@ class LegacyClient:
         elif method_for(request.method, "request", "client", "legacy") is None:
             text = f"{replies.quoted(request.method)} is no method a client may use here"
             way.reject(request, size, METHOD_NOT_FOUND, text)
-        elif request.method.startswith("tasks/"):
-            text = f"{request.method}: this server speaks only the modern era, which has no such tasks"
-            way.reject(request, size, METHOD_NOT_FOUND, text)
-        elif word := next((word for word in _NO_WORDS if word in request.params), ""):
-            text = f"the client sent {word}, which has no meaning between its era and the server's"
-            way.reject(request, size, INVALID_PARAMS, text)
+        elif (no := self._tasks.objection(request, self._offers)) is not None:
+            way.reject(request, size, *no)
+        elif (known := self._tasks.known(request)) is not None:
+            way.answer(request, size, known)
         else:
             self._known(request, size)
 
@@ -109,7 +91,7 @@ class LegacyClient:
         elif request.method == "resources/unsubscribe":
             self._unsubscribe(request, size)
         else:
-            self._forward(_Call(request.id, request.id, request.method, request.message), size)
+            self._forward(self._tasks.passage(request), size)
 
     def _open(self, request: Request, size: int) -> None:
         if self._meta:
@@ -122,12 +104,14 @@ class LegacyClient:
             return
         self._meta, self._requested = client_meta(request.params), request.params["protocolVersion"]
         message = message_of(request.id, "server/discover", {})
-        self._forward(_Call(request.id, request.id, "initialize", message), size)
+        self._forward(Passage(request.id, request.id, "initialize", message), size)
 
-    def _forward(self, call: _Call, size: int, **more: Any) -> None:
+    def _forward(self, call: Passage, size: int, **more: Any) -> None:
         """The client's request with what stands on every modern one."""
-        params = call.message.get("params", {})
-        dressed = {**params, **more, "_meta": {**meta_of(params), **self._meta}}
+        params, meta = call.message.get("params", {}), self._meta
+        if call.tasked:
+            meta = {**meta, CLIENT_CAPABILITIES_KEY: with_extension(meta[CLIENT_CAPABILITIES_KEY])}
+        dressed = {**params, **more, "_meta": {**meta_of(params), **meta}}
         self._calls[call.inner] = self._outer[call.outer] = call
         self._way.tell({**call.message, "id": call.inner, "params": dressed}, size)
 
@@ -167,7 +151,7 @@ class LegacyClient:
         self._way.tell(message_of(own, "subscriptions/listen", params))
         return own
 
-    def _notification(self, found: Notification, size: int) -> None:
+    def notification(self, found: Notification, size: int) -> None:
         if found.method == "notifications/cancelled":
             self._cancelled(found, size)
         elif found.method == "notifications/initialized":
@@ -185,9 +169,10 @@ class LegacyClient:
             self._way.tell({**found.message, "params": {**found.params, "requestId": call.inner}}, size)
         else:
             self._way.record(Fact("notification", "client", found.method, request=outer, size=size))
+            self._tasks.give_up(call.outer)
             self._call_off(call, "the call was cancelled")
 
-    def _response(self, response: Response, size: int) -> None:
+    def response(self, response: Response, size: int) -> None:
         """The client's answer to something a result asked for."""
         call = self._asked.pop(response.id, None) if response.id is not None else None
         if call is None or response.id is None:
@@ -220,27 +205,47 @@ class LegacyClient:
         else:
             self._listening_refused(str(identifier), message)
 
-    def _answered(self, call: _Call, message: JsonObject) -> None:
+    def _answered(self, call: Passage, message: JsonObject) -> None:
         result = message.get("result")
         if result is None:
             self._close(call, message)
         elif call.method == "initialize":
-            self._offers = result["capabilities"]
             body = initialize_result(result, self._requested, self._server)
+            self._offers = body["capabilities"]
             self._close(call, {**message, "result": body})
             self._listen(dict.fromkeys(CHANGES.values(), True))
+        elif call.method.startswith("tasks/"):
+            self._looked(call, message, result)
+        elif result.get("resultType") != "input_required" and call.tasked and call.method == "tools/call":
+            self._close(call, {**message, "result": self._tasks.made(result)})
         elif result.get("resultType", "complete") == "complete":
-            self._close(call, {**message, "result": legacy_result(call.method, result)})
+            self._close(call, {**message, "result": legacy_result(call.method, result, tasks="tasks" in self._offers)})
         elif result["resultType"] == "input_required":
             self._ask(call, result)
         else:
             self._fail(call, "the server answered with something the client's era has no word for")
 
-    def _close(self, call: _Call, message: JsonObject) -> None:
+    def _looked(self, call: Passage, message: JsonObject, result: JsonObject) -> None:
+        """An answer about a task: to what the client asked, or to what had to be asked on the way to it."""
+        asked = call.message["method"]
+        if asked == "tasks/cancel":  # a legacy client is told what has become of it
+            call.message = message_of(call.outer, "tasks/get", call.message["params"])
+            self._retry(call)
+        elif asked == "tasks/update":
+            self._tasks.rest(call, {})
+        elif (body := self._tasks.looked(call, result)) is not None:
+            self._close(call, {"jsonrpc": "2.0", "id": message["id"], **body})
+        elif wanted := self._tasks.wanted(call, result):
+            call.given = {}
+            self._put(call, wanted)
+        else:
+            self._tasks.rest(call, result)
+
+    def _close(self, call: Passage, message: JsonObject) -> None:
         self._outer.pop(call.outer, None)
         self._way.say({**message, "id": call.outer})
 
-    def _ask(self, call: _Call, result: JsonObject) -> None:
+    def _ask(self, call: Passage, result: JsonObject) -> None:
         """Put what a result asks for to the client.  The conversation has judged each of them."""
         wanted: JsonObject = result.get("inputRequests", {})
         call.rounds += 1
@@ -248,6 +253,11 @@ class LegacyClient:
         if call.rounds > MAX_ROUNDS:
             self._fail(call, f"the server asked for input {call.rounds} times, and {MAX_ROUNDS} is the limit")
             return
+        self._put(call, wanted)
+        if not wanted:
+            self._again(call)
+
+    def _put(self, call: Passage, wanted: JsonObject) -> None:
         declared = self._meta[CLIENT_CAPABILITIES_KEY]
         for entry in wanted.values():
             if missing := lacks(declared, entry):
@@ -258,19 +268,27 @@ class LegacyClient:
             call.waits[own] = (key, entry["method"])
             self._asked[own] = call
             fact = Fact("request", "broker", entry["method"], entry["method"], own)
-            self._way.say(message_of(own, entry["method"], entry.get("params", {})), fact)
-        if not wanted:
-            self._again(call)
+            params = entry.get("params", {})
+            if call.method == "tasks/result":
+                params = related(params, call.message["params"]["taskId"])
+            self._way.say(message_of(own, entry["method"], params), fact)
 
-    def _again(self, call: _Call) -> None:
+    def _again(self, call: Passage) -> None:
         """The call once more, with what was asked for and the server's state as it came."""
+        if call.method == "tasks/result":
+            call.message = self._tasks.answers(call)
+            self._retry(call)
+            return
         more: JsonObject = {"inputResponses": call.given} if call.given else {}
         if call.state is not None:
             more["requestState"] = call.state
+        self._retry(call, **more)
+
+    def _retry(self, call: Passage, **more: Any) -> None:
         call.inner = next(self._ids)
         self._forward(call, 0, **more)
 
-    def _fail(self, call: _Call, why: str) -> None:
+    def _fail(self, call: Passage, why: str) -> None:
         self._outer.pop(call.outer, None)
         self._call_off(call, why)
         text = f"refused by Bulkhead (eras): {why}"
@@ -278,7 +296,7 @@ class LegacyClient:
         body: JsonObject = {"error": text}
         self._way.say(answer, Fact("result", "broker", call.method, request=call.outer, body=body))
 
-    def _call_off(self, call: _Call, why: str) -> None:
+    def _call_off(self, call: Passage, why: str) -> None:
         """Nobody needs the client's answers any more."""
         for own in call.waits:
             del self._asked[own]

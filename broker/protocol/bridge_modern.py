@@ -12,8 +12,18 @@ from broker.model import Fact, JsonObject
 from broker.protocol import replies
 from broker.protocol.carried import Carriage, Carried
 from broker.protocol.catalog import Catalog
-from broker.protocol.crossing import TAKEN, Way, dropped, message_of, own_id_fault, own_ids, unasked
-from broker.protocol.envelope import Notification, Request, Response, read
+from broker.protocol.crossing import (
+    TAKEN,
+    Way,
+    are_results,
+    dropped,
+    entries,
+    message_of,
+    own_id_fault,
+    own_ids,
+    unasked,
+)
+from broker.protocol.envelope import Notification, Request, Response
 from broker.protocol.eras import CARRIERS, initialize_params, lacks, legacy_params, modern_error, modern_result
 from broker.protocol.following import Follower, Following
 from broker.protocol.frames import is_request_id
@@ -22,6 +32,7 @@ from broker.protocol.opening import check_modern
 from broker.protocol.pinned import LEVELS
 from broker.protocol.replies import INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, RequestId
 from broker.protocol.subscriptions import filter_of
+from broker.protocol.tasks_of_legacy import LegacyTasks
 from broker.protocol.versions import LOG_LEVEL_KEY, MODERN_VERSIONS, VERSION_KEY
 
 _LISTS: Final = {f"notifications/{part}/list_changed": part for part in ("tools", "prompts", "resources")}
@@ -38,6 +49,7 @@ class ModernClient:
         self._ids = own_ids()
         self._carriage = Carriage(token)
         self._following = Following()
+        self._tasks = LegacyTasks(way, self._carriage, self._ids, catalog.views.values())
         self._opened = False
         self._opening = ""
         self._level = ""
@@ -46,23 +58,19 @@ class ModernClient:
     def awaiting(self) -> bool:
         return self._carriage.open
 
+    @property
+    def resting(self) -> bool:
+        return False
+
+    def tick(self) -> None:
+        """Nothing here waits for time to pass."""
+
     # --- from the client ---
 
-    def from_client(self, message: JsonObject, size: int) -> None:
-        try:
-            envelope = read("client", message)
-        except ProtocolError as problem:
-            self._way.fault(str(problem), size)
-            return
-        match envelope:
-            case Request():
-                self._request(envelope, size)
-            case Notification():
-                self._notification(envelope, size)
-            case Response():
-                unasked(self._way, size)
+    def response(self, _response: Response, size: int) -> None:
+        unasked(self._way, size)
 
-    def _request(self, request: Request, size: int) -> None:
+    def request(self, request: Request, size: int) -> None:
         way = self._way
         if fault := own_id_fault(request.id):
             way.fault(fault, size)
@@ -85,9 +93,8 @@ class ModernClient:
         elif method_for(request.method, "request", "client", "modern") is None:
             text = f"{replies.quoted(request.method)} is no method a client may use here"
             way.reject(request, size, METHOD_NOT_FOUND, text)
-        elif request.method.startswith("tasks/"):
-            text = f"{request.method}: this server speaks only the legacy era, which has no such tasks"
-            way.reject(request, size, METHOD_NOT_FOUND, text)
+        elif (no := self._tasks.objection(request)) is not None:
+            way.reject(request, size, *no)
         elif request.meta.get(LOG_LEVEL_KEY, "info") not in LEVELS:
             way.reject(request, size, INVALID_PARAMS, "the client asked for a log level nobody knows")
         else:
@@ -97,12 +104,16 @@ class ModernClient:
     def _known(self, request: Request, size: int) -> None:
         if request.method == "subscriptions/listen":
             self._listen(request, size)
+        elif request.method == "tasks/update":
+            self._tasks.update(request, size)
         elif request.params.keys() & {"requestState", "inputResponses"}:
             self._retry(request, size)
         else:
             params = request.params if request.method == "server/discover" else legacy_params(request.params)
+            tasked = self._tasks.makes_one(request)
+            params = {**params, "task": {}} if tasked else params
             inner = request.id if self._carriage.at(request.id) is None else next(self._ids)
-            self._carriage.add(request, inner)
+            self._carriage.add(request, inner, tasked=tasked)
             self._follow_level()
             rest = {name: value for name, value in request.message.items() if name not in ("id", "params")}
             self._way.tell({**rest, "id": inner, **({"params": params} if params else {})}, size)
@@ -126,7 +137,7 @@ class ModernClient:
     def _retry(self, request: Request, size: int) -> None:
         """The client brings what a call of its own waits for."""
         given = request.params.get("inputResponses", {})
-        if not isinstance(given, dict) or not all(isinstance(value, dict) for value in given.values()):
+        if not are_results(given):
             self._way.reject(request, size, INVALID_PARAMS, "the client sent inputResponses that are no results")
             return
         call = self._carriage.resume(request)
@@ -169,7 +180,7 @@ class ModernClient:
         message = follower.acknowledgement
         self._way.say(message, Fact("notification", "broker", message["method"], request=follower.id))
 
-    def _notification(self, found: Notification, size: int) -> None:
+    def notification(self, found: Notification, size: int) -> None:
         if found.method != "notifications/cancelled":
             dropped(self._way, "client", found.method, "no method a modern client may use here", size)
             return
@@ -208,6 +219,8 @@ class ModernClient:
 
     def _own(self, own: str, message: JsonObject) -> None:
         """An answer to a request the client knows nothing of."""
+        for call, body in self._tasks.fetched(own, message):
+            self._finish(call, body)
         if own != self._opening:
             follower = self._following.settle(own, honoured="result" in message)
             if follower is not None:
@@ -222,20 +235,30 @@ class ModernClient:
         if call.outer is None:
             call.answer = message  # the client hears it when it comes back
             return
-        outer = call.outer
-        self._carriage.close(call)
-        if "error" in message:
-            self._way.say({**message, "id": outer, "error": modern_error(message["error"])})
-        elif call.method == "server/discover":
-            self._way.say({**message, "id": outer})
+        result = message.get("result")
+        if result is None or call.method == "server/discover":
+            body = {"error": modern_error(message["error"])} if result is None else {}
+        elif call.task or ("task" in result and call.tasked):
+            found = self._tasks.answer(call, result)
+            if found is None:
+                return  # it is answered when what the task came to is known
+            body = {"result": found}
         else:
-            self._way.say({**message, "id": outer, "result": modern_result(call.method, message["result"])})
+            body = {"result": modern_result(call.method, result)}
+        self._finish(call, {**message, **body})
+
+    def _finish(self, call: Carried, body: JsonObject) -> None:
+        if call.outer is not None and self._carriage.of(call.outer) is call:
+            self._carriage.close(call)
+            self._way.say({"jsonrpc": "2.0", **body, "id": call.outer})
 
     def _asked(self, message: JsonObject) -> None:
         """A request of the server: it becomes the answer to the oldest call that can carry it."""
         identifier, method = message["id"], message["method"]
         if method == "ping":
             self._way.tell(replies.result(identifier, {}))
+            return
+        if self._tasks.takes(message):
             return
         able = [call for call in self._carriage.calls if call.method in CARRIERS and call.answer is None]
         willing = [call for call in able if not lacks(call.capabilities, message)]
@@ -253,11 +276,10 @@ class ModernClient:
         outer = call.outer
         assert outer is not None
         state, forgotten = self._carriage.park(call)
-        entries = {key: {name: m[name] for name in ("method", "params") if name in m} for key, m in call.asked.items()}
-        body: JsonObject = {"resultType": "input_required", "inputRequests": entries, "requestState": state}
-        kept: JsonObject = {"result": {"resultType": "input_required", "inputRequests": entries}}
+        body: JsonObject = {"resultType": "input_required", "inputRequests": entries(call.asked)}
+        kept: JsonObject = {"result": body}
         fact = Fact("result", "broker", call.method, request=outer, digest=call.digest, body=kept)
-        self._way.say(replies.result(outer, body), fact)
+        self._way.say(replies.result(outer, {**body, "requestState": state}), fact)
         if forgotten is not None:
             self._forget(forgotten)
 
@@ -298,6 +320,8 @@ class ModernClient:
 
     def _withdrawn(self, identifier: object) -> None:
         """The server does not want an answer any more."""
+        if is_request_id(identifier):
+            self._tasks.withdrawn(identifier)
         for call in self._carriage.calls:
             for waiting in (call.wanted, call.asked):
                 for key in [key for key, message in waiting.items() if message["id"] == identifier]:

@@ -23,7 +23,7 @@ class Carried:
     """One call: `inner` is its id at the server, `outer` the client's request that is open for it, if any is.
 
     `wanted` are the server's requests the client was not told of yet, `asked` those it was; `answer` came while no
-    request of the client was open for it.
+    request of the client was open for it.  `task` is the one it is about, and `tasked` says that it becomes one.
     """
 
     inner: RequestId
@@ -34,6 +34,8 @@ class Carried:
     outer_token: RequestId | None
     capabilities: JsonObject
     level: object
+    task: str
+    tasked: bool = False
     wanted: dict[str, JsonObject] = field(default_factory=dict)
     asked: dict[str, JsonObject] = field(default_factory=dict)
     answer: JsonObject | None = None
@@ -58,12 +60,13 @@ class Carriage:
         """Whether the client waits for anything."""
         return bool(self._outer)
 
-    def add(self, request: Request, inner: RequestId) -> None:
+    def add(self, request: Request, inner: RequestId, *, tasked: bool = False) -> None:
         token = token_of(request.params)
         kept = digest(request.method, legacy_params(request.params))
         declared = request.meta[CLIENT_CAPABILITIES_KEY]
         level = request.meta.get(LOG_LEVEL_KEY)
-        call = Carried(inner, request.id, request.method, kept, token, token, declared, level)
+        task = str(request.params.get("taskId", ""))
+        call = Carried(inner, request.id, request.method, kept, token, token, declared, level, task, tasked)
         self._inner[inner] = self._outer[request.id] = call
 
     def at(self, inner: RequestId) -> Carried | None:

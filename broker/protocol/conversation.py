@@ -32,6 +32,7 @@ from broker.protocol.events import (
     Overdue,
     ServerGone,
     Started,
+    Tick,
 )
 from broker.protocol.frames import encode
 from broker.protocol.instance import Instance
@@ -152,6 +153,8 @@ class Conversation:
             case OffersChanged():
                 if self._link.admission is Admission.ADMITTED and self._link.era is not None:
                     self._instance.announce(["tools", "prompts", "resources"])
+            case Tick():
+                pass  # nothing in here waits for time to pass
             case _:
                 assert_never(event)
 

@@ -1,6 +1,6 @@
 """What both crossings of a bridge need of it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import count
 from typing import Final, Protocol
 
@@ -48,3 +48,13 @@ def unasked(way: Way, size: int) -> None:
 def dropped(way: Way, side: Side, method: str, why: str, size: int = 0) -> None:
     """A notification that goes no further."""
     way.record(Fact("notification", side, method[:MAX_QUOTED], size=size, body={"dropped": why}))
+
+
+def are_results(given: object) -> bool:
+    """Whether this is what a client may bring for what was asked of it: each key with a result."""
+    return isinstance(given, dict) and all(isinstance(value, dict) for value in given.values())
+
+
+def entries(asked: Mapping[str, JsonObject]) -> JsonObject:
+    """Requests of a legacy server as a modern one asks for the same."""
+    return {key: {name: m[name] for name in ("method", "params") if name in m} for key, m in asked.items()}

@@ -12,6 +12,7 @@ from broker.model import Era, JsonObject
 from broker.protocol.catalog import SERVER_INFO, Catalog, View
 from broker.protocol.envelope import meta_of
 from broker.protocol.replies import INVALID_PARAMS
+from broker.protocol.tasks import OFFERED, REVISION, legacy_offers, modern_declares, with_extension
 from broker.protocol.versions import (
     CLIENT_CAPABILITIES_KEY,
     CLIENT_INFO_KEY,
@@ -19,6 +20,7 @@ from broker.protocol.versions import (
     LOG_LEVEL_KEY,
     MODERN_VERSIONS,
     SUBSCRIPTION_KEY,
+    TASKS,
     VERSION_KEY,
 )
 
@@ -30,7 +32,6 @@ ASKS: Final[Mapping[str, str]] = MappingProxyType(
 CARRIERS: Final = frozenset({"tools/call", "prompts/get", "resources/read"})
 """Requests whose modern answer may ask for input."""
 
-_TASKS: Final = "io.modelcontextprotocol/tasks"
 _CACHED: Final = frozenset(
     {"tools/list", "prompts/list", "resources/list", "resources/templates/list", "resources/read"}
 )
@@ -45,10 +46,10 @@ def speaks(catalog: Catalog, era: Era) -> bool:
 
 
 def capabilities(found: JsonObject) -> JsonObject:
-    """Capabilities that mean the same in both eras; tasks are another thing in each."""
+    """Capabilities that mean the same in both eras; tasks are another thing in each (see `tasks`)."""
     kept = {name: value for name, value in found.items() if name != "tasks"}
     if isinstance(extensions := kept.get("extensions"), dict):
-        kept["extensions"] = {name: value for name, value in extensions.items() if name != _TASKS}
+        kept["extensions"] = {name: value for name, value in extensions.items() if name != TASKS}
     return kept
 
 
@@ -72,9 +73,10 @@ def modern_view(view: View) -> View:
     """What a legacy server shows a modern client."""
     assert view.opening is not None
     opening = {name: value for name, value in view.opening.items() if name not in ("protocolVersion", "serverInfo")}
+    offered = capabilities(view.opening["capabilities"])
     opening |= {
         "supportedVersions": list(MODERN_VERSIONS),
-        "capabilities": capabilities(view.opening["capabilities"]),
+        "capabilities": with_extension(offered) if legacy_offers(view.opening["capabilities"]) else offered,
         "ttlMs": 0,
         "cacheScope": "private",
         "_meta": {**meta_of(view.opening), SERVER_INFO: view.opening["serverInfo"]},
@@ -99,10 +101,12 @@ def initialize_result(discovered: JsonObject, requested: object, server: str) ->
     kept = {name: value for name, value in discovered.items() if name not in _MODERN_ONLY and name != "_meta"}
     if rest := {name: value for name, value in meta.items() if name != SERVER_INFO}:
         kept["_meta"] = rest
+    told = requested if requested in LEGACY_VERSIONS else LEGACY_VERSIONS[-1]
+    tasks = {"tasks": OFFERED} if told == REVISION and modern_declares(discovered["capabilities"]) else {}
     return {
         **kept,
-        "protocolVersion": requested if requested in LEGACY_VERSIONS else LEGACY_VERSIONS[-1],
-        "capabilities": capabilities(discovered["capabilities"]),
+        "protocolVersion": told,
+        "capabilities": {**capabilities(discovered["capabilities"]), **tasks},
         "serverInfo": info if isinstance(info, dict) else {"name": server, "version": "0"},
     }
 
@@ -137,17 +141,17 @@ def modern_error(error: JsonObject) -> JsonObject:
     return {**error, "code": INVALID_PARAMS} if error["code"] == _RESOURCE_NOT_FOUND else error
 
 
-def legacy_result(method: str, result: JsonObject) -> JsonObject:
+def legacy_result(method: str, result: JsonObject, *, tasks: bool = False) -> JsonObject:
     """A modern server's finished result as a legacy one.
 
     The legacy era knows only objects as structured content and as what a tool may promise of it; the text beside it
-    says the same and stays.
+    says the same and stays.  Where the server makes `tasks`, it may make one of any call.
     """
     kept = {name: value for name, value in result.items() if name not in _MODERN_ONLY}
     if method == "tools/call" and not isinstance(kept.get("structuredContent", {}), dict):
         del kept["structuredContent"]
     if method == "tools/list" and isinstance(kept.get("tools"), list):
-        kept["tools"] = [_legacy_tool(tool) for tool in kept["tools"]]
+        kept["tools"] = [_legacy_tool(tool, tasks=tasks) for tool in kept["tools"]]
     return kept
 
 
@@ -162,8 +166,8 @@ def untagged(message: JsonObject) -> JsonObject:
     return {**rest, "params": kept} if kept else rest
 
 
-def _legacy_tool(tool: JsonObject) -> JsonObject:
+def _legacy_tool(tool: JsonObject, *, tasks: bool) -> JsonObject:
     schema = tool.get("outputSchema")
-    if schema is None or (isinstance(schema, dict) and schema.get("type") == "object"):
-        return tool
-    return {name: value for name, value in tool.items() if name != "outputSchema"}
+    if schema is not None and not (isinstance(schema, dict) and schema.get("type") == "object"):
+        tool = {name: value for name, value in tool.items() if name != "outputSchema"}
+    return {**tool, "execution": {"taskSupport": "optional"}} if tasks and "execution" not in tool else tool

@@ -128,6 +128,11 @@ class OffersChanged:
     """What of the lists is this client's to see is not what it was: it is told to ask again."""
 
 
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """About a second went by."""
+
+
 Event: TypeAlias = (
     FromClient
     | FromServer
@@ -143,4 +148,5 @@ Event: TypeAlias = (
     | Closing
     | DriftAccepted
     | OffersChanged
+    | Tick
 )

@@ -32,10 +32,10 @@ class News:
         self._instance = instance
 
     def receive(self, found: Notification, size: int) -> None:
-        link = self._link
+        link, era = self._link, self._link.era or "legacy"
         if found.method == "notifications/resources/updated":
             link.courtesy.forget()
-        known = method_for(found.method, "notification", "server", link.era or "legacy", extended=link.extended)
+        known = method_for(found.method, "notification", "server", era, extended=link.extended)
         if known is None:
             self._drop(found, size, "no method a server may use here")
         elif (objection := self._objection(found, known)) is not None:

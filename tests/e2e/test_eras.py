@@ -14,6 +14,7 @@ from mcp.client.stdio import stdio_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp_types import CreateMessageRequestParams, CreateMessageResult, ElicitRequestParams, ElicitResult
 
+from broker.protocol.versions import CLIENT_CAPABILITIES_KEY, TASKS, VERSION_KEY
 from tests.e2e.running import Running, home_of_a_stranger
 
 pytestmark = pytest.mark.sandbox
@@ -28,7 +29,7 @@ def home() -> Iterator[Running]:
     with home_of_a_stranger() as made:
         made.up()
         for era in ERAS:
-            made.add_toy("asks", "--era", era, name=era, connect=[f"web-{era}", "web-all"])
+            made.add_toy("asks", "--era", era, "--tasks", name=era, connect=[f"web-{era}", "web-all"])
         yield made
 
 
@@ -72,7 +73,7 @@ async def test_a_client_uses_a_server_of_the_other_era_and_answers_what_it_asks(
 ) -> None:
     async with client(home, server, how) as sdk:
         assert sdk.protocol_version == ERAS[server]
-        assert [tool.name for tool in (await sdk.list_tools()).tools] == ["go"]
+        assert [tool.name for tool in (await sdk.list_tools()).tools] == ["go", "long"]
         answer = await sdk.call_tool("go", {"what": "elicitation"})
         assert '"password": "no"' in answer.content[0].text  # type: ignore[union-attr]
 
@@ -85,13 +86,72 @@ async def test_a_no_to_what_a_server_asks_reaches_no_client_of_the_other_era(hom
         assert "refused by Bulkhead" in (await waiting).content[0].text  # type: ignore[union-attr]
 
 
+def say(home: Running, server: str, how: str, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Send these one after another, each after the answer to the one before; the answers."""
+    answers: list[dict[str, Any]] = []
+    if how == "stdio":
+        with home.connect(server, home.newcomer(server)) as client:
+            for message in messages:
+                client.send(message)
+                if "id" in message:
+                    answers.append(client.answer_to(message["id"], within=WITHIN))
+        return answers
+    found = json.loads(home.bulkhead("endpoint", server, "--client", f"web-{server}", "--json").stdout)
+    with httpx2.Client(headers=found["headers"], timeout=WITHIN, trust_env=False) as http:
+        http.headers["accept"] = "application/json, text/event-stream"
+        for message in messages:
+            meta = message.get("params", {}).get("_meta", {})
+            more = {"mcp-protocol-version": meta.get(VERSION_KEY, "2025-11-25"), "mcp-method": message["method"]}
+            if name := message.get("params", {}).get("name", message.get("params", {}).get("taskId")):
+                more["mcp-name"] = name
+            done = http.post(found["url"], json={"jsonrpc": "2.0", **message}, headers=more)
+            if session := done.headers.get("mcp-session-id"):
+                http.headers["mcp-session-id"] = session
+            if "id" in message:
+                lines = [
+                    line.removeprefix("data:") for line in done.text.splitlines() if line.startswith(("data:", "{"))
+                ]
+                answers += [each for line in lines if line.strip() and (each := json.loads(line)).get("id") is not None]
+    return answers
+
+
+@pytest.mark.parametrize("how", ["stdio", "http"])
+def test_a_task_of_a_legacy_server_is_one_of_the_extension_to_a_modern_client(home: Running, how: str) -> None:
+    meta = {VERSION_KEY: "2026-07-28", CLIENT_CAPABILITIES_KEY: {"extensions": {TASKS: {}}}}
+    look = {"method": "tasks/get", "params": {"taskId": "task-1", "_meta": meta}}
+    call = {"method": "tools/call", "params": {"name": "long", "arguments": {}, "_meta": meta}}
+    made, first, second = say(home, "legacy", how, [{"id": 1, **call}, {"id": 2, **look}, {"id": 3, **look}])
+    assert (made["result"]["resultType"], made["result"]["taskId"]) == ("task", "task-1")
+    assert (first["result"]["status"], first["result"]["pollIntervalMs"]) == ("working", 100)
+    assert second["result"]["status"] == "completed"
+    assert second["result"]["result"] == {"content": [{"type": "text", "text": "at last"}], "isError": False}
+
+
+@pytest.mark.parametrize("how", ["stdio", "http"])
+def test_a_task_of_the_extension_is_one_to_a_legacy_client_which_waits_for_its_result(home: Running, how: str) -> None:
+    opening = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "c", "version": "1"}}
+    about = {"params": {"taskId": "task-1"}}
+    opened, made, state, answer = say(home, "modern", how, [
+        {"id": 1, "method": "initialize", "params": opening},
+        {"method": "notifications/initialized"},
+        {"id": 2, "method": "tools/call", "params": {"name": "long", "arguments": {}, "task": {}}},
+        {"id": 3, "method": "tasks/get", **about},
+        {"id": 4, "method": "tasks/result", **about},
+    ])  # fmt: skip
+    assert opened["result"]["capabilities"]["tasks"] == {"cancel": {}, "requests": {"tools": {"call": {}}}}
+    assert (made["result"]["task"]["status"], state["result"]["pollInterval"]) == ("working", 100)
+    assert answer["result"]["content"] == [{"type": "text", "text": "at last"}]
+
+
 @pytest.mark.claim("C67")
 @pytest.mark.parametrize(("how", "mode"), [("stdio", "2026-07-28"), ("http", "legacy")])
 async def test_servers_of_both_eras_are_one_to_a_client_that_takes_one_and_are_still_kept_apart(
     home: Running, how: str, mode: str
 ) -> None:
     async with client(home, "--all", how, mode) as sdk:
-        assert [tool.name for tool in (await sdk.list_tools()).tools] == ["legacy__go", "modern__go"]
+        assert [tool.name for tool in (await sdk.list_tools()).tools] == [
+            "legacy__go", "legacy__long", "modern__go", "modern__long"
+        ]  # fmt: skip
         first = await sdk.call_tool("legacy__go", {"what": "elicitation"})
         waiting = asyncio.create_task(sdk.call_tool("modern__go", {"what": "elicitation"}))
         for _ in ("the call", "what the server asks"):  # what was read there counts here

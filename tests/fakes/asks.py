@@ -2,12 +2,15 @@
 
 The tool `go` takes `what`, one of `REQUESTS`, and answers with what the client said.  In the legacy era it sends a
 request of its own; in the modern era, where servers may not, it answers `input_required` and reads the retry.  With
-`--era` it speaks only that one.
+`--era` it speaks only that one.  With `--tasks` there is a tool `long` that can only be a task, which has ended when it
+is looked at for the second time.
 """
 
 import argparse
 import json
 import sys
+from collections.abc import Iterator
+from itertools import count
 from typing import Any, Final
 
 Json = dict[str, Any]
@@ -28,6 +31,8 @@ REQUESTS: Final[dict[str, Json]] = {
 WHAT = {"type": "object", "properties": {"what": {"type": "string", "enum": list(REQUESTS)}}, "required": ["what"]}
 TOOLS = [{"name": "go", "description": "Ask the client for something.", "inputSchema": WHAT}]
 IDENTITY = {"name": "asks", "version": "1"}
+LONG: Json = {"name": "long", "description": "Take long.", "inputSchema": {"type": "object"}}
+TASK: Json = {"taskId": "task-1", "createdAt": "2026-01-01T00:00:00Z", "lastUpdatedAt": "2026-01-01T00:00:00Z"}
 
 
 def send(message: Json) -> None:
@@ -43,7 +48,9 @@ def told(request: Any, text: str, dress: Json) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--era", choices=("legacy", "modern"), default="")
-    only = parser.parse_args().era
+    parser.add_argument("--tasks", action="store_true")
+    given = parser.parse_args()
+    only, looks = given.era, count(1)
     waiting: dict[str, Any] = {}
     for line in sys.stdin.buffer:
         message = json.loads(line)
@@ -55,7 +62,7 @@ def main() -> None:
             modern = PREFIX + "protocolVersion" in ((message.get("params") or {}).get("_meta") or {})
             if only and modern != (only == "modern"):
                 send({"id": message["id"], "error": {"code": -32601, "message": "Method not found"}})
-            else:
+            elif not given.tasks or not long(message, looks, modern=modern):
                 receive(message, waiting)
 
 
@@ -87,6 +94,40 @@ def receive(message: Json, waiting: dict[str, Any]) -> None:
             send({"id": own, **REQUESTS[params["arguments"]["what"]]})
         case _:
             send({"id": request, "error": {"code": -32601, "message": "Method not found"}})
+
+
+def long(message: Json, looks: Iterator[int], *, modern: bool) -> bool:
+    """Answer what is about the tool `long`; false when the message is not."""
+    request, params = message["id"], message.get("params") or {}
+    ends: Json = {"content": [{"type": "text", "text": "at last"}], "isError": False}
+    lives = {"ttlMs": None, "pollIntervalMs": 100} if modern else {"ttl": None, "pollInterval": 100}
+    dress: Json = {"resultType": "complete"} if modern else {}
+    match message["method"]:
+        case "server/discover":
+            offers: Json = {"tools": {}, "extensions": {PREFIX + "tasks": {}}}
+            found = {"supportedVersions": ["2026-07-28"], "capabilities": offers, "ttlMs": 0, "cacheScope": "private"}
+            send({"id": request, "result": {**dress, "_meta": {PREFIX + "serverInfo": IDENTITY}, **found}})
+        case "initialize":
+            offers = {"tools": {}, "tasks": {"cancel": {}, "requests": {"tools": {"call": {}}}}}
+            opening = {"protocolVersion": "2025-11-25", "capabilities": offers, "serverInfo": IDENTITY}
+            send({"id": request, "result": opening})
+        case "tools/list":
+            tool = LONG if modern else {**LONG, "execution": {"taskSupport": "required"}}
+            cached = {"ttlMs": 0, "cacheScope": "private"} if modern else {}
+            send({"id": request, "result": {**dress, **cached, "tools": [*TOOLS, tool]}})
+        case "tools/call" if params["name"] == "long":
+            task = {**TASK, "status": "working", **lives}
+            send({"id": request, "result": {"resultType": "task", **task} if modern else {"task": task}})
+        case "tasks/get":
+            ended = next(looks) > 1
+            outcome = {"result": ends} if modern and ended else {}
+            task = {**TASK, "status": "completed" if ended else "working", **lives, **outcome}
+            send({"id": request, "result": {**dress, **task}})
+        case "tasks/result":
+            send({"id": request, "result": {**ends, "_meta": {PREFIX + "related-task": {"taskId": "task-1"}}}})
+        case _:
+            return False
+    return True
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from broker.protocol.conversation import Conversation
 from broker.protocol.effects import Effect, Read
 from broker.protocol.events import Admitted, FromClient, ServerGone
 from broker.protocol.versions import CLIENT_CAPABILITIES_KEY, OWN_PREFIX, VERSION_KEY
+from tests.protocol.crossed import EVERYTHING, NOW, Crossed, legacy_server, modern, modern_server, write
 from tests.protocol.stage import (
     INITIALIZE,
     INITIALIZED,
@@ -23,7 +24,6 @@ from tests.protocol.stage import (
     MODERN,
     NO,
     YES,
-    Stage,
     call,
     error,
     notice,
@@ -34,51 +34,9 @@ from tests.protocol.stage import (
     text,
 )
 
-TAG = "io.modelcontextprotocol/subscriptionId"
 LEVEL = "io.modelcontextprotocol/logLevel"
-EVERYTHING: JsonObject = {"sampling": {}, "elicitation": {"form": {}, "url": {}}, "roots": {}}
-META: JsonObject = {VERSION_KEY: "2026-07-28", CLIENT_CAPABILITIES_KEY: EVERYTHING}
+TAG = "io.modelcontextprotocol/subscriptionId"
 FORM: JsonObject = {"message": "Which?", "requestedSchema": {"type": "object", "properties": {}}, "vendorField": 1}
-
-
-class Crossed(Stage):
-    """A stage with a bridge in front of the conversation, and a server that speaks only one era."""
-
-    def __init__(self, only: View, judge: Any = YES, admitted: bool = True) -> None:
-        catalog = Catalog({f"{only.era}/full": only})  # type: ignore[dict-item]
-        super().__init__(catalog, judge, admitted, live=only)
-        inner = Conversation(ClientName("desk"), ServerName("notes"), SessionId("s1"), catalog, self._judge, admitted)
-        numbers = count(1)
-        self.conversation: Any = Bridge(inner, ServerName("notes"), catalog, lambda: f"state-{next(numbers)}")
-
-    def up(self) -> "Crossed":
-        """Opened, started, compared; what went before is forgotten."""
-        if self.live is not None and self.live.era == "modern":
-            legacy = {**INITIALIZE, "params": {**INITIALIZE["params"], "capabilities": EVERYTHING}}
-            self.client(legacy, INITIALIZED, call("warm"))
-        else:
-            self.client(modern("warm", "tools/call", name="write", arguments={"text": "warm"}))
-        self.start(self.live)
-        self.server(result(self.to_server[-1]["id"], resultType="complete", content=[]))
-        self.effects.clear()
-        self.judged.clear()
-        return self
-
-
-def legacy_server(**how: Any) -> Crossed:
-    return Crossed(LEGACY, **how)
-
-
-def modern_server(**how: Any) -> Crossed:
-    return Crossed(MODERN, **how)
-
-
-def modern(id: Any, method: str, meta: JsonObject | None = None, **params: Any) -> JsonObject:
-    return request(id, method, _meta={**META, **(meta or {})}, **params)
-
-
-def write(id: Any = 1, meta: JsonObject | None = None, **params: Any) -> JsonObject:
-    return modern(id, "tools/call", meta, name="write", arguments={"text": "x"}, **params)
 
 
 # --- a modern client at a legacy server ---
@@ -593,7 +551,7 @@ def test_before_initialize_a_bridged_client_may_say_nothing_else() -> None:
 def test_a_server_that_speaks_both_eras_is_never_bridged() -> None:
     catalog = Catalog({"legacy/full": LEGACY, "modern/full": MODERN})
     inner = Conversation(ClientName("desk"), ServerName("notes"), SessionId("s1"), catalog, lambda _: YES, True)
-    bridge = Bridge(inner, ServerName("notes"), catalog, lambda: "state")
+    bridge = Bridge(inner, ServerName("notes"), catalog, lambda: "state", lambda: NOW)
     bridge.receive(FromClient(INITIALIZE))
     assert bridge.era == inner.era == "legacy"
 
