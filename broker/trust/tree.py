@@ -24,7 +24,6 @@ _EPOCH = 315532800  # 1980-01-01, the oldest time every archive format can hold
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # a FIFO in a file's place must not hang us
 _KINDS: Final[Mapping[str, Literal["f", "d", "l"]]] = MappingProxyType({"f": "f", "d": "d", "l": "l"})
-_CHUNK = 16 * 1024 * 1024
 ASIDE = 256 * 1024  # bytes; below it, handing a file over costs as much as hashing it
 MAX_ASIDE = 64  # open files that wait for it
 
@@ -273,17 +272,21 @@ def _led_to(link: Path) -> str:
 
 
 def digest(descriptor: int, size: int) -> bytes:
-    """One read of the expected size is three times as fast as many small ones.
+    """A small file in one read of its size, which is three times as fast as many; a large one piece by piece.
 
-    It asks for one byte more: getting exactly `size` then means that this was the end, and saves another read.
+    The read asks for one byte more: getting exactly `size` then means that this was the end, and saves another.  The
+    pieces go through one buffer that stays in the processor's cache: fresh memory for a whole file cost as much again.
     """
-    asked = min(size + 1, _CHUNK)
-    block = os.read(descriptor, asked)
-    sha256, had = hashlib.sha256(block), len(block)
-    while block and not (had == size and len(block) < asked):
-        block = os.read(descriptor, asked := _CHUNK)
-        sha256.update(block)
-        had += len(block)
+    if size < ASIDE:
+        block = os.read(descriptor, size + 1)
+        if len(block) == size:
+            return hashlib.sha256(block).digest()
+        sha256 = hashlib.sha256(block)
+    else:
+        sha256 = hashlib.sha256()
+    buffer = memoryview(bytearray(ASIDE))
+    while had := os.readv(descriptor, [buffer]):
+        sha256.update(buffer[:had])
     return sha256.digest()
 
 

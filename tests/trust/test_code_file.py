@@ -25,7 +25,7 @@ FILES = {
     f"fast{EXTENSION_SUFFIXES[0]}": "an extension comes before a source, and this one is none",
     "json.py": "raise RuntimeError('shadows the standard library')",
     "app.py": """
-import importlib.resources, inspect, json, pkgutil, sys
+import gc, importlib.resources, inspect, json, pkgutil, sys, typing
 import both, pack, single, space.part
 
 def main():
@@ -42,7 +42,11 @@ def main():
         "source": inspect.getsource(single).strip(), "resource": importlib.resources.read_text("pack", "words.txt"),
         "modules": sorted(each.name for each in pkgutil.iter_modules(pack.__path__)),
         "fast": fast, "json": json.__file__.startswith(sys.prefix), "traceback": main.__code__.co_filename,
+        "restored": [gc.get_threshold()[0] > 0, "compile" not in vars(typing)],
+        "hints": typing.get_type_hints(hinted) == {"x": int},
     }))
+
+def hinted(x: "int"): ...
 """,
 }
 
@@ -83,6 +87,8 @@ def test_python_imports_from_the_file_what_it_would_have_imported_without(tree: 
         "fast": "ImportError",
         "json": True,
         "traceback": "/opt/site/app.py",
+        "restored": [True, True],
+        "hints": True,
     }
 
 
