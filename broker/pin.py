@@ -71,14 +71,26 @@ class TrustBasis:
 
 
 @dataclass(frozen=True, slots=True)
+class Provenance:
+    """Whether it is known who built one package of a closure, and who did where it is."""
+
+    state: EvidenceState
+    publisher: Publisher | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class PackageRef:
-    """A package: `integrity` is `sha256:<hex>` or npm's `sha512-<base64>`, `signature` the state of the registry's."""
+    """A package: `integrity` is `sha256:<hex>` or npm's `sha512-<base64>`, `signature` the state of the registry's.
+
+    Without a `provenance` nobody was asked for one.
+    """
 
     name: str
     version: str
     integrity: str
     note: str = ""
     signature: EvidenceState = "unavailable"
+    provenance: Provenance | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Final, Literal, TypeAlias
 
-from broker.pin import EvidenceKind, EvidenceState, PackageRef, PinnedArtifact, Publisher
+from broker.pin import EvidenceKind, EvidenceState, PackageRef, PinnedArtifact, Provenance, Publisher
 from broker.trust.oci_changes import image_changes
 from broker.trust.spoken import plain
 from broker.trust.versions import older
@@ -117,6 +117,8 @@ def _invalid(new: PinnedArtifact) -> Iterator[Finding]:
     for package in new.packages:
         if package.signature == "invalid":
             yield Finding("SIG_INVALID", f"{_named(package)}: the registry's signature is not for these bytes")
+        if package.provenance and package.provenance.state == "invalid" and package.name != new.name:
+            yield Finding("PROV_INVALID", f"{_named(package)}: the attestation of who built it does not hold")
 
 
 def _republished(old: PinnedArtifact, new: PinnedArtifact) -> Iterator[Finding]:
@@ -161,8 +163,32 @@ def _dropped(old: PinnedArtifact, new: PinnedArtifact) -> Iterator[Finding]:
             yield from _fallen(record.kind, states.get(record.kind, "unavailable"), new.name)
     signed = {package.name for package in old.packages if package.signature == "verified"}
     for package in new.packages:
-        if package.name in signed and package.name != new.name:
+        if package.name == new.name:
+            continue
+        if package.name in signed:
             yield from _fallen("signature", package.signature, _named(package))
+        before, now = _before(old, package), package.provenance or Provenance("unavailable")
+        if before is None or before.publisher is None:
+            continue
+        yield from _fallen("provenance", now.state, _named(package))
+        if now.publisher is not None:
+            yield from _publisher(before.publisher, now.publisher, f"{_named(package)}: ")
+
+
+def _before(old: PinnedArtifact, package: PackageRef) -> Provenance | None:
+    """What was known of a package of the closure that this one is, or takes the place of.
+
+    A closure may hold several versions of one package, and of old ones nobody said who built them: where neither the
+    version nor the place tells which it follows, only what was known of all of them is expected of it.
+    """
+    same = [each for each in old.packages if each.name == package.name]
+    for known in ([each for each in same if each.version == package.version],
+                  [each for each in same if each.note == package.note]):  # fmt: skip
+        if known:
+            return known[0].provenance
+    if all(each.provenance and each.provenance.state == "verified" for each in same):
+        return same[0].provenance if same else None
+    return None
 
 
 def _signer(old: PinnedArtifact, new: PinnedArtifact) -> Iterator[Finding]:
@@ -189,24 +215,26 @@ def _fallen(kind: EvidenceKind, state: EvidenceState, name: str) -> Iterator[Fin
         yield Finding(f"{_short(kind)}_UNAVAILABLE", text)
 
 
-def _publisher(old: Publisher, new: Publisher) -> Iterator[Finding]:
+def _publisher(old: Publisher, new: Publisher, whose: str = "") -> Iterator[Finding]:
     step = f"{_source(old)} -> {_source(new)}"
     if old.issuer != new.issuer or _differ(old.owner_id, new.owner_id, _owner(old), _owner(new)):
         numbers = f"owner {plain(old.owner_id) or '?'} -> {plain(new.owner_id) or '?'}"
-        yield Finding("PUBLISHER_CHANGED", f"it would come from somebody else: {step} ({numbers})")
+        yield Finding("PUBLISHER_CHANGED", f"{whose}it would come from somebody else: {step} ({numbers})")
         return
     if _differ(old.repository_id, new.repository_id, old.repository, new.repository):
-        yield Finding("REPO_CHANGED", f"it would be built from another repository of the same owner: {step}")
+        yield Finding("REPO_CHANGED", f"{whose}it would be built from another repository of the same owner: {step}")
     else:
         if old.repository != new.repository:
-            yield Finding("REPO_RENAMED", f"the repository was renamed: {step}")
+            yield Finding("REPO_RENAMED", f"{whose}the repository was renamed: {step}")
         if old.workflow != new.workflow:
             files = f"{plain(old.workflow)} -> {plain(new.workflow)}"
-            yield Finding("WORKFLOW_CHANGED", f"it would be built by another workflow: {files}")
+            yield Finding("WORKFLOW_CHANGED", f"{whose}it would be built by another workflow: {files}")
     if old.ref.startswith(_TAGS) and not new.ref.startswith(_TAGS):
-        yield Finding("BUILT_FROM_BRANCH", f"it was built from a tag, it would be from {plain(new.ref) or 'nowhere'}")
+        place = plain(new.ref) or "nowhere"
+        yield Finding("BUILT_FROM_BRANCH", f"{whose}it was built from a tag, it would be from {place}")
     if old.runner in _HOSTED and new.runner not in _HOSTED:
-        yield Finding("SELF_HOSTED_RUNNER", f"it would be built on {plain(new.runner) or 'an unnamed'} runner")
+        runner = plain(new.runner) or "an unnamed"
+        yield Finding("SELF_HOSTED_RUNNER", f"{whose}it would be built on {runner} runner")
 
 
 def _differ(old_id: str, new_id: str, old_name: str, new_name: str) -> bool:

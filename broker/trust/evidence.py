@@ -12,10 +12,10 @@ from dataclasses import dataclass, field, replace
 import anyio.to_thread
 
 from broker.errors import TrustError
-from broker.pin import EvidenceRecord, PinnedArtifact, Publisher, TrustBasis
+from broker.pin import EvidenceRecord, PackageRef, PinnedArtifact, Provenance, Publisher, TrustBasis
 from broker.trust.npm_lock import Locked
 from broker.trust.npm_settings import NpmSettings
-from broker.trust.proofs import keep_proof
+from broker.trust.proofs import MAX_PROOF, keep_proof
 from broker.trust.pypi_package import WheelFile
 from broker.trust.pypi_settings import PypiSettings
 from broker.trust.spoken import plain
@@ -31,9 +31,9 @@ _NOUNS = {
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What was found: of the package that is run, and in `signatures` of each package by name and version.
+    """What was found: of the package that is run, and of each package by name and version.
 
-    `document` is what the index gave to prove it, as it came.
+    `documents` is what the index gave to prove it, as it came; the first is of the package that is run.
     """
 
     records: tuple[EvidenceRecord, ...]
@@ -41,11 +41,17 @@ class Evidence:
     maintainers: tuple[str, ...] = ()
     released: str = ""
     signatures: Mapping[tuple[str, str], EvidenceRecord] = field(default_factory=dict)
-    document: object = None
+    provenances: Mapping[tuple[str, str], tuple[EvidenceRecord, Publisher | None]] = field(default_factory=dict)
+    documents: Mapping[str, object] = field(default_factory=dict)
 
 
-NpmGather = Callable[[Sequence[Locked], str, NpmSettings, Mapping[str, str], Roots], Awaitable[Evidence]]
-PypiGather = Callable[[WheelFile, PypiSettings, Mapping[str, str], Roots], Awaitable[Evidence]]
+Progress = Callable[[str], None]
+NpmGather = Callable[[Sequence[Locked], str, NpmSettings, Mapping[str, str], Roots, Progress], Awaitable[Evidence]]
+PypiGather = Callable[[Sequence[WheelFile], str, PypiSettings, Mapping[str, str], Roots, Progress], Awaitable[Evidence]]
+
+
+def _unsaid(_text: str) -> None:
+    """Nobody waits for it."""
 
 
 async def of_npm(
@@ -54,51 +60,66 @@ async def of_npm(
     settings: NpmSettings,
     environment: Mapping[str, str],
     roots: Roots | None = None,
+    progress: Progress = _unsaid,
 ) -> Evidence:
-    """The evidence for an npm closure.
+    """The evidence for every package of an npm closure.
 
     Raises:
         TrustError: some of it is there and wrong.
     """
     gather = await anyio.to_thread.run_sync(_load_npm)
-    return sound(main, await gather(packages, main, settings, environment, roots or packaged()))
+    return sound(main, await gather(packages, main, settings, environment, roots or packaged(), progress))
 
 
 async def of_pypi(
-    wheel: WheelFile, settings: PypiSettings, environment: Mapping[str, str], roots: Roots | None = None
+    wheels: Sequence[WheelFile],
+    main: str,
+    settings: PypiSettings,
+    environment: Mapping[str, str],
+    roots: Roots | None = None,
+    progress: Progress = _unsaid,
 ) -> Evidence:
-    """The evidence for the wheel that is run.
+    """The evidence for every file of a closure from a Python index.
 
     Raises:
         TrustError: some of it is there and wrong.
     """
     gather = await anyio.to_thread.run_sync(_load_pypi)
-    return sound(wheel.name, await gather(wheel, settings, environment, roots or packaged()))
+    return sound(main, await gather(wheels, main, settings, environment, roots or packaged(), progress))
 
 
 def keep(evidence: Evidence, store: Store, roots: Roots | None) -> TrustBasis:
-    """Keep the proof itself, so that it can be judged again, and say what it was judged by."""
-    proof = evidence.document
-    text = b"" if proof is None else json.dumps(proof, sort_keys=True, separators=(",", ":")).encode()
+    """Keep the proofs, as many as there is room for, so that they can be judged again; say what judged them."""
+    pieces: list[str] = []
+    room = MAX_PROOF
+    for name, document in evidence.documents.items():
+        piece = f"{json.dumps(name)}:{json.dumps(document, sort_keys=True, separators=(',', ':'))}"
+        if (room := room - len(piece) - 2) < 0:
+            break
+        pieces.append(piece)
+    text = f"{{{','.join(pieces)}}}".encode() if pieces else b""
     return (roots or packaged()).basis(time.time(), keep_proof(store.root, text) if text else "")
 
 
 def with_evidence(artifact: PinnedArtifact, evidence: Evidence) -> PinnedArtifact:
     """The artifact, with what speaks for it."""
-    packages = tuple(
-        replace(each, signature=evidence.signatures[each.name, each.version].state)
-        if (each.name, each.version) in evidence.signatures
-        else each
-        for each in artifact.packages
-    )
     return replace(
         artifact,
-        packages=packages,
+        packages=tuple(_spoken_for(each, evidence) for each in artifact.packages),
         evidence=evidence.records,
         publisher=evidence.publisher,
         maintainers=evidence.maintainers,
         released=evidence.released,
     )
+
+
+def _spoken_for(package: PackageRef, evidence: Evidence) -> PackageRef:
+    key = package.name, package.version
+    if signature := evidence.signatures.get(key):
+        package = replace(package, signature=signature.state)
+    if found := evidence.provenances.get(key):
+        package = replace(package, provenance=Provenance(found[0].state, found[1]))
+    return package
 
 
 def sound(main: str, evidence: Evidence) -> Evidence:
@@ -109,6 +130,7 @@ def sound(main: str, evidence: Evidence) -> Evidence:
     """
     spoken = [(main, record) for record in evidence.records]
     spoken += [(f"{name} {version}", record) for (name, version), record in evidence.signatures.items()]
+    spoken += [(f"{name} {version}", record) for (name, version), (record, _) in evidence.provenances.items()]
     for name, record in spoken:
         if record.state == "invalid":
             raise TrustError(

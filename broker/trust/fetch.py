@@ -7,7 +7,7 @@ import base64
 import json
 import os
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
@@ -21,6 +21,8 @@ from broker.trust.npm_settings import origin
 
 MAX_DOCUMENT = 32 * 1024 * 1024  # the full document of an npm package with 3,000 versions has about 20 MiB
 ONE_ANSWER = 20.0  # seconds; an index that takes longer is one that cannot say
+AT_ONCE: Final = 8  # questions; what npm itself keeps open, and less
+TOLD: Final = 25  # answers between two words about how far it is
 _ABSENT: Final = frozenset({404, 405, 410})
 
 
@@ -83,6 +85,23 @@ class Reader:
             return Answer("found", await anyio.to_thread.run_sync(json.loads, body))
         except (ValueError, RecursionError):
             return Answer("silent", why="its answer is not JSON")
+
+
+async def a_few_at_once(works: Sequence[Callable[[], Awaitable[object]]], told: Callable[[str], None]) -> None:
+    """Do all of it, some of it at a time, and tell now and then how far it is."""
+    limit, done = anyio.CapacityLimiter(AT_ONCE), 0
+
+    async def one(work: Callable[[], Awaitable[object]]) -> None:
+        nonlocal done
+        async with limit:
+            await work()
+        done += 1
+        if done % TOLD == 0:
+            told(f"{done} of {len(works)}")
+
+    async with anyio.create_task_group() as tasks:
+        for work in works:
+            tasks.start_soon(one, work)
 
 
 async def _bounded(response: httpx2.Response, limit: int) -> bytes | None:

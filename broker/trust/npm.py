@@ -64,8 +64,8 @@ async def resolve_npm(
         entry, notes = find_entry(work / "tree", [main, *(name for name in wanted if name != main)], request.bin)
         closure = [{"path": each.path, "version": each.version, "integrity": each.integrity} for each in packages]
         (work / "tree/closure.json").write_text(json.dumps(closure, indent=1))
-        progress(f"asking {settings.registry} who published {main}")
-        evidence = await of_npm(packages, main, settings, environment, roots)
+        progress(f"asking {settings.registry} who published {main} and what it needs")
+        evidence = await of_npm(packages, main, settings, environment, roots, progress)
         progress("hashing every file into the store")
         basis = await anyio.to_thread.run_sync(keep, evidence, store, roots)
         stored = await anyio.to_thread.run_sync(store.admit, work / "tree")

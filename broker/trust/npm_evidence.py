@@ -7,48 +7,56 @@ has nothing for a package says `missing`; one that serves no such documents at a
 import base64
 import binascii
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import anyio
 import anyio.to_thread
 
 from broker.pin import EvidenceRecord, EvidenceState
 from broker.trust.evidence import Evidence
-from broker.trust.fetch import Access, Answer, Reader, basic, from_environment, reader, segment
-from broker.trust.npm_attestations import Attestations, Release, attestations, read_keys, registry_signature
+from broker.trust.fetch import Access, Answer, Reader, a_few_at_once, basic, from_environment, reader, segment
+from broker.trust.npm_attestations import Attestations, Keys, Release, attestations, read_keys, registry_signature
 from broker.trust.npm_lock import Locked
 from broker.trust.npm_settings import NpmSettings, origin
 from broker.trust.sigstore_bundles import Bundles
 from broker.trust.trust_root import Roots
 
-AT_ONCE = 8  # what npm itself keeps open, and less
 ALL_ANSWERS = 120.0  # seconds; 100 packages take one or two
 MAX_ATTESTATIONS = 4 * 1024 * 1024  # a real one has 20 KiB
+MAX_OF_DEPENDENCY = 256 * 1024  # there may be a thousand of them
 MAX_MAINTAINERS = 200
 _SHORT: Final = "application/vnd.npm.install-v1+json"
 _KEYS: Final = "-/npm/v1/keys"
+_NOT_ASKED: Final = Answer("silent", why="it was not asked")
+Name: TypeAlias = tuple[str, str]
+"""Of a package: its name and version."""
 
 
 async def gather(
-    packages: Sequence[Locked], main: str, settings: NpmSettings, environment: Mapping[str, str], roots: Roots
+    packages: Sequence[Locked],
+    main: str,
+    settings: NpmSettings,
+    environment: Mapping[str, str],
+    roots: Roots,
+    progress: Callable[[str], None],
 ) -> Evidence:
     """Ask and verify; what cannot be asked becomes `unavailable`, and only what is wrong `invalid`."""
     top = next(each for each in packages if each.path == f"node_modules/{main}")
-    asked = _Asked({}, Answer("silent", why="it was not asked"), {})
+    asked = _Asked({}, {}, {})
     with anyio.move_on_after(ALL_ANSWERS):  # what is not answered by then stays as it is: the registry did not say
-        await _ask(asked, packages, top, settings, environment)
+        await _ask(asked, packages, top, settings, environment, progress)
     return await anyio.to_thread.run_sync(partial(_verify, asked, packages, top, roots))
 
 
 @dataclass(slots=True)
 class _Asked:
-    """The registries' answers: by package name, and about the attestations of the package that is run."""
+    """The registries' answers: by package name, about the attestations of each version, and which of them sign."""
 
     documents: dict[str, Answer]
-    attestations: Answer
+    attestations: dict[Name, Answer]
     signs: dict[str, bool]
 
 
@@ -58,70 +66,110 @@ async def _ask(
     top: Locked,
     settings: NpmSettings,
     environment: Mapping[str, str],
+    progress: Callable[[str], None],
 ) -> None:
     lines = _lines(settings.text)
     for url in sorted({_registry(each.name, lines, settings) for each in packages}):
         async with reader(_access(url, lines, environment)) as registry:
-            here = {each.name for each in packages if _registry(each.name, lines, settings) == url}
-            if top.name in here:
+            here = {_name(each): each for each in packages if _registry(each.name, lines, settings) == url}
+            names = {name for name, _ in here}
+            if top.name in names:
                 asked.documents[top.name] = await registry.ask(segment(top.name))
-                path = f"-/npm/v1/attestations/{segment(top.name)}@{segment(top.version)}"
-                asked.attestations = await registry.ask(path, limit=MAX_ATTESTATIONS)
+                await _ask_attestations(registry, asked, _name(top), MAX_ATTESTATIONS)
             keys = await registry.ask(_KEYS, limit=MAX_ATTESTATIONS)
             signs = keys.state == "found" or _has_signatures(asked.documents.get(top.name), top.version)
-            asked.signs |= dict.fromkeys(here, signs)
-            if signs:
-                await _ask_each(registry, sorted(here - {top.name}), asked.documents)
+            asked.signs |= dict.fromkeys(names, signs)
+            if not signs:
+                continue
+            others = sorted(set(here) - {_name(top)})
+            versions = {name: {version for each, version in others if each == name} for name, _ in others}
+            await a_few_at_once(
+                [partial(_ask_document, registry, asked, *each) for each in versions.items() if each[0] != top.name],
+                lambda count: progress(f"asked about {count} packages"),
+            )
+            promised = [each for each in others if _promises(asked, each)]
+            await a_few_at_once(
+                [partial(_ask_attestations, registry, asked, each, MAX_OF_DEPENDENCY) for each in promised],
+                lambda count: progress(f"asked who built {count} packages it needs"),
+            )
 
 
-async def _ask_each(registry: Reader, names: list[str], documents: dict[str, Answer]) -> None:
-    limit = anyio.CapacityLimiter(AT_ONCE)
+async def _ask_document(registry: Reader, asked: _Asked, name: str, versions: Collection[str]) -> None:
+    """Only what it says of these versions is kept: others may be thousands."""
+    answer = await registry.ask(segment(name), accept=_SHORT)
+    told = {version: _dig(answer, "versions", version) for version in versions}
+    asked.documents[name] = replace(answer, document={"versions": told}) if answer.state == "found" else answer
 
-    async def one(name: str) -> None:
-        async with limit:
-            documents[name] = await registry.ask(segment(name), accept=_SHORT)
 
-    async with anyio.create_task_group() as tasks:
-        for name in names:
-            tasks.start_soon(one, name)
+async def _ask_attestations(registry: Reader, asked: _Asked, name: Name, limit: int) -> None:
+    path = f"-/npm/v1/attestations/{segment(name[0])}@{segment(name[1])}"
+    asked.attestations[name] = await registry.ask(path, limit=limit)
+
+
+def _promises(asked: _Asked, name: Name) -> bool:
+    """Whether the registry says that it has attestations of this version; where it says that it has none, that counts.
+
+    Most packages have none, and a registry that signs lists those that have.
+    """
+    document = asked.documents.get(name[0])
+    if _dig(document, "versions", name[1]) is None:
+        return False
+    promised = _dig(document, "versions", name[1], "dist", "attestations") is not None
+    if not promised:
+        asked.attestations[name] = Answer("absent")
+    return promised
 
 
 def _verify(asked: _Asked, packages: Sequence[Locked], top: Locked, roots: Roots) -> Evidence:
     keys = read_keys(roots.npm_keys)
-    document, release = asked.documents.get(top.name), _release(top)
-    attested = _attested(asked, top, roots)
+    found = any(answer.state == "found" for answer in asked.attestations.values())
+    bundles = Bundles(roots.sigstore) if found else None
+    document = asked.documents.get(top.name)
     claimed = _text(_dig(document, "time", top.version))
-    signed_at = attested.published_at
-    signatures: dict[tuple[str, str], EvidenceRecord] = {}
+    signatures: dict[Name, EvidenceRecord] = {}
+    attested: dict[Name, Attestations] = {}
     for each in packages:
-        signatures[each.name, each.version] = _signature(
-            keys, each, asked, *((signed_at, claimed) if each == top else (None, ""))
-        )
-    signature = signatures[release.name, release.version]
+        name = _name(each)
+        attested[name] = _attested(asked, each, bundles, keys)
+        told = claimed if each == top else ""
+        signatures[name] = _signature(keys, each, asked, attested[name].published_at, told)
+    own = attested[_name(top)]
+    given = [_name(top), *sorted(set(asked.attestations) - {_name(top)})]
     return Evidence(
-        records=(signature, attested.publication, attested.provenance),
-        publisher=attested.publisher,
+        records=(signatures[_name(top)], own.publication, own.provenance),
+        publisher=own.publisher,
         maintainers=_maintainers(document, top.version),
         released=claimed,
         signatures=signatures,
-        document=asked.attestations.document,
+        provenances={name: (_worst(each), each.publisher) for name, each in attested.items()},
+        documents={
+            "@".join(name): asked.attestations[name].document
+            for name in given
+            if name in asked.attestations and asked.attestations[name].state == "found"
+        },
     )
 
 
-def _attested(asked: _Asked, top: Locked, roots: Roots) -> Attestations:
-    answer = asked.attestations
-    if answer.state == "found":
-        bundles, keys = Bundles(roots.sigstore), read_keys(roots.npm_keys)
-        return attestations(bundles, keys, _release(top), answer.document)
-    announced = _dig(asked.documents.get(top.name), "versions", top.version, "dist", "attestations") is not None
+def _worst(attested: Attestations) -> EvidenceRecord:
+    """Of a dependency there is one record: a statement of publication that is wrong is no less wrong."""
+    wrong = attested.publication.state == "invalid"
+    return replace(attested.publication, kind="provenance") if wrong else attested.provenance
+
+
+def _attested(asked: _Asked, package: Locked, bundles: Bundles | None, keys: Keys) -> Attestations:
+    answer = asked.attestations.get(_name(package), _NOT_ASKED)
+    if answer.state == "found" and bundles is not None:
+        return attestations(bundles, keys, _release(package), answer.document)
+    document = asked.documents.get(package.name)
+    announced = _dig(document, "versions", package.version, "dist", "attestations") is not None
     state: EvidenceState = "unavailable"
     why = f"the registry does not give its attestations: {answer.why}"
-    if answer.state == "absent" and not announced and asked.signs.get(top.name):
+    if answer.state == "absent" and not announced and asked.signs.get(package.name):
         state, why = "missing", ""
     return Attestations(EvidenceRecord("provenance", state, why), EvidenceRecord("publication", state, why))
 
 
-def _signature(keys: Any, package: Locked, asked: _Asked, signed_at: int | None, claimed: str) -> EvidenceRecord:
+def _signature(keys: Keys, package: Locked, asked: _Asked, signed_at: int | None, claimed: str) -> EvidenceRecord:
     answer = asked.documents.get(package.name)
     announced = _text(_dig(answer, "versions", package.version, "dist", "integrity")).split()
     if package.integrity not in announced and any(each.startswith("sha512-") for each in announced):
@@ -135,6 +183,10 @@ def _signature(keys: Any, package: Locked, asked: _Asked, signed_at: int | None,
         why = answer.why if answer is not None else "it was not asked in time"
         return EvidenceRecord("signature", "unavailable", f"the registry does not tell of this version {why}".strip())
     return EvidenceRecord("signature", "missing")
+
+
+def _name(package: Locked) -> Name:
+    return package.name, package.version
 
 
 def _release(package: Locked) -> Release:

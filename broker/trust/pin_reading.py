@@ -24,6 +24,7 @@ from broker.pin import (
     PackageRef,
     Pin,
     PinnedArtifact,
+    Provenance,
     Publisher,
     TrustBasis,
 )
@@ -126,7 +127,8 @@ _READERS: Final[Mapping[type, Mapping[str, Callable[[object, str], object]]]] = 
     GitSource: {"url": _text, "ref": _text, "commit": _text, "sha256": _text, "tag": _text, "folder": _text,
                 "signature": _text, "signer": _text},
     PackageRef: {"name": _text, "version": _text, "integrity": _text, "note": _text,
-                 "signature": _one_of(EvidenceState)},
+                 "signature": _one_of(EvidenceState), "provenance": _nested(Provenance)},
+    Provenance: {"state": _one_of(EvidenceState), "publisher": _nested(Publisher)},
     Build: {"name": _text, "version": _text, "source": _text, "by": _text,
             "requirements": _list_of(_nested(PackageRef)), "result": _text, "tier": _text,
             "hosts": _texts},

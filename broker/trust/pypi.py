@@ -63,8 +63,8 @@ async def resolve_pypi(
         tree, makings = work / "tree", work / "makings"
         built = await anyio.to_thread.run_sync(partial(build_tree, ready, wheels, tree))
         files = [*built.files, *(each.file for each in sources.found.values())]
-        progress(f"asking {settings.shown()} who published {main}")
-        evidence = await of_pypi(next(each for each in files if each.name == main), settings, environment, roots)
+        progress(f"asking {settings.shown()} who published {main} and what it needs")
+        evidence = await of_pypi(files, main, settings, environment, roots, progress)
         basis = await anyio.to_thread.run_sync(keep, evidence, store, roots)
         builds: tuple[Build, ...] = ()
         if sources.found:

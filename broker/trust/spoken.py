@@ -32,6 +32,7 @@ def about_publisher(artifact: PinnedArtifact) -> list[str]:
     signed = sum(package.signature == "verified" for package in artifact.packages)
     if signed:
         lines.append(f"verified: the registry's signature on {signed} of {len(artifact.packages)} packages")
+    lines += [f"who built its {len(artifact.packages)} packages: {told}" for told in _builders(artifact)]
     if artifact.basis and artifact.basis.age_days > OLD_DAYS:
         lines.append(f"note: {age_sentence(artifact.basis.age_days)}")
     if artifact.maintainers:
@@ -47,9 +48,18 @@ def about_evidence(artifact: PinnedArtifact) -> list[str]:
     if artifact.evidence and len(artifact.packages) > 1:
         said = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
         lines.append(f"registry signatures of its {len(artifact.packages)} packages: {said}")
+    lines += [f"provenance of its {len(artifact.packages)} packages: {told}" for told in _builders(artifact)]
     if artifact.basis:
         lines.append(f"judged by roots of trust that were {artifact.basis.age_days} days old")
     return lines
+
+
+def _builders(artifact: PinnedArtifact) -> list[str]:
+    """How much is known about who built the packages of a closure; nothing where nobody was asked, or there is one."""
+    states = Counter(package.provenance.state for package in artifact.packages if package.provenance)
+    if len(artifact.packages) < 2 or not states:
+        return []
+    return [", ".join(f"{count} {state}" for state, count in sorted(states.items()))]
 
 
 def age_sentence(age_days: int) -> str:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.pin import EvidenceRecord, PackageRef, PinnedArtifact, Publisher
+from broker.pin import EvidenceRecord, PackageRef, PinnedArtifact, Provenance, Publisher
 from broker.trust.certificates import GITHUB, GITLAB
 from broker.trust.continuity import ACTIONS, compare, refusals
 from broker.trust.versions import older
@@ -25,6 +25,10 @@ ORG: Final = Publisher(
 GOOD: Final = tuple(EvidenceRecord(kind, "verified") for kind in ("signature", "publication", "provenance"))
 MAIN: Final = PackageRef("server", "1.0.0", "sha512-a", "node_modules/server", "verified")
 LIB: Final = PackageRef("lib", "1.0.0", "sha512-b", "node_modules/lib", "verified")
+BUILT: Final = replace(LIB, provenance=Provenance("verified", ORG))
+OLDER: Final = replace(
+    LIB, version="0.9.0", note="node_modules/server/node_modules/lib", provenance=Provenance("missing")
+)
 OLD: Final = PinnedArtifact(
     kind="npm", name="server", version="1.0.0", packages=(MAIN, LIB), evidence=GOOD, publisher=ORG,
     maintainers=("ann", "bob"), released="2025-01-01T00:00:00Z",
@@ -44,6 +48,14 @@ def records(**states: Any) -> PinnedArtifact:
     changed = tuple(replace(each, state=states.get(each.kind, each.state)) for each in GOOD)
     gone = states.get("provenance", "verified") != "verified"
     return replace(NEXT, evidence=changed, publisher=None if gone else ORG)
+
+
+def attested(*dependencies: PackageRef) -> PinnedArtifact:
+    return replace(OLD, packages=(MAIN, *(dependencies or (BUILT,))))
+
+
+def by_other(**changed: Any) -> PackageRef:
+    return replace(LIB, version="1.1.0", provenance=Provenance("verified", replace(ORG, **changed)))
 
 
 def told(old: PinnedArtifact | None, new: PinnedArtifact) -> dict[str, str]:
@@ -120,6 +132,25 @@ CASES: Final[Mapping[str, tuple[PinnedArtifact, PinnedArtifact, dict[str, str]]]
     "C13 a new dependency": (
         OLD, replace(NEXT, packages=(*NEXT.packages, PackageRef("evil", "1.0.0", "sha512-e", "x", "verified"))),
         {**NEW, "NEW_DEPENDENCIES": "consent"}),
+    "E02 a dependency's attestation is gone": (
+        attested(), attested(replace(LIB, version="1.1.0", provenance=Provenance("missing"))),
+        {"PROV_DROPPED": "block"}),
+    "a dependency's attestation cannot be asked for any more": (
+        attested(), attested(replace(LIB, version="1.1.0")), {"PROV_UNAVAILABLE": "consent"}),
+    "E04 a dependency by another publisher": (
+        attested(), attested(by_other(owner_id="666")), {"PUBLISHER_CHANGED": "block"}),
+    "E06 a dependency from another repository": (
+        attested(), attested(by_other(repository_id="5555")), {"REPO_CHANGED": "consent"}),
+    "E10 a dependency whose repository was renamed": (
+        attested(), attested(by_other(repository="https://github.com/org/renamed")), {"REPO_RENAMED": "notify"}),
+    "E17 an invalid attestation of a dependency": (
+        attested(), attested(replace(BUILT, version="1.1.0", provenance=Provenance("invalid"))),
+        {"PROV_INVALID": "block"}),
+    "an old version of a dependency that never had one stays beside a new one": (
+        attested(BUILT, OLDER), attested(BUILT, OLDER), {}),
+    "a second version of a dependency of which nobody said it before": (
+        attested(BUILT, OLDER),
+        attested(BUILT, replace(OLDER, version="0.9.1", note="node_modules/x/node_modules/lib")), {}),
     "another package altogether": (
         OLD, replace(NEXT, name="other", publisher=replace(ORG, owner_id="9")), {"OTHER_PACKAGE": "consent"}),
 }  # fmt: skip

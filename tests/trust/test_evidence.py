@@ -46,7 +46,10 @@ def index() -> Iterator[AttestingIndex]:
 
 
 async def gathered(
-    registry: SigningNpmRegistry, npmrc: str = "", environment: dict[str, str] | None = None
+    registry: SigningNpmRegistry,
+    npmrc: str = "",
+    environment: dict[str, str] | None = None,
+    told: Callable[[str], None] = lambda _: None,
 ) -> Evidence:
     packages = [
         Locked(f"node_modules/{name}", name, version, entry["dist"]["integrity"])
@@ -54,7 +57,7 @@ async def gathered(
         for version, entry in document["versions"].items()
     ]
     settings = NpmSettings(f'registry="{registry.url}/"\n{npmrc}', frozenset({origin(registry.url)}), registry.url, ())
-    return await of_npm(packages, "server", settings, environment or {}, ROOTS)
+    return await of_npm(packages, "server", settings, environment or {}, ROOTS, told)
 
 
 def states(evidence: Evidence) -> dict[str, EvidenceState]:
@@ -74,6 +77,43 @@ async def test_a_registry_that_signs_is_believed_for_every_package_of_the_closur
         "server": "verified", "@scope/lib": "verified"}  # fmt: skip
     assert found.publisher is not None and found.publisher.owner_id == "2002"
     assert (found.maintainers, found.released) == (("ann", "bob"), "2026-05-01T00:00:00Z")
+
+
+def built(evidence: Evidence, name: str = "@scope/lib") -> tuple[EvidenceState, str]:
+    """The state of a dependency's provenance, and its builder's number."""
+    record, publisher = evidence.provenances[name, "1.0.0"]
+    return record.state, publisher.owner_id if publisher else ""
+
+
+async def test_who_built_it_is_asked_and_verified_of_every_package_that_has_an_attestation(
+    registry: SigningNpmRegistry,
+) -> None:
+    for number in range(30):
+        registry.publish(f"plain{number}", "1.0.0")
+    assert built(await gathered(registry)) == ("missing", "")
+    assert not any("attestations" in path and "server" not in path for path in registry.asked)
+    registry.attest("@scope/lib", "1.0.0", owner_id="77")
+    told: list[str] = []
+    found = await gathered(registry, told=told.append)
+    assert built(found) == ("verified", "77")
+    assert found.publisher is not None and found.publisher.owner_id == "2002"
+    assert list(found.documents) == ["server@1.0.0", "@scope/lib@1.0.0"]
+    assert told == ["asked about 25 of 31 packages"]
+    assert len([path for path in registry.asked if "attestations" in path]) == 3  # twice the server's, once the other's
+    registry.attestations.pop("@scope/lib@1.0.0")
+    assert built(await gathered(registry)) == ("unavailable", "")  # promised, and not given
+
+
+@pytest.mark.parametrize("what", ["provenance", "publication"])
+async def test_an_attestation_of_a_dependency_that_is_wrong_refuses_the_closure(
+    what: str, registry: SigningNpmRegistry
+) -> None:
+    registry.attest("@scope/lib", "1.0.0", **({"claims": "evil/repo"} if what == "provenance" else {}))
+    if what == "publication":
+        wrong = SIGSTORE.publication("@scope/lib", "2.0.0", registry.integrity("@scope/lib", "1.0.0"))
+        registry.attestations["@scope/lib@1.0.0"]["attestations"][1] = wrong
+    with pytest.raises(TrustError, match=r"@scope/lib 1\.0\.0: its provenance does not hold: "):
+        await gathered(registry)
 
 
 async def test_a_registry_without_keys_signatures_and_attestations_cannot_say_and_is_hardly_asked(
@@ -298,7 +338,11 @@ def test_access_shows_neither_password_nor_token() -> None:
 async def found_in(index: AttestingIndex, *urls: str) -> Evidence:
     ((file, (_, sha256)),) = index.files["server"].items()
     indexes = tuple(Index(url) for url in urls or (f"{index.url}/simple",))
-    return await of_pypi(WheelFile("server", "1.0.0", file, sha256), PypiSettings(indexes, {}, {}), {}, ROOTS)
+    wheels = [WheelFile("server", "1.0.0", file, sha256)]
+    if "lib" in index.files:
+        ((file, (_, sha256)),) = index.files["lib"].items()
+        wheels.insert(0, WheelFile("lib", "1.0.0", file, sha256))
+    return await of_pypi(wheels, "server", PypiSettings(indexes, {}, {}), {}, ROOTS)
 
 
 async def test_a_wheel_with_provenance_names_its_publisher_and_maintainers(index: AttestingIndex) -> None:
@@ -308,6 +352,22 @@ async def test_a_wheel_with_provenance_names_its_publisher_and_maintainers(index
     assert states(found) == {"provenance": "verified"}
     assert found.publisher is not None and found.publisher.repository_id == "1001"
     assert (found.maintainers, found.released) == (("ann", "bob"), "2025-01-01T00:00:00.000000Z")
+
+
+async def test_every_wheel_of_a_closure_is_asked_for_its_publisher(index: AttestingIndex) -> None:
+    index.publish("lib", "1.0.0", wheel("lib", "1.0.0", {"lib.py": ""}))
+    assert built(await found_in(index), "lib") == ("missing", "")
+    index.attest("lib", owner_id="77")
+    found = await found_in(index)
+    assert (states(found), built(found, "lib")) == ({"provenance": "missing"}, ("verified", "77"))
+    assert list(found.documents) == list(index.files["lib"])
+    index.attest("lib", claims="evil/repo")
+    with pytest.raises(TrustError, match=r"lib 1\.0\.0: its provenance does not hold"):
+        await found_in(index)
+    index.speaks = False
+    index.asked.clear()
+    assert built(await found_in(index), "lib") == ("unavailable", "")
+    assert not any("lib" in path for path in index.asked)
 
 
 async def test_provenance_that_names_another_publisher_refuses_the_wheel(index: AttestingIndex) -> None:
