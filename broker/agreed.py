@@ -133,7 +133,7 @@ class Agreed:
         }
         single = (
             "policy.toml", "grants.toml", "manners.toml", "alerts.toml", "retention.toml", "advisories.toml",
-            "trust_root.toml",
+            "trust_root.toml", "proxy.toml",
         )  # fmt: skip
         return names | {name for name in single if (self._root / name).exists()}
 

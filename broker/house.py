@@ -14,6 +14,7 @@ from broker.autonomy import AutonomyBook
 from broker.blocked import BlockedBook
 from broker.config import Bounds, Waits
 from broker.consent import ConsentDesk
+from broker.endpoints.proxy_book import ProxyBook
 from broker.flow.store import LabelBook, LedgerStore
 from broker.lessons import Lessons
 from broker.manners.book import MannersBook, NoDocuments
@@ -71,6 +72,7 @@ class House:
     autonomy: AutonomyBook = field(default_factory=AutonomyBook)
     bounds: Bounds = field(default_factory=Bounds)
     manners: MannersBook = field(default_factory=lambda: MannersBook(NoDocuments()))
+    proxies: ProxyBook = field(default_factory=ProxyBook)
     watching: Watching | None = None
     rates: Rates = field(default_factory=Rates)
     vitals: Vitals = field(default_factory=Vitals)

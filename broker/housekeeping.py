@@ -38,6 +38,7 @@ from broker.clients.watch import ClientWatch
 from broker.config import Paths, Waits
 from broker.consent import ConsentDesk
 from broker.drift import DriftBook
+from broker.endpoints.proxy_book import ProxyBook
 from broker.flow.store import LabelBook, LedgerStore, shipped_labels
 from broker.guest_book import GuestBook
 from broker.house import House
@@ -124,8 +125,10 @@ async def keep_house(
     drifts = DriftBook(registry)
     news = News()
     alarms = Alarms(AlertRules(agreed), news.tell)
+    proxies = ProxyBook(agreed)
     sign_ins = SignIns(
         consent, audit.append_durable, redactor.add, news.tell, lambda: SignInGrants(vault.book), wait=waits.question,
+        proxies=proxies,
         moved=lambda server, host: alarms.sound("issuer", server, issuer_words(server, host)),
     )  # fmt: skip
     if vault.standing.is_open:
@@ -133,7 +136,7 @@ async def keep_house(
             redactor.add(name, value)
     starter = Starter(
         launcher, StateRooms(paths.server_state), Path.home(), lambda: _protected(paths), lessons,
-        Remotes(sign_ins.attached),
+        Remotes(sign_ins.attached, proxies),
     )  # fmt: skip
 
     async def spawn_to_pin(artifact: VerifiedArtifact, wanted: Grants, env: Mapping[str, str], client: str) -> Instance:
@@ -192,6 +195,7 @@ async def keep_house(
         provisions=provisions,
         key=key.key,
         manners=MannersBook(agreed),
+        proxies=proxies,
         watching=watching,
         vitals=Vitals(alarms),
     )

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
+from broker.endpoints.proxy_book import ProxyBook
 from broker.errors import SandboxError
 from broker.model import NamedArtifact
 from broker.protocol.frames import MAX_FRAME
@@ -25,8 +26,13 @@ _VALUE: Final = re.compile(r"[\x20-\x7e\t]{1,8192}")
 class Remotes:
     """The pools of connections to all servers that run elsewhere."""
 
-    def __init__(self, credentials: "Callable[[str, str, str], Credentials] | None" = None) -> None:
+    def __init__(
+        self,
+        credentials: "Callable[[str, str, str], Credentials] | None" = None,
+        proxies: ProxyBook | None = None,
+    ) -> None:
         """`credentials` gives what a client (the first) has for a server at an address."""
+        self._proxies = proxies or ProxyBook()
         self._credentials = credentials
         self._reach: Reach | None = None
 
@@ -38,12 +44,13 @@ class Remotes:
         Raises:
             SandboxError: its address is none that may be asked, or a header is none that may be given.
         """
+        from broker.endpoints.http_proxy import Ways
         from broker.endpoints.http_reach import Reach
         from broker.endpoints.http_upstream import RemoteInstance
 
         check_headers(artifact.server, headers)
         if self._reach is None:
-            self._reach = Reach()
+            self._reach = Reach(Ways(self._proxies).dial)
         url, given = artifact.argv[0], {name.lower(): value for name, value in headers.items()}
         credentials = self._credentials(client, artifact.server, url) if client and self._credentials else None
         return RemoteInstance(self._reach, url, given, credentials, most)

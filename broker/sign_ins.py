@@ -15,6 +15,7 @@ from broker.auth.challenge import Bearer
 from broker.auth.grants import Grants
 from broker.auth.wishes import Shown, Wanted, Wish
 from broker.consent import ConsentDesk
+from broker.endpoints.proxy_book import ProxyBook
 from broker.model import ClientName, Fact, Origin, QuestionId, ServerName, SessionId
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class SignIns:
         *,
         wait: float,
         wire: "Wire | None" = None,
+        proxies: ProxyBook | None = None,
         browse: Callable[[str], bool] = open_url,
         moved: Callable[[str, str], None] = lambda _server, _host: None,
     ) -> None:
@@ -63,6 +65,7 @@ class SignIns:
         self._grants = grants
         self._secret = secret
         self._wire = wire
+        self._proxies = proxies or ProxyBook()
         self._front: Front | None = None
 
     @property
@@ -70,8 +73,9 @@ class SignIns:
         if self._front is None:
             from broker.auth.front import Front, World
             from broker.auth.wire import Wire
+            from broker.endpoints.http_proxy import Ways
 
-            self._wire = self._wire or Wire()
+            self._wire = self._wire or Wire(Ways(self._proxies).dial)
             world = World(self._agree, self._opened, self._secret, self._changed)
             self._front = Front(self._grants, self._wire, world)
         return self._front

@@ -30,6 +30,7 @@ CLAIMS: Final[dict[str, str]] = {
     "C93": "What a server names about signing in is asked only where it may lie, at the address that was judged.",
     "C94": "No token stands in a file, a receipt, an error or on a screen, nor do an authorization server's words.",
     "C95": "Signing in works at `oidc-provider`, Authlib's server and `oauth2-mock-server`, also from a real browser.",
+    "C99": "A proxy serves only the hosts you named for it and learns their names alone; the environment names none.",
     # the sandbox
     "C20": "A server has no network but the hosts you granted it, whichever client library it uses.",
     "C21": "A server sees an empty home instead of yours, and of your files only what you granted.",

@@ -19,6 +19,7 @@ from broker.audit.redact import Redactor
 from broker.config import Bounds, Paths, Waits, make_folders, paths_under
 from broker.consent import ConsentDesk
 from broker.drift import DriftBook
+from broker.endpoints.proxy_book import ProxyBook
 from broker.files import sha256_hex
 from broker.flow.store import LabelBook, LedgerStore
 from broker.house import House
@@ -176,6 +177,7 @@ async def housed(
         audit=audit,
         consent=ConsentDesk(lambda: clock[0], lambda: f"q{next(numbers)}"),
         policy=PolicyStore(agreed),
+        proxies=ProxyBook(agreed),
         grants=GrantBook(agreed, lambda: clock[0], lambda: f"g{next(numbers)}"),
         tokens=Tokens(KEY, lambda: clock[0]),
         walls=WallBook(agreed, lambda: f"l{next(numbers)}"),

@@ -98,6 +98,10 @@ PROBLEMS: Final = MappingProxyType(
         ),
         "invalid_scope": _Problem(Kind.REFUSED, "the authorization server does not give these scopes", _OPERATOR),
         "unavailable": _Problem(Kind.LATER, "the authorization server could not be asked", _LATER),
+        "proxy": _Problem(
+            Kind.LATER, "the way to the authorization server goes through a proxy, which is not open",
+            "look at proxy.toml, then: bulkhead review",
+        ),
         "too_large": _Problem(Kind.REFUSED, "an answer about signing in was too large or packed", _OPERATOR),
         "insufficient_scope": _Problem(
             Kind.REFUSED, "the server wants more than it was given, and asked for it again after it was", _OPERATOR

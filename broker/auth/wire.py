@@ -14,6 +14,7 @@ import httpx2
 from broker.auth.places import Place
 from broker.auth.problems import AuthError
 from broker.auth.requests import Form
+from broker.endpoints.http_proxy import NotLetThrough
 from broker.endpoints.http_reach import Guard, Origin, Unreachable
 from broker.model import JsonObject
 from broker.protocol.frames import strict_json
@@ -62,6 +63,8 @@ class Wire:
                 request = client.build_request(method, place.url, headers={**HEADERS, **headers}, content=content)
                 response = await client.send(request, stream=True)
                 body = await _read(response)
+        except NotLetThrough as cause:
+            raise AuthError("proxy", cause.about) from cause
         except Unreachable as cause:
             raise AuthError("address" if "is at" in str(cause) else "unavailable", place.host) from cause
         except (httpx2.HTTPError, TimeoutError, OSError) as cause:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from broker.api import schema
-from broker.errors import DeskError, SandboxError
+from broker.errors import DeskError, PolicyError, SandboxError
 from broker.model import Decision, Fact, Verdict
 from tests.api.test_routes import Office, office
 
@@ -64,3 +64,25 @@ async def test_inspection_is_set_as_a_whole_shown_in_words_and_ended(tmp_path: P
         assert len((await view(at)).network) == 2
         await at.ask(schema.INSPECT, name=name, on=False)
         assert (await view(at)).network == []
+
+
+async def test_a_proxy_serves_its_hosts_once_a_person_agreed_to_the_document(tmp_path: Path) -> None:
+    async with office(tmp_path) as at:
+        file = at.rooms.paths.config / "proxy.toml"
+        proxies = at.rooms.house.proxies
+
+        async def agree() -> None:
+            shown: schema.Review = await at.ask(schema.REVIEW)
+            (digest,) = [item.digest for item in shown.items if item.name == "proxy.toml"]
+            await at.ask(schema.ACCEPT, name="proxy.toml", digest=digest)
+
+        file.write_text("version = 1\nurl = 'http://p.example:3128'\nhosts = ['*']\n")
+        with pytest.raises(PolicyError, match="it means every host"):
+            await agree()
+        file.write_text("version = 1\nurl = 'http://p.example:3128'\nhosts = ['a.example']\n")
+        assert not proxies.current.serves("https", "a.example", 443)
+        await agree()
+        assert proxies.current.serves("https", "a.example", 443)
+        file.unlink()
+        await agree()
+        assert not proxies.current.serves("https", "a.example", 443)

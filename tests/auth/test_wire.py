@@ -81,6 +81,7 @@ async def test_what_follows_an_answer_is_the_answer_to_nothing() -> None:
         assert [one.value for one in said] == [{"a": 1}, {"a": 1}] and len(sent) == 2
 
 
+@pytest.mark.claim("C99")
 async def test_no_proxy_and_no_password_of_the_environment_is_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,6 +7,7 @@ from broker.api import schema, views
 from broker.api.premises import Premises
 from broker.api.wire import Caller, Handler
 from broker.audit.retention import RETENTION, parse_retention
+from broker.endpoints.proxy_book import PROXY, parse_proxy
 from broker.errors import DeskError
 from broker.files import read_bounded, sha256_hex
 from broker.links import Link
@@ -88,6 +89,8 @@ class Reviews:
             parse_alerts(data, ALERTS)
         elif params.name == RETENTION:
             parse_retention(data)
+        elif params.name == PROXY:
+            parse_proxy(data, PROXY)
         else:
             self._at.house.registry.check(params.name, data)
 
@@ -104,6 +107,8 @@ class Reviews:
             house.manners.reload()
         elif document == ALERTS:
             house.vitals.alarms.rules.reload()
+        elif document == PROXY:
+            house.proxies.reload()
         elif document == WALLS:
             house.walls.reload()
             self._at.walls_changed()
