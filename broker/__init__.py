@@ -48,8 +48,8 @@ The rooms, from the street inwards:
     policy      may it happen (pure, but for its store)
     flow        where did it come from (pure, but for its store)
     protocol    what is being said (pure): frames, methods, catalog, Conversation.receive(event) -> effects
-    applications, agreed, rollback, home, processes, sentences, files, config, pin, model, errors: what every room
-    stands on
+    applications, agreed, rollback, home, processes, sentences, spelling, files, config, pin, model, errors: what every
+    room stands on
 """
 
 __version__ = "0.1.0"

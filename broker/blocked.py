@@ -15,6 +15,7 @@ from broker.model import Fact, ServerName, Verdict
 KEPT: Final = 32
 SERVERS: Final = 256
 LEFT_SHOWN: Final = 3
+_TELLING: Final = frozenset({"exit", "violation", "egress"})
 T = TypeVar("T")
 
 
@@ -48,6 +49,8 @@ class BlockedBook:
 
     def note(self, server: ServerName, fact: Fact) -> None:
         """Look at a fact.  Of what was denied, only a way out is kept, and one that some grant could allow."""
+        if fact.kind not in _TELLING:
+            return
         if text := _sentence(fact):
             told = _page(self._happened, server)
             before = told.pop(text, None)

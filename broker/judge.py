@@ -15,7 +15,7 @@ from broker.flow.carried import RULE as CARRIED
 from broker.flow.carried import carried, snippets
 from broker.flow.compartments import of_arguments, scope_of, spelled
 from broker.flow.fingerprint import leaves
-from broker.flow.labels import Labels
+from broker.flow.labels import Labels, ServerLabels
 from broker.flow.ledger import answered, hold
 from broker.flow.provenance import Match
 from broker.house import House
@@ -36,6 +36,7 @@ TOKEN: Final = f"{TOKEN_RULE} token"
 LEDGER_RULES: Final = frozenset({"R2", "R3", "R4", "R7", "R8"})
 MAX_READ_INSIDE: Final = 2000  # characters of a call's arguments that a person reads in a form of their client
 MAX_SHOWN: Final = 256  # questions whose evidence is still to be shown
+MAX_KNOWN: Final = 256  # kinds of calls whose labels are remembered, and characters of a target that is
 MAX_ANSWERED: Final = 65_536  # marks of values that were let into a tool
 
 
@@ -58,6 +59,7 @@ class Judge:
         self.session = session
         self.server = server
         self.labels = standing(house, server, pin).labels
+        self._known: tuple[ServerLabels, dict[tuple[str, str], Labels]] = self.labels, {}
         self._house = house
         self._pin = pin
         self._record_durably = record_durably
@@ -226,7 +228,8 @@ class Judge:
             return decision
         part = self._house.ledgers.scope_mark(self.scope(call.method, call.target, call.arguments))
         place = f"class {self.labels_of(call).level} in {self.server.name}{f' part {part}' if part else ''}"
-        return replace(decision, evidence=(*decision.evidence, place))
+        evidence = (*decision.evidence, place)
+        return Decision(decision.verdict, decision.rule, decision.reason, evidence, decision.durable)
 
     def _way_out(self, call: Call) -> str:
         """What a person can do about questions that come only because nobody vouches for a tool."""
@@ -244,13 +247,25 @@ class Judge:
         redactor = self._house.audit.redactor
         return tuple(redactor.text(line) for line in snippets(self._shown.get(call.digest, ())))
 
+    def labels_for(self, method: str, target: str) -> Labels:
+        """The labels of such a call, whatever its arguments are."""
+        if self._known[0] is not self.labels:
+            self._known = self.labels, {}
+        known = self._known[1]
+        found = known.get((method, target))
+        if found is None:
+            found = self.labels.of(method, target)
+            if len(known) < MAX_KNOWN and len(target) <= MAX_KNOWN:
+                known[method, target] = found
+        return found
+
     def labels_of(self, call: Call) -> Labels:
         """The labels of this very call: its arguments may make it graver than its tool is."""
-        return of_arguments(self.labels.of_call(call), call.arguments)
+        return of_arguments(self.labels_for(call.method, call.target), call.arguments)
 
     def scope(self, method: str, target: str, arguments: JsonObject) -> str:
         """Which part of the server a call with these arguments is about."""
-        return scope_of(self.labels.of(method, target), arguments)
+        return scope_of(self.labels_for(method, target), arguments)
 
     def masked(self, call: Call, answer: JsonObject) -> Masked | None:
         """The answer as the policy in force lets the client see it."""

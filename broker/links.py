@@ -196,7 +196,7 @@ class Link:
         return await self._launching.start(self.server)
 
     def _read(self, read: Read) -> None:
-        labels = self.judge.labels.of(read.method, read.target)
+        labels = self.judge.labels_for(read.method, read.target)
         scope = self.judge.scope(read.method, read.target, read.arguments)
         if (crossed := self.judge.crossing(scope)) is not None:  # nobody asked for it, or it was asked for before
             raise PolicyError(f"refused by Bulkhead ({crossed.rule}): {crossed.reason}")
@@ -236,7 +236,7 @@ class Link:
     def _origin_of(self, fact: Fact, turn: int) -> Origin:
         """Whose receipt it is, which requests it belongs to, and what is known of an answer: the labels of its call."""
         answers = fact.kind == "result" and fact.method and (fact.side == "server" or "kept" in (fact.body or ()))
-        labels = "".join(sorted(self.judge.labels.of(fact.method, fact.target).flags)) if answers else ""
+        labels = "".join(sorted(self.judge.labels_for(fact.method, fact.target).flags)) if answers else ""
         stories = self._stories.of(fact, turn)
         self.judge.courtesy.heard(fact, turn)
         return Origin(

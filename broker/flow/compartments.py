@@ -23,6 +23,8 @@ _SENSITIVE = re.compile(
 
 def scope_of(labels: Labels, arguments: JsonObject) -> str:
     """The scope of a call: the values of its scope arguments; empty where none is given."""
+    if not labels.scope:
+        return ""
     values = [arguments.get(name) for name in labels.scope]
     return "/".join(spelled(str(value)) for value in values if isinstance(value, str | int) and value != "")[:MAX_SCOPE]
 

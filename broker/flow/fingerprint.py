@@ -26,6 +26,7 @@ _BLOCK: Final = 16
 _SHORTEST_NUMBER: Final = 7  # digits: shorter ones are counts
 _DATE = re.compile(rb"(?:19|20)\d\d(?:0\d|1[012])[0-3]\d(?:\d{4}|\d{6})?")
 _READ_RUN: Final = 32  # characters of a run in a read that is looked at as an encoding
+_SHORTEST_RUN: Final = _READ_RUN - 6  # padding may be among them
 
 _ZERO_WIDTH = re.compile("[\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff\U000e0000-\U000e0fff]")
 _WORDLESS: Final = bytes(code for code in range(128) if not chr(code).isalnum())
@@ -76,14 +77,14 @@ class Marker:
 
     def of_read(self, texts: Iterable[str]) -> set[int]:
         """The marks under which what was read is remembered, its one level of decodings included."""
-        found: set[int] = set()
+        blocks: list[bytes] = []
         for text in texts:
             whole = unwrapped(text)
-            for view in (whole, *runs(whole, _READ_RUN)):
+            for view in (whole, *runs(whole, _READ_RUN)) if len(whole) >= _SHORTEST_RUN else (whole,):
                 data = plain(view).encode("utf-8", "surrogatepass")
-                found.update(self._strides(data.translate(None, _WORDLESS)))
-                found.update(self.names(names(data)))
-        return found
+                blocks.append(_strides(data.translate(None, _WORDLESS)))
+                blocks += [name.ljust(_BLOCK, b"\0") for name in names(data)]
+        return set(self._marks(b"".join(blocks)))  # at once: each text by itself would cost more than it says
 
     def windows(self, data: bytes) -> list[int]:
         """A mark for every window, in order."""
@@ -93,18 +94,7 @@ class Marker:
         blocks = bytearray(_BLOCK * count)
         for place in range(WINDOW):
             blocks[place::_BLOCK] = data[place : place + count]
-        return self._marks(blocks).tolist()
-
-    def _strides(self, data: bytes) -> "array[int]":
-        """A mark for every `STRIDE`th window: each is three words of that many bytes, and shares two with the next."""
-        count = (len(data) - WINDOW) // STRIDE + 1
-        if count <= 0:
-            return array("Q")
-        words = array("I", data[: STRIDE * (count + WINDOW // STRIDE - 1)])
-        blocks = array("I", bytes(_BLOCK * count))
-        for place in range(WINDOW // STRIDE):
-            blocks[place :: _BLOCK // STRIDE] = words[place : place + count]
-        return self._marks(blocks)
+        return self._marks(bytes(blocks)).tolist()
 
     def names(self, values: Sequence[bytes]) -> list[int]:
         """A mark for each short value, in order."""
@@ -114,8 +104,20 @@ class Marker:
         """Eight bytes that stand for data of any length."""
         return hashlib.blake2b(data, digest_size=8, key=self._key).digest()
 
-    def _marks(self, blocks: "bytes | bytearray | array[int]") -> "array[int]":
-        return array("Q", self._encrypt.update(bytes(blocks)))[::2]
+    def _marks(self, blocks: bytes) -> "array[int]":
+        return array("Q", self._encrypt.update(blocks))[::2]
+
+
+def _strides(data: bytes) -> bytes:
+    """Every `STRIDE`th window as a block: each is three words of that many bytes, and shares two with the next."""
+    count = (len(data) - WINDOW) // STRIDE + 1
+    if count <= 0:
+        return b""
+    words = array("I", data[: STRIDE * (count + WINDOW // STRIDE - 1)])
+    blocks = array("I", bytes(_BLOCK * count))
+    for place in range(WINDOW // STRIDE):
+        blocks[place :: _BLOCK // STRIDE] = words[place : place + count]
+    return blocks.tobytes()
 
 
 def names(data: bytes) -> list[bytes]:

@@ -4,8 +4,10 @@ Only ever finds more when more was read.  What found no room is not forgotten bu
 (`Origin.blind`), so a flood of text cannot wash an origin away.
 """
 
+import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field, replace
+from itertools import count, filterfalse
 from typing import Final, TypeAlias
 
 from broker.flow.decode import views
@@ -95,8 +97,11 @@ class Provenance:
         place = self._place(origin)
         if new:
             index.update(dict.fromkeys(new, self._group(frozenset((place,)))))
-        moved = {mark: group for mark in known if (group := self._with(index[mark], place)) != index[mark]}
-        index.update(moved)
+        moves = {group: self._with(group, place) for group in set(map(index.__getitem__, known))}
+        moved: dict[int, int] = {}
+        if any(before != after for before, after in moves.items()):  # few reads move anything: the same again is usual
+            moved = {mark: moves[index[mark]] for mark in known if moves[index[mark]] != index[mark]}
+            index.update(moved)
         if not new and not moved:
             self._origins.pop()  # it adds nothing that a rule looks at
         return origin, new | moved.keys() if moved else new
@@ -112,11 +117,12 @@ class Provenance:
 
     def wrote(self, arguments: Iterable[str]) -> None:
         """Remember what the client wrote itself: what it had not read before did not come from a read."""
-        if len(self._own) >= MAX_OWN:
-            return  # what is not remembered as its own is held rather once too often
-        for piece in self._pieces(arguments):
-            if piece is not None:
-                self._own.update(mark for mark in piece.marks if mark not in self._index)
+        if len(self._own) < MAX_OWN:  # what is not remembered as its own is held rather once too often
+            for piece in self._pieces(arguments):
+                if piece is not None:
+                    self._own.update(filterfalse(self._index.__contains__, piece.marks))
+        if sum(len(piece.marks) for piece in self._latest[1] if piece is not None) > MAX_KEPT:
+            self._latest = (), ()
 
     def trace(
         self,
@@ -154,30 +160,46 @@ class Provenance:
                 everything = [replace(origin, blind=True) for origin in self._origins]
                 yield from self._unseen(everything, here, leaving, frozenset())
                 return
-            if (not words and not piece.alone) or self._index.keys().isdisjoint(piece.marks):
-                continue
+            if (not words and not piece.alone) or not (self._index.keys() & piece.marks) - self._own:
+                continue  # nothing of it was read before the client wrote it
+            hits = [
+                (place, mark, group)
+                for place, mark, group in zip(count(), piece.marks, map(self._index.get, piece.marks), strict=False)
+                if group is not None and mark not in ignore
+            ]
+            for _, _, group in hits:
+                if group not in kinds:
+                    kinds[group] = self._kinds(group, here, leaving)
             for private, needed in ((False, piece.told), (True, piece.leaked)):
-                chain: list[int] = []
-                foreign = 0  # marks of the chain that the client did not write first
-                origin: Origin | None = None
-                for place, mark in enumerate(piece.marks):
-                    group = self._index.get(mark)
-                    if group is None or mark in ignore:
-                        continue
-                    if group not in kinds:
-                        kinds[group] = self._kinds(group, here, leaving)
-                    now = kinds[group][private]
-                    if now is None:
-                        continue
-                    if chain and place - chain[-1] > STRIDE:
-                        chain, foreign = [], 0
-                    origin = now if not chain else origin
-                    chain.append(place)
-                    foreign += mark not in self._own
-                    if len(chain) >= needed and foreign >= (1 if piece.alone else needed) and origin is not None:
-                        seen = piece.data if piece.alone else piece.data[chain[0] : place + WINDOW]
-                        marks = frozenset(piece.marks[at] for at in chain)
-                        yield Match(origin, marks, seen.decode("utf-8", "replace"), private)
+                if any(kind[private] is not None for kind in kinds.values()):
+                    yield from self._chains(piece, hits, kinds, private, needed)
+
+    def _chains(
+        self,
+        piece: _Piece,
+        hits: list[tuple[int, int, int]],
+        kinds: dict[int, tuple[Origin | None, Origin | None]],
+        private: bool,
+        needed: int,
+    ) -> Iterator[Match]:
+        """Marks that follow each other closely enough, enough of them, and not only such as the client wrote first."""
+        own, last = self._own, -1 - STRIDE
+        chain: list[tuple[int, int]] = []
+        foreign = 0
+        origin: Origin | None = None
+        for place, mark, group in (*hits, (sys.maxsize, 0, -1)):
+            now = kinds[group][private] if group >= 0 else None
+            if group >= 0 and now is None:
+                continue
+            if place - last > STRIDE:
+                if origin is not None and len(chain) >= needed and foreign >= (1 if piece.alone else needed):
+                    seen = piece.data if piece.alone else piece.data[chain[0][0] : last + WINDOW]
+                    marks = frozenset(known for _, known in chain)
+                    yield Match(origin, marks, seen.decode("utf-8", "replace"), private)
+                chain, foreign, origin = [], 0, now
+            last = place
+            chain.append((place, mark))
+            foreign += mark not in own
 
     def _unseen(
         self, origins: Iterable[Origin], here: Compartment, leaving: bool, ignore: frozenset[int]
@@ -200,10 +222,7 @@ class Provenance:
         """What a call consists of; None in place of what is too much to be looked at."""
         texts = tuple(arguments)
         if texts != self._latest[0]:  # a call is judged, and then what it says is the client's own
-            pieces = tuple(self._taken_apart(texts))
-            if sum(len(piece.marks) for piece in pieces if piece is not None) > MAX_KEPT:
-                return pieces
-            self._latest = texts, pieces
+            self._latest = texts, tuple(self._taken_apart(texts))
         return self._latest[1]
 
     def _taken_apart(self, arguments: Iterable[str]) -> Iterator[_Piece | None]:
@@ -221,9 +240,12 @@ class Provenance:
                 readings = turned(spelled)
                 whole = readings[0]
                 short = set(tokens(spelled.encode("utf-8", "surrogatepass")))
-                for name in sorted(short | {whole}):
-                    if telling(name):
-                        yield _Piece(self.marker.names([name]), name, 1, 1, alone=True)
+                values = sorted(short | {whole})
+                told = [name for name in values if telling(name)]
+                marks = dict(zip(told, self.marker.names(told), strict=True))
+                for name in values:
+                    if name in marks:
+                        yield _Piece([marks[name]], name, 1, 1, alone=True)
                     elif len(name) > 16 and name != whole:
                         yield self._piece(name, alone=True)
                 for data in readings:

@@ -5,7 +5,6 @@ is kept: keyed hashes, labels, and names of tools and prompts; a URI is kept as 
 when it is read back counts as a read from an unknown server, which holds every effect.
 """
 
-import hashlib
 import hmac
 import importlib.resources
 import json
@@ -26,12 +25,14 @@ from broker.flow.ledger import EVERYTHING, INHERITED, Ledger, Read
 from broker.flow.marks_file import records, written
 from broker.flow.provenance import Origin, Provenance
 from broker.model import JsonObject, ServerName, SessionId
+from broker.spelling import spelled
 
 UNKNOWN: Final = ServerName("?")
 """The source of a read that was written down and cannot be understood.  No server has this name."""
 
 MAX_JOURNAL: Final = 8 * 1024 * 1024  # above MAX_READS entries of full length, each written once for every flag
 MAX_NAME: Final = 256  # characters of a tool's name that are kept as they are
+TOUCH_SECONDS: Final = 1.0  # how late the time of a session's last read may be on the disk; the quiet time is hours
 MAX_LOADED: Final = 1024  # sessions in memory; others are read again from the disk
 MAX_MARKS_FILE: Final = 16 * 1024 * 1024  # above every mark of a session, each written again for another origin
 MAX_LOADED_MARKS: Final = 1_000_000  # in memory, of all sessions: about 100 MB
@@ -78,6 +79,7 @@ class LedgerStore:
         self._loaded: dict[SessionId, Ledger] = {}
         self._marker = Marker(self._digest(b"marks", b"")[:16])
         self._origins: dict[SessionId, Provenance] = {}
+        self._touched: dict[SessionId, float] = {}
 
     def view(self, session: SessionId) -> Ledger:
         """What this session has read so far.
@@ -166,13 +168,15 @@ class LedgerStore:
         ledger = self.view(session)
         named = method in NAMED and len(target) <= MAX_NAME
         shown = target if named else self._hash(b"target", target.encode("utf-8", "surrogatepass"))
-        body = json.dumps(text, separators=(",", ":"), sort_keys=True).encode("ascii")
         part = self.scope_mark(scope)
-        read = Read(server, method, shown, labels.flags, self._hash(b"text", body), self._clock(), scope=part)
-        self._note_marks(session, ledger, read, text)
-        if not ledger.knows(read):
+        read = Read(server, method, shown, labels.flags, self._hash(b"text", spelled(text)), self._clock(), scope=part)
+        known = ledger.knows(read)
+        self._note_marks(session, ledger, read, text, known)
+        if not known:
             self._append(session, ledger.kept_as(read))
-        os.utime(self._path(session), (read.when, read.when))  # the quiet time is counted from here
+        if not 0 <= read.when - self._touched.get(session, 0.0) < TOUCH_SECONDS:
+            os.utime(self._path(session), (read.when, read.when))  # the quiet time is counted from here
+            self._touched[session] = read.when
         ledger = ledger.with_read(read)
         self._remember(session, ledger)
         return ledger
@@ -199,8 +203,8 @@ class LedgerStore:
 
     def end_session(self, session: SessionId) -> None:
         """Forget a session for good: a person ended it."""
-        self._loaded.pop(session, None)
-        self._origins.pop(session, None)
+        for known in (self._loaded, self._origins, self._touched):
+            known.pop(session, None)
         self._path(session).unlink(missing_ok=True)
         self._path(session, "marks").unlink(missing_ok=True)
 
@@ -221,12 +225,12 @@ class LedgerStore:
             ledger = ledger.declassified(read) if read.clean else ledger.with_read(read)
         return ledger
 
-    def _note_marks(self, session: SessionId, ledger: Ledger, read: Read, text: JsonObject) -> None:
+    def _note_marks(self, session: SessionId, ledger: Ledger, read: Read, text: JsonObject, known: bool) -> None:
         provenance = self.provenance(session)
-        number = sum(known.count for known in ledger.reads) + 1
+        number = sum(each.count for each in ledger.reads) + 1
         origin = Origin(number, read.server, read.scope, origin_target(read), read.flags)
         kept, marks = provenance.read(origin, self._marker.of_read(leaves(text)))
-        if marks or not ledger.knows(read) or (kept.blind and kept.number == number):
+        if marks or not known or (kept.blind and kept.number == number):
             self._write(self._path(session, "marks"), written(kept, marks, self._seal))
 
     def _load_marks(self, session: SessionId) -> Provenance:
@@ -280,6 +284,7 @@ class LedgerStore:
         self._loaded.pop(session, None)
         while len(self._loaded) >= MAX_LOADED:
             self._loaded.pop(next(iter(self._loaded)))  # the one not looked at for longest
+            self._touched.clear()
         self._loaded[session] = ledger
 
     def _path(self, session: SessionId, kind: str = "jsonl") -> Path:
@@ -289,7 +294,7 @@ class LedgerStore:
         return self._digest(kind, data).hex()
 
     def _digest(self, kind: bytes, data: bytes) -> bytes:
-        return hmac.new(self._key, b"bulkhead ledger 1 " + kind + b"\n" + data, hashlib.sha256).digest()
+        return hmac.digest(self._key, b"bulkhead ledger 1 " + kind + b"\n" + data, "sha256")
 
     def _seal(self, record: bytes) -> bytes:
         return self._digest(b"record", record)[:16]
