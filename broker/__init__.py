@@ -11,6 +11,7 @@ The rooms, from the street inwards:
     news        wakes whoever watches
     notices     tells the desktop that a question waits; service  the files of systemd and launchd
     alarms      what a person should hear of without looking; rounds  what is looked at every few seconds
+    resting     which servers are stopped because nobody uses them
     upkeep      looks at every pin again, each day; flaws  asks about what became known
     root_book   the root of trust in force, and how a newer one is fetched
     sessions    who is calling, which session, and whether a link may be opened

@@ -25,6 +25,7 @@ from broker.protocol.effects import Read
 from broker.protocol.events import AdmissionDelayed, Admitted, DriftAccepted, Due, OffersChanged, Overdue, Tick
 from broker.registry import Registry, Server
 from broker.relay import Relay
+from broker.resting import Unused, stopped_after
 from broker.stories import Stories
 from broker.trust import pins
 from broker.trust.garbage import trees_of
@@ -57,6 +58,7 @@ class Link:
         self.opened = time.time()
         self.admitted = admitted
         self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._counted, self._used = 0, asyncio.get_running_loop().time()
         self._house = house
         self._stories = Stories(id)
         self._watched = house.watching.link(client, server.name, session) if house.watching is not None else None
@@ -105,10 +107,23 @@ class Link:
         self._relay.tick(now)
         if self._conversation.resting:
             self._relay.feed(Tick())
+        if self._relay.calls != self._counted or self._relay.needed:
+            self._counted, self._used = self._relay.calls, now
         for turn, seconds in self.judge.courtesy.overdue():
             self._relay.feed(Overdue(turn, seconds))
         for turn in self.judge.courtesy.due():
             self._relay.feed(Due(turn))
+
+    def unused(self, now: float) -> Unused | None:
+        """How long nobody used its server, if one runs that may be stopped for that."""
+        after = stopped_after(self.server.grants.limits.idle, self.judge.labels.stateless)
+        if not after or not self.pid or self._relay.needed:
+            return None
+        return Unused(self.id, now - self._used, after, self._house.vitals.memory.of(self.pid))
+
+    def rest(self, reason: str) -> None:
+        """Stop the server until it is needed again."""
+        self._relay.restart_server(reason)
 
     def admit(self, allowed: bool, reason: str) -> None:
         """Somebody answered whether this client may use this server."""

@@ -149,6 +149,8 @@ class Limits:
     bytes_out: int = 8 << 30
     message: int = 4 << 20
     """Of its link, either way."""
+    idle: int = 0
+    """Seconds without use after which it is stopped until it is needed again; 0: as its label says."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,15 +85,12 @@ class Relay:
         """Relay until either side ends it.  On return both sides are closed and the server's tree is gone."""
         self._client.start()
         try:
-            ending = await asyncio.shield(self._ending)
+            return await asyncio.shield(self._ending)
         except asyncio.CancelledError:
-            ending = Ending("bulkhead is stopping")
-            if not self._ending.done():
-                self._ending.set_result(ending)
-            await self._close(ending)
+            self.end("bulkhead is stopping")
             raise
-        await self._close(ending)
-        return ending
+        finally:
+            await self._close(self._ending.result())
 
     def feed(self, event: Event) -> None:
         """Something happened to the conversation from outside: an admission, an accepted drift."""
@@ -119,6 +116,11 @@ class Relay:
         if self._server.tick(now, self._conversation.starting):
             self._changed()
         self._leave()
+
+    @property
+    def needed(self) -> bool:
+        """Whether anybody would notice if the server ended now."""
+        return bool(self._inbox) or self._busy or not self._conversation.quiet
 
     # --- events in ---
 
@@ -297,8 +299,7 @@ class Relay:
     def _leave(self) -> None:
         """End the link of a client that said its last, once it has what it waited for or can take nothing any more.
 
-        Nothing bounds this wait while somebody can still read the answer: the questions and launches behind it have
-        deadlines, and so has sending.  `tick` notices a client that died: then there is nobody.
+        What it waits for has deadlines of its own.  `tick` notices a client that died: then there is nobody.
         """
         if self._client_gone:
             waits = self._conversation.awaiting or self._client.waiting or self._inbox or self._busy

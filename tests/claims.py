@@ -42,6 +42,7 @@ CLAIMS: Final[dict[str, str]] = {
     "C27": "A secret that comes back in an answer is starred out, in whatever pieces it comes.",
     "C28": "Where you list the requests a server may make, any other is refused before it is sent.",
     "C29": "A server over a limit is ended, and its client is told which limit and how to raise it.",
+    "C70": "A server that holds nothing between calls is stopped while unused; the next call starts it unnoticed.",
     # who may say yes
     "C30": "The first connection of a client to a server is a question; an import of yours answers it.",
     "C31": "What no rule allows is asked or denied, and no answer in time means no.",

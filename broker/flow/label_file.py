@@ -44,6 +44,7 @@ class _LabelsText(_Strict):
     needs: Annotated[list[Need], Field(max_length=1)] = []
     state: State = "none"
     keeps: _Sentence | None = None
+    stateless: bool = False
     tool: Annotated[list[_ToolText], Field(min_length=1, max_length=MAX_TOOLS)]
 
 
@@ -87,6 +88,7 @@ def parse_labels(data: bytes, source: str) -> ServerLabels:
         needs=frozenset(document.needs),
         state=document.state,
         keeps=document.keeps or "",
+        stateless=document.stateless,
     )
 
 

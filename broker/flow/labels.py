@@ -51,7 +51,7 @@ class ServerLabels:
 
     `added` holds for every call, whatever a label file says: it comes from what the server was granted.  `needs` is
     what it cannot work without in its sandbox; a person sees it before the yes that gives it, and so with the `state`
-    it is of no use without: `keeps` says why.
+    it is of no use without: `keeps` says why.  `stateless`: it holds nothing in memory between two calls.
     """
 
     ecosystem: str = ""
@@ -63,6 +63,7 @@ class ServerLabels:
     needs: frozenset[Need] = frozenset()
     state: State = "none"
     keeps: str = ""
+    stateless: bool = False
 
     def of(self, method: str, target: str) -> Labels:
         """The labels of a call: those of its tool, or the worst case for whatever is not listed."""

@@ -59,6 +59,10 @@ class Batches:
         return self._conversation.starting
 
     @property
+    def quiet(self) -> bool:
+        return self._conversation.quiet
+
+    @property
     def awaiting(self) -> bool:
         return self._conversation.awaiting
 

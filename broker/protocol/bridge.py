@@ -95,6 +95,11 @@ class Bridge:
         return self._conversation.starting
 
     @property
+    def quiet(self) -> bool:
+        """Nobody would notice if the server ended."""
+        return self._conversation.quiet and not (self.awaiting or self.resting)
+
+    @property
     def awaiting(self) -> bool:
         """A call that waits for its client's input is nothing the client waits for."""
         return self.resting or (self._conversation.awaiting and (self._crossing is None or self._crossing.awaiting))

@@ -111,6 +111,16 @@ class Conversation:
         return self._link.phase in (Phase.OPENING, Phase.COMPARING)
 
     @property
+    def quiet(self) -> bool:
+        """Nobody waits for anything and nothing is followed: the server could end, and nobody would notice."""
+        link = self._link
+        places = [place for place in Place if place is not Place.LISTENING]
+        wants = link.subscriptions
+        followed = bool(wants.resources) or any(each.uris for each in wants.listeners.values())
+        open_requests = bool(link.from_client.at(*places)) or bool(link.from_server.at(*Place))
+        return link.phase is Phase.READY and not (self._waiting or open_requests or followed)
+
+    @property
     def awaiting(self) -> bool:
         """The client waits for an answer: of a person, of the server, or to its first messages."""
         places = [place for place in Place if place is not Place.LISTENING]

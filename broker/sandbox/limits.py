@@ -46,6 +46,7 @@ KINDS: Final[Mapping[str, LimitKind]] = MappingProxyType(
             LimitKind("connections", "connections", "count", 4, 4096, "connections at once"),
             LimitKind("bytes_out", "bytes-out", "bytes", 1 << 16, 1 << 42, "what a link sends out in all"),
             LimitKind("message", "message-size", "bytes", 64 << 10, 64 << 20, "one message, either way"),
+            LimitKind("idle", "idle", "seconds", 0, 31 * 86_400, "seconds unused until it rests (0: as labelled)"),
         )
     }
 )
