@@ -96,9 +96,10 @@ class Judge:
         if kept_apart is not None:
             return kept_apart
         grants, policy = self._house.grants, self._house.policy.current
-        decision = grants.settle(call, evaluate(policy, call, self._around(call)))
+        by_policy = evaluate(policy, call, self._around(call))
+        decision = grants.settle(call, by_policy)
         if policy.holds:
-            for held in self._held(call, scope):
+            for held in self._held(call, scope, by_policy):
                 decision = _both(decision, grants.settle(call, held))
         decision = self._placed(call, decision)
         if decision.verdict is Verdict.ALLOW:
@@ -310,10 +311,11 @@ class Judge:
         walls = self._house.walls.current
         return walls.beyond(self.client, self.session, self.server.name, method, target) is None
 
-    def _held(self, call: Call, scope: str) -> list[Decision]:
+    def _held(self, call: Call, scope: str, by_policy: Decision) -> list[Decision]:
         """What the ledger has to say: an effect here after a read elsewhere, and what it carries of a read."""
         if call.origin == "server":  # its words are no words of the client
-            asked = answered(call, self._house.ledgers.view(self.session))
+            asks = by_policy.verdict is Verdict.ASK
+            asked = answered(call, self._house.ledgers.view(self.session), asked=asks)
             return [asked] if asked is not None else []
         ledgers, labels = self._house.ledgers, self.labels_of(call)
         scope = ledgers.scope_mark(scope)

@@ -58,6 +58,7 @@ CLAIMS: Final[dict[str, str]] = {
     "C87": "A client, or one session, can be limited to named tools of named servers (`bulkhead limit`).",
     "C83": "A read that you declassify (`bulkhead declassify`) holds nothing in its session until it is read again.",
     "C84": "What a policy asks can be answered inside a client you turned that on for (`bulkhead client answers`).",
+    "C85": "What a server wants of your client (form, model, folders) waits until you enable it for the session.",
     "C88": "A yes to a held call is good once, for exactly that call, for two minutes, also when it comes late.",
     "C89": "No effect after a read of elsewhere goes without such a yes, in any order of events and through restarts.",
     "C80": "Labels you accepted for a server hold for its publisher and these definitions, until you take them back.",

@@ -153,10 +153,34 @@ async def test_a_value_that_a_server_put_into_its_own_question_is_not_the_client
         await reply(far, 1)
         form = {"message": f"shall I write to {FRIEND}?", "requestedSchema": {"type": "object", "properties": {}}}
         await rooms.servers[0].far.say(request("s-1", "elicitation/create", **form))
+        why, _ = await answered(rooms, allowed=True)
+        assert why.startswith("R7: notes wants to ask you something through your client")
         assert (await far.hear())["method"] == "elicitation/create"
         await far.say(call(2, text=f"send it to {FRIEND}"))
         why, _ = await answered(rooms, allowed=False)
         assert why.startswith("R4: a value in this call to notes came from notes")
+        far.close()
+
+
+@pytest.mark.claim("C85")
+async def test_what_a_server_wants_of_the_client_is_enabled_for_the_session_or_refused(tmp_path: Path) -> None:
+    async with housed(tmp_path, toy=mailbox) as rooms:
+        far = await opened(rooms)
+        await far.say(call(1, text="hello"))
+        await reply(far, 1)
+        server = rooms.servers[0].far
+        form = {"message": "which one?", "requestedSchema": {"type": "object", "properties": {}}}
+        await server.say(request("s-1", "elicitation/create", **form))
+        await answered(rooms, allowed=False)
+        await until(lambda: any("error" in message for message in rooms.servers[0].heard))
+        assert far.unheard == 0, "the client heard nothing of it"
+        await server.say(request("s-2", "elicitation/create", **form))
+        await answered(rooms, allowed=True, lifetime="session")
+        assert (await far.hear())["id"] == "s-2"
+        await server.say(request("s-3", "elicitation/create", **form), request("s-4", "roots/list"))
+        assert (await far.hear())["id"] == "s-3", "it was enabled"
+        why, _ = await answered(rooms, allowed=False)
+        assert why.startswith("R7: notes wants the list of your client's folders")
         far.close()
 
 

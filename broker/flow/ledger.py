@@ -28,6 +28,13 @@ NO_EFFECT: Final = frozenset({
 })  # fmt: skip
 """What tells a server nothing but that somebody is there."""
 
+SAMPLING: Final = "sampling/createMessage"
+WISHES: Final = {
+    SAMPLING: "an answer of your client's model", "elicitation/create": "to ask you something through your client",
+    "roots/list": "the list of your client's folders",
+}  # fmt: skip
+"""What a server may want of a client, in the words of a question."""
+
 _PLAIN = re.compile(r"[A-Za-z0-9_./-]{1,64}", re.ASCII)
 
 
@@ -109,17 +116,26 @@ def hold(call: Call, labels: Labels, ledger: Ledger, scope: str = "") -> Decisio
     return Decision(Verdict.ASK, RULE, reason, _evidence(servers, others))
 
 
-def answered(call: Call, ledger: Ledger) -> Decision | None:
-    """R7: ask before a client's model answers a server after something was read from another: the answer is made from
-    all it has read, and goes to that server.  What a form asks is answered by a person, and is the policy's matter."""
-    if call.origin != "server" or call.method != "sampling/createMessage":
+def answered(call: Call, ledger: Ledger, *, asked: bool = False) -> Decision | None:
+    """R7: ask before a server is given anything of its client, until a person enables that for the session.
+
+    What a client's model answers is made from all it has read, so each server it read from is a question of its own.
+    `asked`: the policy asks about the call anyway, and needs nobody beside it to ask the same.
+    """
+    if call.origin != "server" or call.method not in WISHES:
         return None
     others = tuple(read for read in ledger.reads if read.server != call.server and not read.clean)
-    if not others:
+    if others and call.method == SAMPLING:
+        servers = sorted({read.server for read in others})
+        reason = (
+            f"what your client's model answers {call.server} could carry what it read from {', '.join(servers[:8])}"
+        )
+        return Decision(Verdict.ASK, ANSWER_RULE, reason, _evidence(servers, others))
+    if asked:
         return None
-    servers = sorted({read.server for read in others})
-    reason = f"what your client's model answers {call.server} could carry what it read from {', '.join(servers[:8])}"
-    return Decision(Verdict.ASK, ANSWER_RULE, reason, _evidence(servers, others))
+    wish = WISHES[call.method]
+    reason = f"{call.server} wants {wish}, and nobody enabled that for it in this session"
+    return Decision(Verdict.ASK, ANSWER_RULE, reason, (f"wants {wish}",))
 
 
 def _evidence(servers: list[ServerName], others: tuple[Read, ...]) -> tuple[str, ...]:

@@ -249,12 +249,20 @@ class Dispatcher:
         self._link.requests_of(side).close(request)
 
     def still_waiting(self, question: int) -> None:
-        """Tell a client that asked for progress that a person has not answered yet."""
+        """Tell a client that asked for progress that a person has not answered yet.
+
+        A question about what a server wants keeps every call waiting that this server was sent: one of them is it.
+        """
         link = self._link
-        side, identifier = link.questions.get(question, ("server", ""))
-        request = link.requests_of(side).get(identifier)
-        if side != "client" or request is None or request.token is None:
-            return
+        side, identifier = link.questions.get(question, ("client", ""))
+        asker = link.requests_of(side).get(identifier)
+        waiting = link.from_client.at(Place.PEER) if side == "server" else [asker] if asker is not None else []
+        for request in waiting:
+            if request.token is not None:
+                self._progress(request)
+
+    def _progress(self, request: OpenRequest) -> None:
+        link = self._link
         request.progress += 1
         link.turn = request.turn
         params = {

@@ -172,6 +172,7 @@ def test_log_messages_of_a_real_server_pass(link: RawClient) -> None:
 
 def test_what_a_real_server_asks_of_its_client_is_asked_by_policy(real: Running, link: RawClient) -> None:
     form = link.start_request("tools/call", {"name": "trigger-elicitation-request", "arguments": {}})
+    real.desk.approve(real.desk.question(server="everything", kind="call"))
     question = next_request(link)
     assert question["method"] == "elicitation/create"
     link.answer(question["id"], {"action": "decline"})

@@ -13,7 +13,7 @@ from broker.model import Era
 from broker.protocol.versions import OWN_PREFIX
 from tests.fidelity.differences import ASKED_BY_BULKHEAD, DIFFERENCES
 from tests.fidelity.everything import CONTENTS, WANTED, Everything, catalog
-from tests.house import housed, pin_server
+from tests.house import OPEN, housed, pin_server
 from tests.peers import ToyServer
 from tests.protocol.stage import INITIALIZE, INITIALIZED, notice, request
 
@@ -163,7 +163,8 @@ def directly(server: Everything, steps: list[Step]) -> dict[str, list[Json]]:
 async def test_nothing_differs_but_what_the_table_says(tmp_path: Path, era: Era, steps: list[Step]) -> None:
     alone = Everything(era)
     expected = directly(alone, steps)
-    async with housed(tmp_path, toy=lambda: Everywhere(era)) as rooms:
+    watched = OPEN.replace(b"[[rule]]", b"holds = false\n[[rule]]")  # what a server wants is asked about elsewhere
+    async with housed(tmp_path, toy=lambda: Everywhere(era), policy=watched) as rooms:
         pin_server(rooms, "everything", catalog())
         _, far = rooms.enter("everything")
         for step in steps:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.flow.labels import WORST, Labels
-from broker.flow.ledger import EVERYTHING, MAX_EVIDENCE, MAX_READS, NO_EFFECT, Ledger, Read, answered, hold
+from broker.flow.ledger import EVERYTHING, MAX_EVIDENCE, MAX_READS, NO_EFFECT, WISHES, Ledger, Read, answered, hold
 from broker.model import Call, ClientName, Decision, ServerName, SessionId, Side, Verdict
 
 HARMLESS: Final = Labels(frozenset(), "L", "reads the clock")
@@ -65,17 +65,23 @@ def test_a_tool_that_only_reads_is_not_held() -> None:
     assert hold(call(target="read_file"), HARMLESS, ledger_of(read())) is None
 
 
-def test_what_a_model_answers_a_server_after_reading_elsewhere_is_asked_and_forms_are_not() -> None:
+def test_what_a_server_wants_of_a_client_is_asked_until_it_is_enabled_and_the_policy_asks_but_once() -> None:
     wish = call(target="sampling/createMessage", method="sampling/createMessage", origin="server")
-    assert answered(wish, Ledger()) is None and answered(wish, ledger_of(read("files"))) is None
-    assert answered(wish, ledger_of(read("time", flags="P"))) == Decision(
-        Verdict.ASK,
-        "R7",
-        "what your client's model answers files could carry what it read from time",
-        ("sources: time", "read from time: tools/call now [private]"),
-    )
+    assert answered(wish, Ledger(), asked=True) is None and answered(wish, ledger_of(read("files")), asked=True) is None
+    for asked in (False, True):
+        assert answered(wish, ledger_of(read("time", flags="P")), asked=asked) == Decision(
+            Verdict.ASK,
+            "R7",
+            "what your client's model answers files could carry what it read from time",
+            ("sources: time", "read from time: tools/call now [private]"),
+        )
+    for method in WISHES:
+        held = answered(call(target=method, method=method, origin="server"), Ledger())
+        assert held is not None and held.evidence == (f"wants {WISHES[method]}",)
     form = call(target="elicitation/create", method="elicitation/create", origin="server")
-    assert answered(form, ledger_of(read("time"))) is None
+    assert answered(form, ledger_of(read("time"))) == answered(form, Ledger()), "a person answers it, not a model"
+    assert answered(form, Ledger(), asked=True) is None
+    assert answered(call(method="elicitation/create"), Ledger()) is None, "a client asks nobody for it"
 
 
 @given(st.lists(reads, max_size=8), servers, st.text(max_size=30), st.sampled_from(("H", "L")))
