@@ -19,6 +19,7 @@ from broker.flow.labels import Labels, ServerLabels
 from broker.flow.ledger import answered, hold
 from broker.flow.provenance import Match
 from broker.house import House
+from broker.inside import Inside
 from broker.labelling import standing
 from broker.manners.courtesies import Courtesies
 from broker.model import Call, ClientName, Decision, Fact, JsonObject, Lifetime, SessionId, Verdict
@@ -33,8 +34,6 @@ from broker.sentences import sentence
 from broker.trust import pins
 
 TOKEN: Final = f"{TOKEN_RULE} token"
-LEDGER_RULES: Final = frozenset({"R2", "R3", "R4", "R7", "R8"})
-MAX_READ_INSIDE: Final = 2000  # characters of a call's arguments that a person reads in a form of their client
 MAX_SHOWN: Final = 256  # questions whose evidence is still to be shown
 MAX_KNOWN: Final = 256  # kinds of calls whose labels are remembered, and characters of a target that is
 MAX_ANSWERED: Final = 65_536  # marks of values that were let into a tool
@@ -67,6 +66,7 @@ class Judge:
         self._answered: dict[tuple[str, str], set[int]] = {}
         self._just_answered: dict[str, tuple[Call, tuple[Match, ...]]] = {}
         self._tickets: dict[str, list[Ticket]] = {}
+        self._inside = Inside(house, client)
         self.courtesy = Courtesies(house.manners, server.name)
 
     def server_changed(self, server: Server) -> None:
@@ -167,31 +167,16 @@ class Judge:
         return allowed
 
     def offer(self, call: Call, asked: Decision) -> tuple[str, str] | None:
-        """A question that may be answered inside the client: where a person turned that on, where the policy alone asks
-        (what the ledger holds is never answered there), and where it is short enough to be read whole."""
-        house = self._house
-        if asked.rule in LEDGER_RULES or not house.registry.clients.answers(self.client):
-            return None
-        shown = house.audit.redactor.json({"arguments": call.arguments, **call.extra})
-        if len(shown) > MAX_READ_INSIDE:
-            return None
-        text = f"{sentence(call)}\n{asked.rule}: {asked.reason}{self.caveat}\n{shown}"
-        return house.tokens.offer(call, asked, house.waits.question), text
+        return self._inside.offer(call, asked, self.caveat)
 
     def said(self, call: Call, asked: Decision, mark: str, allowed: bool) -> Decision:
-        """An answer given inside the client, for once: the caller records it."""
+        """An answer given inside the client; it was counted as a question where it is on the desk too."""
+        effect = self._is_effect(call)
+        answer = self._inside.said(call, asked, mark, allowed)
         counted = self._house.autonomy.of(self.session)
-        if not self._house.tokens.redeem(mark, call, asked) or not self._house.registry.clients.answers(self.client):
-            reason = "what was answered in the client came too late, or was for something else"
-            return Decision(Verdict.DENY, asked.rule, reason, asked.evidence)
-        if call.digest not in self._tickets:  # it is not on the desk beside
-            counted.questions += self._is_effect(call)
-        if not allowed:
-            counted.effects += self._is_effect(call)
-            return Decision(Verdict.DENY, asked.rule, f"{asked.reason}; denied in {self.client}", asked.evidence)
-        token = self._house.tokens.mint(call, asked)
-        reason = f"allowed in {self.client}, once ({TOKEN} {token})"
-        return Decision(Verdict.ALLOW, f"person:{asked.rule}", reason, asked.evidence)
+        counted.questions += effect and call.digest not in self._tickets
+        counted.effects += effect and answer.verdict is not Verdict.ALLOW
+        return answer
 
     def gave_up(self, call: Call) -> None:
         """The client waits no longer: a yes that comes now lets the same call through once, if it comes again soon."""
