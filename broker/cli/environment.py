@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Final
 
 EXACT: Final = frozenset(
-    {"PATH", "HOME", "LANG", "LC_ALL", "TZ", "NVM_DIR", "PYENV_ROOT", "VOLTA_HOME"}
+    {"PATH", "HOME", "LANG", "LC_ALL", "TZ", "NVM_DIR", "PYENV_ROOT", "VOLTA_HOME", "GNUPGHOME"}
     | {"DOCKER_CONFIG", "REGISTRY_AUTH_FILE", "CONTAINERS_REGISTRIES_CONF", "PLAYWRIGHT_DOWNLOAD_HOST"}
     | {"SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"}
     | {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"}

@@ -21,6 +21,7 @@ Action: TypeAlias = Literal["block", "consent", "notify"]
 COOLDOWN_DAYS: Final = 7.0  # most packages that were taken over are found and withdrawn within a week
 _DAY = 86400.0
 _TAGS: Final = "refs/tags/"
+_OPENPGP: Final = ": OpenPGP"  # a signature that is checked only where the key is in the user's ring
 _HOSTED: Final = frozenset({"github-hosted", "gitlab-hosted"})
 
 ACTIONS: Final[MappingProxyType[str, Action]] = MappingProxyType({
@@ -194,7 +195,12 @@ def _before(old: PinnedArtifact, package: PackageRef) -> Provenance | None:
 def _signer(old: PinnedArtifact, new: PinnedArtifact) -> Iterator[Finding]:
     """The key that signs a repository's commits or tags, as far as there was one."""
     before, now = old.git.signer if old.git else "", new.git.signer if new.git else ""
-    if before and not now:
+    if before and not now and old.git and new.git and _OPENPGP in old.git.signature and _OPENPGP in new.git.signature:
+        text = (
+            f"{plain(new.name)}: it was signed by the key {before}, and what it is signed with cannot be checked here"
+        )
+        yield Finding("SIG_UNAVAILABLE", text)
+    elif before and not now:
         yield Finding("SIG_DROPPED", f"{plain(new.name)}: it was signed by the key {before}, and is not any more")
     elif before != now and before:
         yield Finding("SIGNER_CHANGED", f"it was signed by the key {before}, it would be by {now}")

@@ -23,8 +23,10 @@ from broker.pin import GitSource
 from broker.trust.interpreters import located
 from broker.trust.launchers.git import COMMIT, GitAddress
 from broker.trust.members import MAX_FILES, MAX_TREE, Unpacking
+from broker.trust.openpgp_signature import Checked, check
 from broker.trust.programs import in_system
 from broker.trust.run import MAX_OUTPUT, Command, Finished, Run, host_and_port, tool_environment
+from broker.trust.signed_objects import signature_of
 from broker.trust.tree import Entry, Listing, tree_hash
 
 ASKING = 60.0  # seconds; a second is usual
@@ -35,7 +37,6 @@ MAX_LINK = 4096
 _LOOK = 0.5  # seconds between two looks at how much has come
 _SPARE = 16 * 1024 * 1024  # a tar's headers and padding beside the files, and the longest list of names
 _LARGE_FILES: Final = b"version https://git-lfs.github.com/spec/"
-_SIGNATURES: Final = ((b"-----BEGIN PGP ", "OpenPGP"), (b"-----BEGIN SSH ", "SSH"), (b"-----BEGIN SIGNED ", "X.509"))
 _ROW = re.compile(r"([0-7]{6}) (blob|commit|tree) ([0-9a-f]{40})\s+(-|\d+)\t(.+)", re.DOTALL)
 _AS_IT_IS: Final = "* -text -eol -ident -filter -working-tree-encoding -export-ignore -export-subst -crlf\n"
 _SETTINGS: Final = (
@@ -74,6 +75,7 @@ class GitClient:
 
     def __init__(self, environment: Mapping[str, str], work: Path, run: Run) -> None:
         self._work, self._run, self._repository = work, run, work / "repository"
+        self._environment = environment
         self._program = str(located("git", environment))
         real = Path(self._program).resolve()
         self._reads = () if in_system(real) else (Path(self._program), real.parent.parent)
@@ -139,7 +141,10 @@ class GitClient:
         folder = self._work / "checkout"
         writing = partial(_write, packed, rows, folder)
         sha256, findings = await anyio.to_thread.run_sync(writing)
-        signature = _signature("tag", tag_text) or _signature("commit", commit_text)
+        signature = signature_of("tag", tag_text) or signature_of("commit", commit_text)
+        checked = await self._signer(signature, tag_text, commit_text)
+        if checked.why:
+            findings += (f"the {signature.partition(': ')[0]}'s signature was not checked: {checked.why}",)
         source = GitSource(
             url=address.url,
             ref=address.ref or "HEAD",
@@ -148,9 +153,21 @@ class GitClient:
             tag=meaning.tag,
             folder=address.folder,
             signature=signature,
-            signer=await anyio.to_thread.run_sync(partial(_signer, signature, tag_text, commit_text)),
+            signer=checked.signer,
         )
         return Checkout(folder, source, findings)
+
+    async def _signer(self, signature: str, tag: bytes, commit: bytes) -> Checked:
+        """The key of a signature that holds; one of a kind nothing here knows is not checked."""
+        kind, _, how = signature.partition(": ")
+        text = tag if kind == "tag" else commit
+        if how == "OpenPGP":
+            return await check(kind, text, self._environment, self._work, self._run)
+        if how == "SSH":
+            from broker.trust.ssh_signature import signer_of
+
+            return Checked(await anyio.to_thread.run_sync(signer_of, kind, text))
+        return Checked(why=f"nothing here checks {how}" if how else "")
 
     async def _fetch(self, address: GitAddress, meaning: Meaning) -> None:
         words = ("fetch", "--quiet", "--depth=1", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head",
@@ -291,25 +308,6 @@ def _follow(name: str, target: str, folder: Path, unpacking: Unpacking, entries:
     unpacking.write(path, data, executable=executable)
     entries.append(Entry("f", executable, path, hashlib.sha256(data).hexdigest()))
     return []
-
-
-def _signature(what: str, text: bytes) -> str:
-    """Whether an object carries a signature, and of which kind."""
-    signed = text.partition(b"\n\n")[0] if what == "commit" else text
-    for mark, kind in _SIGNATURES:
-        if mark in signed:
-            return f"{what}: {kind}"
-    return ""
-
-
-def _signer(signature: str, tag: bytes, commit: bytes) -> str:
-    """The key of a signature that holds; one of another kind than SSH needs a key ring, and is not checked."""
-    kind, _, how = signature.partition(": ")
-    if how != "SSH":
-        return ""
-    from broker.trust.ssh_signature import signer_of
-
-    return signer_of(kind, tag if kind == "tag" else commit)
 
 
 def _size_of(folder: Path) -> int:

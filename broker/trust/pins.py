@@ -143,7 +143,7 @@ def _by_commit(source: GitSource) -> list[str]:
     tag = f", through the tag object {source.tag}" if source.tag else ""
     what, _, kind = source.signature.partition(": ")
     if source.signer:
-        who = f"verified: the {what} is signed by the SSH key {source.signer}; whose it is, nobody here knows"
+        who = f"verified: the {what} is signed by the {kind} key {source.signer}; whose it is, nobody here knows"
     else:
         signed = (
             f"the {what} carries a signature ({kind}), which was not checked" if what else "nothing in it is signed"

@@ -17,8 +17,9 @@ from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512
 from cryptography.hazmat.primitives.serialization import load_ssh_public_key
 
 from broker.errors import TrustError
+from broker.trust.signed_objects import BEGINS, parts_of
 
-BEGIN: Final = b"-----BEGIN SSH SIGNATURE-----"
+BEGIN: Final = BEGINS["SSH"]
 END: Final = b"-----END SSH SIGNATURE-----"
 _MAGIC: Final = b"SSHSIG"
 _DIGESTS: Final = {b"sha256": hashlib.sha256, b"sha512": hashlib.sha512}
@@ -35,34 +36,13 @@ def signer_of(kind: str, text: bytes) -> str:
     Raises:
         TrustError: it does not hold, or is of a kind that cannot be checked.
     """
-    payload, armored = _tag(text) if kind == "tag" else _commit(text)
     try:
+        payload, armored = parts_of(kind, text, "SSH")
         packed = base64.b64decode(armored.partition(BEGIN)[2].partition(END)[0].replace(b"\n", b""), validate=True)
         return _verified(packed, payload)
     except (InvalidSignature, UnsupportedAlgorithm, ValueError, TypeError, KeyError, binascii.Error) as cause:
         said = "its SSH signature does not hold" if isinstance(cause, InvalidSignature) else "its SSH signature is bent"
         raise TrustError(f"the {kind} is signed, and {said}", hint="do not use it; ask its author") from cause
-
-
-def _tag(text: bytes) -> tuple[bytes, bytes]:
-    at = text.index(BEGIN)
-    return text[:at], text[at:]
-
-
-def _commit(text: bytes) -> tuple[bytes, bytes]:
-    """What was signed, and the signature, which stands in a header whose lines go on with a space."""
-    head, blank, body = text.partition(b"\n\n")
-    kept: list[bytes] = []
-    signature: list[bytes] = []
-    inside = b""
-    for line in head.split(b"\n"):
-        name, _, rest = line.partition(b" ")
-        inside = name if name else inside
-        if inside == b"gpgsig":
-            signature.append(rest)
-        elif inside != b"gpgsig-sha256":
-            kept.append(line)
-    return b"\n".join(kept) + blank + body, b"\n".join(signature)
 
 
 def _verified(packed: bytes, payload: bytes) -> str:

@@ -4,6 +4,7 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
@@ -48,7 +49,13 @@ def signed_commit(payload: bytes, signature: str) -> bytes:
     return head + b"\ngpgsig " + lines + b"\n\n" + body
 
 
-def commit_signed(shop: Shop, key: Key, files: dict[str, str], *, changed: bytes = b"") -> None:
+class Signer(Protocol):
+    """Whatever signs as git has it sign."""
+
+    def sign(self, payload: bytes) -> str: ...
+
+
+def commit_signed(shop: Shop, key: Signer, files: dict[str, str], *, changed: bytes = b"") -> None:
     """Put a signed commit on the main branch; `changed` is written in place of the message after signing."""
     home = shop.forge.root / "o/r"
     plain = shop.forge.commit("o/r", files)
