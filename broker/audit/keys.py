@@ -24,12 +24,16 @@ _BODY: Final = b"bulkhead audit body 1 "  # followed by the entry's number: no b
 _NONCE: Final = 12  # random, as AES-GCM wants it for up to 2^32 bodies under one key
 
 
+_AT_ONCE: Final = 256  # nonces asked of the system at once: asking costs more than all the rest of sealing
+
+
 class AuditKeys:
     """Made from `root`, a key of the vault.  Its `repr` shows none of them."""
 
     def __init__(self, root: bytes) -> None:
         self._signing = Ed25519PrivateKey.from_private_bytes(hmac.digest(root, _SIGNING, hashlib.sha256))
         self._sealing = AESGCM(hmac.digest(root, _SEALING, hashlib.sha256))
+        self._nonces = b""
         self.public = self._signing.public_key().public_bytes_raw()
 
     def __repr__(self) -> str:
@@ -40,7 +44,9 @@ class AuditKeys:
 
     def shut(self, seq: int, body: bytes) -> str:
         """Seal the body of entry `seq`."""
-        nonce = os.urandom(_NONCE)
+        if not self._nonces:
+            self._nonces = os.urandom(_NONCE * _AT_ONCE)
+        nonce, self._nonces = self._nonces[:_NONCE], self._nonces[_NONCE:]
         return base64.b64encode(nonce + self._sealing.encrypt(nonce, body, _BODY + b"%d" % seq)).decode("ascii")
 
     def open(self, seq: int, sealed: str) -> bytes:

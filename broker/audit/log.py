@@ -33,9 +33,12 @@ SYNC_PERIOD: Final = 0.020  # seconds of low-risk entries a power cut may take (
 _HINT: Final = "free some space, then restart the daemon: bulkhead down, bulkhead up"
 
 
+_ONGOING: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
 def _gone_by() -> float:
     """Seconds that went by, those the machine slept included."""
-    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+    return time.clock_gettime(_ONGOING)
 
 
 class AuditLog:

@@ -10,9 +10,10 @@ stands in `body` sealed (`SEALED`); every other column is in clear.  `SECURITY.m
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final, Protocol
 
 from broker.errors import AuditError
@@ -44,8 +45,14 @@ CLOCK: Final = "clock-jump"  # the target of the entry that tells of a clock tha
 class Redact(Protocol):
     """Takes secrets out (`redact.Redactor`)."""
 
-    def entry(self, columns: JsonObject, body: JsonObject | None) -> tuple[str, str]:
-        """Both as compact ASCII JSON; the keys of `columns` stay."""
+    def names(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Each as compact ASCII JSON."""
+
+    def suspects(self, text: str) -> bool:
+        """Whether there may be a secret in this JSON."""
+
+    def json(self, value: JsonObject | None) -> str:
+        """As compact ASCII JSON."""
 
     def text(self, text: str) -> str: ...
 
@@ -59,6 +66,14 @@ class Seal(Protocol):
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)
 _TAIL = re.compile(rb',"hash":"([0-9a-f]{64})"\}\n', re.ASCII)
 _TAIL_LENGTH = len(b',"hash":""}\n') + 64
+
+
+encode = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode
+quote = json.encoder.encode_basestring_ascii
+
+
+def _as_it_is(text: str) -> str:
+    return text
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +104,13 @@ class Problem:
 
 def iso(when: float) -> str:
     """Seconds since the epoch as receipts write them."""
-    return datetime.fromtimestamp(when, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    second, micro = divmod(round(when * 1_000_000), 1_000_000)
+    return f"{_second(second)}.{micro:06d}Z"
+
+
+@lru_cache(maxsize=8)
+def _second(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).isoformat(timespec="seconds")[:19]
 
 
 def seal(
@@ -102,8 +123,14 @@ def seal(
     """
     time = iso(when)
     try:
-        columns, truncated = _columns(origin, fact, redact)
-        text, body = redact.entry(columns, fact.body)
+        cut = _Cut(redact)
+        whose, said, body = _whose(origin, redact, cut), _said(fact, cut), encode(fact.body)
+        if redact.suspects(f"{said}\n{body}"):
+            said, body = _said(fact, cut, redact.text), redact.json(fact.body)
+        # What is ours (numbers, digests) is not searched: nothing of it was ever said by anybody.
+        durable = "true" if fact.durable else "false"
+        ours = f'"size":{fact.size},"digest":{quote(cut.text(fact.digest))},"durable":{durable}'
+        truncated = cut.happened
         sealed = fact.body is not None and fact.kind in SEALED
         if sealed or len(body) > MAX_BODY:
             data, too_long = body.encode("ascii"), len(body) > MAX_BODY
@@ -114,37 +141,52 @@ def seal(
         raise AuditError(f"a {fact.kind} entry cannot be written as JSON") from cause
     head = f'{{"v":{VERSION},"seq":{seq},"time":"{time}","prev":"{previous_hash}",'
     end = f',"truncated":{"true" if truncated else "false"},"body":{body}'
-    core = (head + text[1:-1] + end).encode("ascii")
+    core = f"{head}{whose}{said}{ours}{end}".encode("ascii")
     own = hashlib.sha256(core + b"}").hexdigest()
     return Receipt(seq, time, previous_hash, own, core + f',"hash":"{own}"}}\n'.encode("ascii"))
 
 
-def _columns(origin: Origin, fact: Fact, redact: Redact) -> tuple[JsonObject, bool]:
-    decision = fact.decision
-    cut = _Cut(redact)
-    columns = {
-        "client": cut.text(origin.client),
-        "server": cut.text(origin.server),
-        "session": cut.text(origin.session),
-        "link": cut.text(origin.link),
-        "stories": list(origin.stories[:MAX_STORIES]),
-        "pin": cut.text(origin.pin),
-        "tier": cut.text(origin.tier),
-        "labels": origin.labels,
-        "kind": fact.kind,
-        "side": fact.side,
-        "method": cut.text(fact.method),
-        "target": cut.text(fact.target),
-        "request": cut.text(fact.request) if isinstance(fact.request, str) else fact.request,
-        "verdict": decision.verdict.value if decision else None,
-        "rule": cut.text(decision.rule) if decision else None,
-        "reason": cut.text(decision.reason) if decision else None,
-        "evidence": cut.texts(decision.evidence) if decision else [],
-        "size": fact.size,
-        "digest": cut.text(fact.digest),
-        "durable": fact.durable,
-    }
-    return columns, cut.happened
+def _whose(origin: Origin, redact: Redact, cut: "_Cut") -> str:
+    """The columns of `origin`."""
+    names: tuple[str, ...] = (
+        origin.client,
+        origin.server,
+        origin.session,
+        origin.link,
+        origin.pin,
+        origin.tier,
+        origin.labels,
+    )
+    if max(map(len, names)) > MAX_TEXT:
+        names = tuple(map(cut.text, names))
+    client, server, session, link, pin, tier, labels = redact.names(names)
+    stories = ",".join(map(quote, origin.stories[:MAX_STORIES]))
+    return (
+        f'"client":{client},"server":{server},"session":{session},"link":{link},"stories":[{stories}],'
+        f'"pin":{pin},"tier":{tier},"labels":{labels},'
+    )
+
+
+def _said(fact: Fact, cut: "_Cut", clean: Callable[[str], str] = _as_it_is) -> str:
+    """The columns of `fact`, its texts `clean`.  Written by hand: this is on the way of every message."""
+    decision, request = fact.decision, fact.request
+    if decision is None:
+        decided = '"verdict":null,"rule":null,"reason":null,"evidence":[]'
+    else:
+        evidence = ",".join(quote(clean(text)) for text in cut.texts(decision.evidence))
+        decided = (
+            f'"verdict":"{decision.verdict.value}","rule":{quote(clean(cut.text(decision.rule)))},'
+            f'"reason":{quote(clean(cut.text(decision.reason)))},"evidence":[{evidence}]'
+        )
+    if isinstance(request, str):
+        asked = quote(clean(cut.text(request)))
+    else:
+        asked = "null" if request is None else f"{request:d}"
+        asked = asked if clean(asked) == asked else quote(clean(asked))
+    return (
+        f'"kind":"{fact.kind}","side":"{fact.side}","method":{quote(clean(cut.text(fact.method)))},'
+        f'"target":{quote(clean(cut.text(fact.target)))},"request":{asked},{decided},'
+    )
 
 
 class _Cut:

@@ -19,6 +19,7 @@ from broker.model import JsonObject
 MIN_SECRET: Final = 8
 MAX_SECRET: Final = 64 * 1024
 MAX_SECRETS: Final = 1000  # every one costs a search per entry
+MAX_NAMES: Final = 4096  # links have a handful each
 MAX_DEPTH: Final = 128  # deeper than any message we accept
 
 # Why the look-behind: a match may only start where a run of token characters starts, so no run is scanned twice.
@@ -36,10 +37,14 @@ _SHAPES: Final = (
     ("token", re.compile(_START + r"pypi-[A-Za-z0-9_-]{50,}"), "pypi-"),
     ("token", re.compile(_START + r"eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}"), "eyJ"),
 )  # name, shape, and texts of which one stands in every match
-_MARKS: Final = ("PRIVATE KEY", *(mark for _, _, *marks in _SHAPES for mark in marks))
+_MARKS: Final = tuple(mark for name, _, *marks in _SHAPES for mark in marks if name == "token")
+_LOOSE: Final = ("PRIVATE KEY", *(mark for name, _, *marks in _SHAPES for mark in marks if name != "token"))
 _URL_PASSWORD: Final = re.compile(r"""(://[^\s/:@"'\\]{0,256}:)[^\s/@"'\\]{1,256}(?=@)""")
 _PEM_BEGIN = re.compile(r"-----BEGIN (?:[A-Z0-9]{1,16} ){0,3}PRIVATE KEY-----")
 _PEM_END = "PRIVATE KEY-----"
+
+_RUN: Final = re.compile(r"[A-Za-z0-9+/_-]{13,}")
+"""Every token has such a run, and most secrets are within one, encoded or not; few ordinary words are so long."""
 
 _encode = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode
 
@@ -51,6 +56,8 @@ class Redactor:
         self._values: dict[str, str] = {}
         self._forms: tuple[tuple[str, str], ...] = ()
         self._traces: tuple[str, ...] = ()
+        self._long: tuple[str, ...] = ()
+        self._names: dict[tuple[str, ...], tuple[str, ...]] = {}
         self._all_plain = True
 
     def __repr__(self) -> str:
@@ -85,22 +92,24 @@ class Redactor:
         self._forms = tuple(sorted(forms.items(), key=lambda item: (-len(item[0]), item[0])))
         traces = {_encode(form)[1:-1] for form, _ in self._forms}
         # Of two texts, one within the other, finding the shorter is enough to look closer.
-        self._traces = tuple(t for t in traces if not any(other != t and other in t for other in traces))
+        shortest = [t for t in traces if not any(other != t and other in t for other in traces)]
+        self._long = tuple(trace for trace in shortest if _RUN.fullmatch(trace))
+        self._traces = tuple(trace for trace in shortest if not _RUN.fullmatch(trace))
+        self._names.clear()
 
     def json(self, value: JsonObject | None) -> str:
         """`value` as compact ASCII JSON without secrets."""
         text = _encode(value)
-        return _encode(self._clean(value, 0)) if self._suspects(text) else text
+        return _encode(self._clean(value, 0)) if self.suspects(text) else text
 
-    def entry(self, columns: JsonObject, body: JsonObject | None) -> tuple[str, str]:
-        """Both as `json` has them, but that the keys of `columns` are ours and stay.
-
-        Most entries hold nothing of the kind: they are encoded once, searched as one text, and left alone.
-        """
-        own, text = _encode(columns), _encode(body)
-        if not self._suspects(f"{own}\n{text}"):
-            return own, text
-        return _encode({key: self._clean(item, 1) for key, item in columns.items()}), self.json(body)
+    def names(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Each as JSON without secrets.  Remembered: the same come with every receipt of a link."""
+        known = self._names.get(names)
+        if known is None:
+            if len(self._names) >= MAX_NAMES:
+                self._names.clear()
+            known = self._names[names] = tuple(_encode(self.text(name)) for name in names)
+        return known
 
     def text(self, text: str) -> str:
         """`text` without secrets."""
@@ -113,11 +122,19 @@ class Redactor:
                     return f"[redacted:{name}]"
         return _without_shapes(text)
 
-    def _suspects(self, text: str) -> bool:
+    def suspects(self, text: str) -> bool:
+        """Whether there may be something to take out of JSON text; most holds nothing of the kind, and stays."""
         for trace in self._traces:  # loops, as this is on the way of every message and `any` takes twice as long
             if trace in text:
                 return True
-        for mark in _MARKS:
+        if _RUN.search(text) is not None:
+            for trace in self._long:
+                if trace in text:
+                    return True
+            for mark in _MARKS:
+                if mark in text:
+                    return True
+        for mark in _LOOSE:
             if mark in text:
                 return True
         if "://" in text and _URL_PASSWORD.search(text) is not None:

@@ -175,7 +175,7 @@ def test_a_secret_written_in_percent_is_found_beside_ordinary_escapes(secret: st
     redactor.add("key", secret)
     written = "".join(f"%{byte:02x}" for byte in secret.encode())
     text = hidden.format(written[1:])
-    _, body = redactor.entry({}, {"note": "line\none", "text": text})
+    body = redactor.json({"note": "line\none", "text": text})
     assert "[redacted:key]" in body
     assert json.loads(body)["note"] == "line\none"
 
@@ -184,4 +184,4 @@ def test_ordinary_text_with_line_ends_and_signs_is_left_alone() -> None:
     redactor = Redactor()
     redactor.add("key", "plain-secret-0123")
     body = {"text": 'one\ntwo "three" 100 % 1 + 1 é'}
-    assert json.loads(redactor.entry({}, body)[1]) == body
+    assert json.loads(redactor.json(body)) == body
