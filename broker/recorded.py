@@ -25,7 +25,7 @@ class Recorded:
 
     @property
     def event(self) -> Event:
-        return Event(self.call.server, self.call.target, self.call.arguments, self.result)
+        return Event(self.call.server, self.call.target, self.call.arguments, self.result, self.call.method)
 
     @property
     def seen(self) -> Seen:

@@ -23,6 +23,7 @@ from broker.endpoints.proxy_book import ProxyBook
 from broker.files import sha256_hex
 from broker.flow.store import LabelBook, LedgerStore
 from broker.house import House
+from broker.laws import violations
 from broker.lessons import Lessons
 from broker.model import Fact, Grants, NamedArtifact, Peer, Proof, ServerName
 from broker.pin import LaunchRequest, Pin, PinnedArtifact
@@ -43,7 +44,6 @@ from broker.vault.vault import Vault
 from broker.visit import Hello, Visit
 from tests.peers import FarEnd, ToyServer, echo, wire
 from tests.protocol.stage import CATALOG
-from tests.trace_verifier import violations
 from tests.waiting import WITHIN, until
 
 KEY: Final = b"k" * 32

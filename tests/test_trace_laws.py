@@ -28,6 +28,7 @@ from broker.flow.labels import Labels, ServerLabels
 from broker.flow.store import LabelBook, LedgerStore
 from broker.house import House
 from broker.judge import Judge
+from broker.laws import violations
 from broker.manners.book import MannersBook, NoDocuments
 from broker.model import Call, ClientName, Decision, Fact, JsonObject, ServerName, SessionId, Verdict
 from broker.pin import LaunchRequest, Pin, PinnedArtifact
@@ -41,7 +42,6 @@ from broker.protocol.effects import Ask, Effect, Forward, Launch, Read, Record, 
 from broker.protocol.events import Answered, Event, FromClient, FromServer, Started
 from broker.registry import Server
 from tests.protocol.stage import INITIALIZE, LEGACY, Stage, changed, error, notice, request, text
-from tests.trace_verifier import violations
 
 pytestmark = pytest.mark.claim("C89")
 

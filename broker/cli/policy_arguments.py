@@ -25,7 +25,8 @@ def add(command: Callable[..., argparse.ArgumentParser]) -> None:
     advice.add_argument("tools", metavar="TOOLS", help="a registered server, a tools/list result, or lines of tools")
 
     again = command("replay", replay.command, "recorded sessions through a policy: what would be held", json=True)
-    again.add_argument("traces", metavar="TRACES", help="lines of recorded sessions (.jsonl, .jsonl.gz)")
+    again.add_argument("traces", metavar="TRACES", help="recorded sessions, or an exported audit log (.jsonl[.gz])")
+    again.add_argument("--against", metavar="FILE", help="another policy beside: which calls would go otherwise")
     again.add_argument("--tools", metavar="DEFINITIONS", help="definitions that labels are proposed from")
     again.add_argument("--labels", choices=["proposed", "worst"], default="proposed")
     again.add_argument("--policy", metavar="FILE", default="balanced", help="a file, or a shipped policy")

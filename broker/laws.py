@@ -1,8 +1,9 @@
 """Checks by receipts alone that the rules on data flow held, with nothing of the broker's code.
 
-    python -m tests.trace_verifier AUDIT.jsonl
+    python -m broker.laws AUDIT.jsonl
 
-One object a line, as an audit segment or an export has them.  Checked, for every session by itself:
+One object a line, as an audit segment or an export has them; `bulkhead replay` asks it about all that it judges.
+Checked, for every session by itself:
 
 T1  an effect (a client's call that is not recorded as of class L) goes before anything was read of another compartment
     that no person declassified since, or by a person's yes to exactly these bytes, or by a grant that a person gave;
@@ -38,7 +39,7 @@ HARMLESS: Final = {
 WORDLESS: Final = {"notifications/cancelled", "notifications/progress"}
 
 
-@dataclass
+@dataclass(slots=True)
 class Session:
     """What one session has read, was allowed, and did."""
 
