@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import Final, Protocol, TypeAlias
 
 from broker.boxes import check_elsewhere
+from broker.concealed import conceal, marks
 from broker.documents import check_name
 from broker.edges import Running
 from broker.errors import ConfigError, DeskError, MachineError, TrustError
@@ -143,6 +144,7 @@ class Pinner:
         if tools and tools.tier:
             artifact = replace(artifact, findings=(*artifact.findings, f"resolved in a box: tier {tools.tier}"))
         launch = replace(launch, argv=_without_values(launch), env=())  # they belong in the owner-only file
+        launch, env = conceal(launch, env)
         lines = tuple(pins.describe(artifact, launch))
         lines += (f"sets: {', '.join(sorted(env))} (the values are kept apart)",) if env else ()
         warnings = (*self._changes(name, artifact), *self._warnings(name, artifact))
@@ -205,6 +207,9 @@ class Pinner:
         given = {**prepared.env, **(env if prepared.launch.runner != CARRIER else {})}
         if not given and not references and known is not None:
             given, references = self._registry.env(known), known.references
+        elif known is not None:  # a line that was read from its document has names in it
+            named = marks(prepared.launch.argv) - set(given)
+            references = {**{name: at for name, at in known.references.items() if name in named}, **references}
         values = given | await self._provisions.looked_up(prepared.server, references)
         ids = {str(hit): hit.id for hit in self._advisories.check(prepared.artifact)}
         shown = tuple(dict.fromkeys(ids[line] for line in prepared.warnings if line in ids))

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from broker.concealed import ARGUMENT
 from broker.errors import ConfigError
 from broker.registry import Registry, Server
 from broker.secrecy import looks_secret
@@ -79,7 +80,9 @@ class Provisions:
         Raises:
             VaultError: the vault is closed.
         """
-        secret = {name: value for name, value in values.items() if looks_secret(name, value)}
+        secret = {
+            name: value for name, value in values.items() if name.startswith(ARGUMENT) or looks_secret(name, value)
+        }
         for name, value in secret.items():
             self.put(f"{server}/{name}", value)
         return {name: f"keychain:{server}/{name}" for name in secret}

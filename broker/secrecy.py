@@ -18,7 +18,8 @@ _PAIRS: Final = frozenset({("public", "key"), ("key", "id"), ("key", "name"), ("
 """Words that belong together and say where a secret is, or that it is none."""
 _WORD: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _PLAIN: Final = re.compile(
-    r"|true|false|yes|no|on|off|none|null|-?[0-9]{1,6}|(?:[A-Za-z]:\\|~?/|\./)[^+=]*|https?://[^@?]*", re.IGNORECASE
+    r"|@[A-Za-z0-9_.-]+@|true|false|yes|no|on|off|none|null|-?[0-9]{1,6}|(?:[A-Za-z]:\\|~?/|\./)[^+=]*|https?://[^@?]*",
+    re.IGNORECASE,
 )
 _LOOKS: Final = re.compile(
     r"gh[opusr]_\w{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}|sk[-_][\w-]{16,}|[rs]k_(?:live|test)_\w{10,}|xox[a-z]-[\w-]{10,}"

@@ -5,10 +5,12 @@ Whatever was taken for a start that fails is given back, and what it may have le
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Final, cast
 
+from broker.concealed import handed_over
 from broker.errors import BulkheadError
 from broker.lessons import Lessons
 from broker.model import Fact, Grants, NamedArtifact, Proof, ServerName
@@ -66,6 +68,8 @@ class Starter:
             await proof()
             # It has all that is used of an instance.
             return cast(Instance, self._remotes.start(artifact, env, client, grants.limits.message))
+        argv, env = handed_over(artifact.argv, env)
+        artifact = replace(artifact, argv=argv)
         protected = await asyncio.to_thread(self._protected)
         await asyncio.to_thread(check_places, artifact.server, grants)
         taken = None

@@ -12,6 +12,8 @@ _FLAG: Final = re.compile(
     r"--?[a-z0-9_-]*(?:token|key|secret|passw(?:or)?d|passphrase|pwd|credential|bearer|auth)[a-z0-9_-]*(?:=(.*))?",
     re.IGNORECASE | re.DOTALL,
 )
+_NAME: Final = re.compile(r"@[A-Za-z0-9_.-]+@")
+"""What stands where a secret was taken out."""
 
 
 def secret_words(argv: Sequence[str]) -> list[str]:
@@ -25,4 +27,4 @@ def secret_words(argv: Sequence[str]) -> list[str]:
             found.append(match[1])
         elif place + 1 < len(argv) and not argv[place + 1].startswith("-"):
             found.append(argv[place + 1])
-    return [value for value in found if value]
+    return [value for value in found if value and _NAME.fullmatch(value) is None]

@@ -15,6 +15,7 @@ from broker.api.sockets import is_answered, is_running
 from broker.audit.receipt import MAX_LINE
 from broker.audit.segments import segments
 from broker.cli.findings import Finding, Named
+from broker.cli.secret_checks import plain_secrets
 from broker.clients.apply import imported_clients
 from broker.clients.found import found_clients
 from broker.config import Paths
@@ -39,6 +40,7 @@ def home_checks(paths: Paths, environment: Mapping[str, str]) -> list[Named]:
     return [
         Named("home", lambda: permissions(paths), QUICK),
         Named("sockets", lambda: sockets(paths), QUICK),
+        Named("secrets", lambda: plain_secrets(paths), QUICK),
         Named("clock", lambda: clock(paths, time.time()), QUICK),
         Named("store", lambda: store(paths.store), STORE_SECONDS + QUICK),
         Named("advisories", lambda: advisories(paths, time.time()), QUICK),

@@ -103,3 +103,11 @@ async def test_an_entry_is_the_same_server_only_with_the_same_values(tmp_path: P
             {"argv": ["x"], "env": {"TOKEN": "first"}},
         ):
             assert (await at.ask(schema.SAME, **line)).names == []
+        server = at.rooms.registry.server("notes")
+        await at.ask(schema.SECRET_SET, name="notes/argument.key", value="second")
+        references = {**server.references, "argument.key": "keychain:notes/argument.key"}
+        named = (*server.argv, "--key", "@argument.key@")
+        at.rooms.registry.put_server(replace(server, argv=named, env=tuple(references), references=references))
+        for word, names in (("second", ["notes"]), ("guess", []), ("@argument.key@", [])):
+            said = await at.ask(schema.SAME, argv=[*argv, "--key", word], env={"TOKEN": "first"})
+            assert said.names == names

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tomli_w
 
 from broker.api.sockets import take_lock
 from broker.audit.keys import AuditKeys
@@ -21,9 +22,11 @@ from broker.cli import home_checks, machine_checks
 from broker.cli.context import CANNOT_ENFORCE, DONE, NO
 from broker.cli.doctor import code_of, run_all
 from broker.cli.findings import Finding, Named
+from broker.cli.secret_checks import plain_secrets
 from broker.clients.backups import keep
 from broker.config import Paths, make_folders, paths_under
 from broker.errors import ConfigError
+from broker.files import write_private
 from broker.model import ClientName, Fact, Origin
 from broker.trust.store import Store
 from broker.vault.vault import Vault
@@ -216,6 +219,16 @@ def test_a_secret_others_may_read_and_a_folder_that_is_a_link_are_bad(paths: Pat
     assert (link.state, link.said) == ("bad", f"{paths.data} is no folder")
     assert (open_secret.state, open_secret.fix) == ("bad", f"chmod 600 {secret}")
     assert "secret" not in open_secret.said.replace(str(secret), "")
+
+
+def test_secrets_of_an_older_home_are_named_with_what_moves_them_and_never_said(paths: Paths) -> None:
+    assert [row.state for row in plain_secrets(paths)] == ["ok"]
+    for name, argv in (("new", ["npx", "tool", "--key", "@argument.key@"]), ("old", ["npx", "tool", "--key", "abc"])):
+        write_private(paths.config / "servers" / f"{name}.toml", tomli_w.dumps({"argv": argv}).encode())
+    write_private(paths.config / "env" / "old.json", b'{"API_TOKEN": "def", "ZONE": "UTC"}')
+    (row,) = plain_secrets(paths)
+    assert (row.state, row.fix.partition(",")[0]) == ("warn", "bulkhead pin old --update")
+    assert row.said == "old keeps what looks like a secret outside of the vault: API_TOKEN, key"
 
 
 def test_a_socket_nobody_listens_on_is_stale_and_bad_while_a_daemon_runs(paths: Paths) -> None:

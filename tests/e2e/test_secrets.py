@@ -21,6 +21,7 @@ pytestmark = pytest.mark.sandbox
 
 CANARY: Final = "canary-9c1f6e0b7d3a4852"
 SECOND: Final = "canary-2a5848d3b70e6f1c"
+THIRD: Final = "canary-in-a-launch-line-77"
 PHRASE: Final = "a phrase that opens it"
 READS: Final = """
 import sys
@@ -55,7 +56,7 @@ def outputs(running: Running) -> Iterator[list[str]]:
     """What every command of the test printed; none of it may hold a secret."""
     said: list[str] = []
     yield said
-    assert not any(secret in text for text in said for secret in (CANARY, SECOND, PHRASE))
+    assert not any(secret in text for text in said for secret in (CANARY, SECOND, THIRD, PHRASE))
 
 
 @pytest.mark.claim("C57")
@@ -69,8 +70,11 @@ def test_a_secret_reaches_the_one_server_it_is_for_and_nothing_else_that_anybody
         return done.stdout + done.stderr
 
     bulkhead("secret", "set", "shared", stdin=f"{CANARY}\n")
-    for name, words in (("owner", ["--secret", "API_TOKEN=keychain:shared"]), ("other", ["--env", "ZONE=UTC"])):
-        bulkhead("add", name, "--yes", *words, "--", *map(str, toy_line("honest")))
+    bulkhead("add", "owner", "--yes", "--secret", "API_TOKEN=keychain:shared", "--", *map(str, toy_line("honest")))
+    line = map(str, toy_line("honest", "--api-key", THIRD))
+    assert "argument.api-key: handed over on the command line" in bulkhead(
+        "add", "other", "--yes", "--env", "ZONE=UTC", "--", *line
+    )
     daemon = running.desk.status().pid
     owners, others = running.newcomer("owner"), running.newcomer("other")
     with running.connect("owner", owners) as owner, running.connect("other", others) as other:
@@ -80,8 +84,11 @@ def test_a_secret_reaches_the_one_server_it_is_for_and_nothing_else_that_anybody
         assert CANARY in ask(owner) and CANARY not in ask(other)
         assert holders(CANARY, "environ") == servers_of(running, "owner", owners)
         assert holders(CANARY, "cmdline") == set()
+        assert holders(THIRD, "cmdline") == set(descendants(running.desk.link("other", others).pid))
+        assert holders(THIRD, "environ") == set()
         found = json.loads(bulkhead("secret", "list", "--json"))["secrets"]
-        assert found == [{"name": "shared", "kept": True, "servers": ["owner"]}]
+        assert found == [{"name": "other/argument.api-key", "kept": True, "servers": ["other"]},
+                         {"name": "shared", "kept": True, "servers": ["owner"]}]  # fmt: skip
 
         bulkhead("secret", "set", "shared", stdin=SECOND)
         assert SECOND in ask(owner), "changed without a restart of anything but its server"
@@ -102,7 +109,7 @@ def test_a_secret_reaches_the_one_server_it_is_for_and_nothing_else_that_anybody
         ["vault", "status"],
     ):
         bulkhead(*words)
-    assert not any(value in told for value in (CANARY, SECOND, PHRASE))
+    assert not any(value in told for value in (CANARY, SECOND, THIRD, PHRASE))
     limits = Path(f"/proc/{daemon}/limits").read_text().splitlines()
     assert [line.split()[4:6] for line in limits if line.startswith("Max core file size")] == [["0", "0"]]
     without_power = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if os.getuid() == 0 else []
@@ -117,7 +124,7 @@ def test_a_secret_reaches_the_one_server_it_is_for_and_nothing_else_that_anybody
 
     os.kill(daemon, signal.SIGTERM)
     running.bulkhead("down")
-    for value in (CANARY, SECOND, PHRASE):
+    for value in (CANARY, SECOND, THIRD, PHRASE):
         assert files_with(running.paths.home, value) == {}
         assert files_with(running.user, value) == {}
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from broker.api import schema
 from broker.api.premises import Premises
 from broker.api.wire import Caller, Handler
+from broker.concealed import marks, restored
 from broker.errors import DeskError
 from broker.model import Origin
 
@@ -72,9 +73,11 @@ class Secrets:
         """The servers that are registered with this very line and these very values."""
         house, found = self._at.house, []
         for server in house.registry.servers():
-            if server.argv == tuple(params.argv) and set(server.env) == set(params.env):
-                values = await house.provisions.given(server)
-                if values == params.env:
+            named = marks(server.argv)
+            if len(server.argv) == len(params.argv) and set(server.env) - named == set(params.env):
+                values = await house.provisions.given(server) or {}
+                plain = {name: value for name, value in values.items() if name not in named}
+                if restored(server.argv, values) == tuple(params.argv) and plain == params.env:
                     found.append(str(server.name))
         return schema.Names(names=found)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Final
 
 from broker.api import schema, views
 from broker.api.premises import Premises
@@ -9,6 +10,7 @@ from broker.api.routes.logins import Logins
 from broker.api.routes.people import People
 from broker.api.wire import Caller, Handler
 from broker.boxes import box_table, carried_over, check_elsewhere, check_listen, rechosen
+from broker.concealed import ARGUMENT
 from broker.errors import DeskError
 from broker.labelling import shipped
 from broker.model import Fact, Grants, Injection, Inspection, Origin, ServerName
@@ -19,6 +21,11 @@ from broker.sandbox.plan import check_sockets
 from broker.sandbox.state import StateRooms
 from broker.trust.builds import needs_building
 from broker.vault.references import parse_reference
+
+ON_THE_LINE: Final = (
+    "handed over on the command line, as the line has it. No other server can see it, your own programs outside of a "
+    "sandbox can (ps); a variable would be better, where the server takes one"
+)
 
 
 class Servers:
@@ -148,7 +155,10 @@ class Servers:
         until = (
             "" if standing.lasts else ", in memory only: set them again after a restart, or: bulkhead vault passphrase"
         )
-        return [f"kept in the vault: {', '.join(names)}{until}"]
+        notes = [f"kept in the vault: {', '.join(names)}{until}"]
+        if words := [name for name in names if name.startswith(ARGUMENT)]:
+            notes.append(f"{', '.join(words)}: {ON_THE_LINE}")
+        return notes
 
     async def _remove(self, _caller: Caller, params: schema.Name) -> schema.Nothing:
         house = self._at.house
