@@ -6,6 +6,7 @@ of what is pinned; a change anywhere else is refused.
 
 import hashlib
 import os
+import secrets
 import shutil
 import stat
 from collections.abc import Mapping
@@ -133,6 +134,7 @@ def _settle(tree: Path, before: Listing, places: tuple[str, ...]) -> tuple[str, 
     """
     for folder in [*tree.rglob("node_modules/.bin")]:
         shutil.rmtree(folder)
+    _separate(tree)
     old = {entry.path: entry for entry in before.entries}
     new = {entry.path: entry for entry in seal(tree).entries}
     changed: list[str] = []
@@ -150,6 +152,17 @@ def _settle(tree: Path, before: Listing, places: tuple[str, ...]) -> tuple[str, 
             raise TrustError(f"building it changed {path!a}, which belongs to another package")
     count = len({line[1:].split("\0")[2] for line in changed if line[1] == "f"})
     return hashlib.sha256("".join(changed).encode()).hexdigest(), count
+
+
+def _separate(tree: Path) -> None:
+    """Give every file bytes of its own: node-gyp makes what it built a second name of what its linker wrote."""
+    for path in sorted(tree.rglob("*")):
+        status = path.lstat()
+        if stat.S_ISREG(status.st_mode) and status.st_nlink > 1:
+            alone = path.with_name(f".{secrets.token_hex(8)}")
+            shutil.copyfile(path, alone)
+            alone.chmod(stat.S_IMODE(status.st_mode))
+            alone.replace(path)
 
 
 def _alike(was: Entry, now: Entry) -> bool:

@@ -667,7 +667,7 @@ def test_the_servers_own_words_stay_its_own(words: list[str], command: list[str]
 def test_only_what_package_tools_need_leaves_this_process() -> None:
     mine = {
         "PATH": "/bin", "HOME": "/h", "https_proxy": "p", "HTTPS_PROXY": "P", "npm_config_registry": "r",
-        "PIP_INDEX_URL": "i", "UV_INDEX": "u", "NODE_EXTRA_CA_CERTS": "c",
+        "PIP_INDEX_URL": "i", "UV_INDEX": "u", "NODE_EXTRA_CA_CERTS": "c", "GNUPGHOME": "g",
     }  # fmt: skip
     others = {
         "AWS_SECRET_ACCESS_KEY": "s", "GITHUB_TOKEN": "t", "OPENAI_API_KEY": "k", "LD_PRELOAD": "l", "PYTHONPATH": "p",

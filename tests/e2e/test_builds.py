@@ -32,7 +32,11 @@ const fs = require('fs'), net = require('net'), os = require('os')
 const seen = {secret: fs.existsSync('%(home)s/secret'), token: 'TOKEN' in process.env,
   home: os.homedir() === '%(home)s'}
 const socket = net.connect(%(port)s, '127.0.0.1')
-const end = reached => { fs.writeFileSync('made.txt', JSON.stringify({...seen, reached})); process.exit(0) }
+const end = reached => {
+  fs.writeFileSync('made.txt', JSON.stringify({...seen, reached}))
+  fs.linkSync('made.txt', 'again.txt')
+  process.exit(0)
+}
 socket.on('connect', () => end(true))
 socket.on('error', () => end(false))
 """
