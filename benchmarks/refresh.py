@@ -1,13 +1,14 @@
-"""Many processes, many tasks, tokens of three seconds: `python -m tests.auth.processes [--processes 6] [--tasks 25]`.
+"""Many processes, many tasks, tokens of three seconds: `python -m benchmarks.refresh [--processes 6] [--tasks 25]`.
 
 Each process is a home's sign-ins on one vault file; the authorization server takes each refresh token once and revokes
 the whole grant when one comes again, as strict ones do.  Ends with 0 only if no call failed, nobody had to sign in, and
-no refresh token was used twice.
+no refresh token was used twice.  With `--sdk` the same calls are made by the SDK's own provider, on one file of tokens.
 """
 
 import argparse
 import asyncio
 import json
+import logging
 import multiprocessing
 import secrets
 import socket
@@ -15,12 +16,15 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qsl
 
 import httpx2
+from mcp.client.auth import OAuthFlowError
 
+from benchmarks.sdk_sign_in import NoPerson, ended, keep, restored
 from broker.auth.answers import Tokens
 from broker.auth.front import Front, World
 from broker.auth.grants import Grant, Grants
@@ -51,10 +55,10 @@ class Strict:
             is_good = self.ends.get(bearer, 0.0) > time.time()
             self.counts["ok" if is_good else "refused"] += 1
             return Reply(200 if is_good else 401)
-        return self._token
+        return self._token if head.method == "POST" else Reply(404)
 
     async def _token(self, body: bytes) -> Answer:
-        token = dict(parse_qsl(body.decode()))["refresh_token"]
+        token = dict(parse_qsl(body.decode())).get("refresh_token", "")
         self.counts["token requests"] += 1
         if token not in self.good:
             self.counts["used twice" if token in self.used else "unknown"] += 1
@@ -69,7 +73,22 @@ class Strict:
         return Reply(200, json.dumps(said).encode(), JSON)
 
 
-async def _process(url: str, path: Path, tasks: int, seconds: float) -> Counter[str]:
+async def _called(task: Callable[[], Awaitable[str]], tasks: int, seconds: float) -> Counter[str]:
+    """What all calls of all tasks came to; each task makes at least one."""
+    counts: Counter[str] = Counter()
+    end = time.monotonic() + seconds
+
+    async def again() -> None:
+        counts[await task()] += 1
+        while time.monotonic() < end:
+            await asyncio.sleep(PAUSE)
+            counts[await task()] += 1
+
+    await asyncio.gather(*(again() for _ in range(tasks)))
+    return counts
+
+
+async def _by_bulkhead(url: str, path: Path, tasks: int, seconds: float) -> Counter[str]:
     counts: Counter[str] = Counter()
     grants = Grants(Book(open_database(path), "stress", KEY))
 
@@ -82,34 +101,52 @@ async def _process(url: str, path: Path, tasks: int, seconds: float) -> Counter[
 
     front = Front(lambda: grants, Wire(), World(agree, opened, lambda _n, _v: None, lambda: None))
     http = httpx2.AsyncClient(trust_env=False, timeout=60)
-    end = time.monotonic() + seconds
+    attached = front.attached("client", "server", url)
 
-    async def task() -> None:
-        attached = front.attached("client", "server", url)
-        while time.monotonic() < end:
-            try:
+    async def call() -> str:
+        try:
+            token = await attached.token()
+            said = await http.post(url, headers={"authorization": f"Bearer {token}"})
+            if said.status_code == 401 and await attached.refused(401, ["Bearer"], token):
+                counts["again"] += 1
                 token = await attached.token()
                 said = await http.post(url, headers={"authorization": f"Bearer {token}"})
-                if said.status_code == 401 and await attached.refused(401, ["Bearer"], token):
-                    counts["again"] += 1
-                    token = await attached.token()
-                    said = await http.post(url, headers={"authorization": f"Bearer {token}"})
-                counts["ok" if said.status_code == 200 else "failed"] += 1
-            except BulkheadError as problem:
-                counts[f"failed: {problem}"] += 1
-            await asyncio.sleep(PAUSE)
+        except BulkheadError as problem:
+            return f"failed: {problem}"
+        return "ok" if said.status_code == 200 else "failed"
 
-    await asyncio.gather(*(task() for _ in range(tasks)))
+    counts += await _called(call, tasks, seconds)
     await front.close()
     await http.aclose()
     return counts
 
 
-def _run(answers: "multiprocessing.Queue[Counter[str]]", url: str, path: Path, tasks: int, seconds: float) -> None:
-    answers.put(asyncio.run(_process(url, path, tasks, seconds)))
+async def _by_sdk(url: str, path: Path, tasks: int, seconds: float) -> Counter[str]:
+    logging.getLogger("mcp").setLevel(logging.CRITICAL)
+    counts: Counter[str] = Counter()
+    provider = restored(url, path.with_suffix(".json"), counts)
+    async with httpx2.AsyncClient(auth=provider, trust_env=False, timeout=60) as http:
+
+        async def call() -> str:
+            try:
+                said = await http.post(url)
+            except (OAuthFlowError, NoPerson, httpx2.HTTPError) as problem:
+                return f"failed: {type(problem).__name__}"
+            return "ok" if said.status_code == 200 else "failed"
+
+        counts += await _called(call, tasks, seconds)
+    return counts
 
 
-async def _measure(processes: int, tasks: int, seconds: float) -> int:
+def _run(
+    answers: "multiprocessing.Queue[Counter[str]]", by: str, url: str, path: Path, tasks: int, seconds: float
+) -> None:
+    made = _by_sdk if by == "sdk" else _by_bulkhead
+    answers.put(asyncio.run(made(url, path, tasks, seconds)))
+
+
+async def measured(by: str, processes: int, tasks: int, seconds: float) -> tuple[Counter[str], Counter[str]]:
+    """What calls came to, and what the server and the authorization server counted."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=512)
     base = f"http://127.0.0.1:{listener.getsockname()[1]}"
     strict = Strict()
@@ -123,10 +160,12 @@ async def _measure(processes: int, tasks: int, seconds: float) -> int:
         grant = Grant(f"{base}/mcp", Registration(base, "cid", "dynamic"), f"{base}/token",
                       tokens=Tokens("none", "first", 1.0, LIFE))  # fmt: skip
         grants.put("client", "server", grant)
+        keep(path.with_suffix(".json"), ended("first", LIFE))
         context = multiprocessing.get_context("spawn")
         answers: multiprocessing.Queue[Counter[str]] = context.Queue()
         others = [
-            context.Process(target=_run, args=(answers, f"{base}/mcp", path, tasks, seconds)) for _ in range(processes)
+            context.Process(target=_run, args=(answers, by, f"{base}/mcp", path, tasks, seconds))
+            for _ in range(processes)
         ]
         for other in others:
             other.start()
@@ -136,20 +175,27 @@ async def _measure(processes: int, tasks: int, seconds: float) -> int:
         for other in others:
             await asyncio.to_thread(other.join, 30)
     await server.close()
-    print(f"{processes} processes, {tasks} tasks each, {seconds:.0f} s, tokens live {LIFE} s")
-    print("callers:", dict(total))
-    print("server: ", dict(strict.counts))
-    bad = [name for name in total if name.startswith(("failed", "sign-ins", "browsers"))]
-    return 1 if bad or strict.counts["used twice"] or not total["ok"] else 0
+    return total, strict.counts
+
+
+def failed(calls: Counter[str]) -> int:
+    """How many calls failed."""
+    return sum(number for name, number in calls.items() if name.startswith("failed"))
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.auth.processes", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.refresh", description=__doc__.split("\n")[0])
     parser.add_argument("--processes", type=int, default=6)
     parser.add_argument("--tasks", type=int, default=25)
     parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--sdk", action="store_true")
     wanted = parser.parse_args()
-    return asyncio.run(_measure(wanted.processes, wanted.tasks, wanted.seconds))
+    by = "sdk" if wanted.sdk else "bulkhead"
+    calls, served = asyncio.run(measured(by, wanted.processes, wanted.tasks, wanted.seconds))
+    print(f"{by}: {wanted.processes} processes, {wanted.tasks} tasks each, {wanted.seconds:.0f} s, tokens of {LIFE} s")
+    print("callers:", dict(calls))
+    print("server: ", dict(served))
+    return 1 if failed(calls) or calls["sign-ins"] or served["used twice"] or not calls["ok"] else 0
 
 
 if __name__ == "__main__":
