@@ -1,8 +1,9 @@
 """Start a server as each kind of client would see it, and write down everything it advertises.
 
-Every view gets a process of its own: servers lock themselves to the protocol era of their first message.  One that runs
-elsewhere has no process of ours: it is asked for the newer era as that era's clients ask, and spoken to in that alone
-if it answers; for the older one it then counts as a server that does not speak it, and is bridged.
+Every view gets a process of its own, or a connection where the server runs elsewhere: servers lock themselves to the
+protocol era of their first message.  One elsewhere is asked for the newer era first, as that era's clients ask, and
+opened in the older one only if it does not answer, or says that it speaks that too: some take the other for a fault.
+Else it counts as a server that does not speak it, and is bridged.
 """
 
 import asyncio
@@ -17,6 +18,7 @@ from broker.model import Era, ServerName
 from broker.protocol.catalog import Catalog, View, ViewKey
 from broker.protocol.frames import FrameDecoder, encode
 from broker.protocol.survey import Survey
+from broker.protocol.versions import LEGACY_VERSIONS
 
 ERAS: Final[tuple[Era, Era]] = ("legacy", "modern")
 OPENING_SECONDS: Final = 20.0  # a cold Python server was seen to need 1.8 s
@@ -31,7 +33,7 @@ async def take_stock(
     *,
     elsewhere: bool = False,
 ) -> Catalog:
-    """Every view of one server; of one `elsewhere` those of its newest era alone.
+    """Every view of one server; of one `elsewhere` those of the eras it says it speaks.
 
     Raises:
         TrustError: it speaks neither era, or broke off.
@@ -42,7 +44,7 @@ async def take_stock(
         for capabilities in ("full", "empty"):
             survey = Survey(era, capabilities)
             refused = views.get("modern/full") if era == "modern" else views.get("legacy/full")
-            if elsewhere and era == "legacy" and views["modern/full"].refusal is None:
+            if elsewhere and era == "legacy" and not _may_open(views["modern/full"]):
                 survey.unanswered()
                 refused = survey.view
             if refused is not None and refused.refusal is not None:
@@ -56,6 +58,12 @@ async def take_stock(
             hint="run its line by hand and look at what it prints",
         )
     return Catalog(views)
+
+
+def _may_open(modern: View) -> bool:
+    """Whether a server elsewhere may be opened in the older era, after what it said in the newer."""
+    spoken = modern.opening.get("supportedVersions") if modern.opening is not None else LEGACY_VERSIONS
+    return isinstance(spoken, list | tuple) and any(version in LEGACY_VERSIONS for version in spoken)
 
 
 async def _interview(server: ServerName, survey: Survey, start: Callable[[], Awaitable[Running]]) -> View:

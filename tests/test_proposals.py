@@ -290,6 +290,10 @@ class Legacy(BothEras):
     modern = View("modern", refusal=REFUSAL)
 
 
+class ModernAlone(BothEras):
+    modern = replace(MODERN, opening={**(MODERN.opening or {}), "supportedVersions": ["2026-07-28"]})
+
+
 class Neither(BothEras):
     legacy = View("legacy", refusal=REFUSAL)
     modern = View("modern", refusal=REFUSAL)
@@ -306,16 +310,17 @@ async def test_every_kind_of_client_is_asked_for_in_a_process_of_its_own() -> No
 @pytest.mark.parametrize(
     ("toy", "openings", "spoken"),
     [
-        (BothEras, ["server/discover"] * 2, "modern"),
-        (Legacy, ["server/discover", "initialize", "initialize"], "legacy"),
+        (BothEras, ["server/discover"] * 2 + ["initialize"] * 2, {"legacy", "modern"}),
+        (ModernAlone, ["server/discover"] * 2, {"modern"}),
+        (Legacy, ["server/discover", "initialize", "initialize"], {"legacy"}),
     ],
 )
-async def test_a_server_elsewhere_is_spoken_to_in_its_newest_era_alone(
-    toy: Callable[[], ToyServer], openings: list[str], spoken: str
+async def test_a_server_elsewhere_is_opened_in_the_newer_era_and_in_the_older_if_it_says_so(
+    toy: Callable[[], ToyServer], openings: list[str], spoken: set[str]
 ) -> None:
     catalog, servers = await stock(toy, elsewhere=True)
     assert [server.heard[0]["method"] for server in servers] == openings
-    assert {view.era for view in catalog.views.values() if view.opening is not None} == {spoken}
+    assert {view.era for view in catalog.views.values() if view.opening is not None} == spoken
     assert len(catalog.views) == 4
 
 
