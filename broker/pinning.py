@@ -231,7 +231,7 @@ class Pinner:
             await sign_in(prepared.server, artifact.argv[0], values)
         catalog = await take_stock(prepared.server, start, progress, elsewhere=elsewhere)
         given = {name: value for name, value in given.items() if name not in references}
-        references = {**self._provisions.kept(prepared.server, given), **references}
+        references = {**self._provisions.kept(prepared.server, given, elsewhere=elsewhere), **references}
         server = Server(
             prepared.server, prepared.launch.argv, pin.created, grants=grants, env=tuple(sorted(values)),
             references=references,

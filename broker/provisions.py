@@ -74,14 +74,18 @@ class Provisions:
             found[name] = value
         return found
 
-    def kept(self, server: str, values: Mapping[str, str]) -> dict[str, str]:
+    def kept(self, server: str, values: Mapping[str, str], *, elsewhere: bool = False) -> dict[str, str]:
         """Put what looks like a secret among `values` into the vault; returns where each is now.
+
+        What goes along with requests `elsewhere` is a secret whatever it looks like.
 
         Raises:
             VaultError: the vault is closed.
         """
         secret = {
-            name: value for name, value in values.items() if name.startswith(ARGUMENT) or looks_secret(name, value)
+            name: value
+            for name, value in values.items()
+            if name.startswith(ARGUMENT) or (elsewhere and value) or looks_secret(name, value)
         }
         for name, value in secret.items():
             self.put(f"{server}/{name}", value)

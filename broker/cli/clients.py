@@ -12,6 +12,7 @@ from broker.api.client import DeskClient
 from broker.cli import output
 from broker.cli.context import DONE, NO, USAGE, Context
 from broker.cli.servers import add_server
+from broker.cli.sign_ins import Attending
 from broker.clients import apply as changes
 from broker.clients.configs import ClientConfig
 from broker.clients.families import FAMILIES, family_of
@@ -109,6 +110,7 @@ async def _bring_one(desk: DeskClient, config: ClientConfig, yes: bool, context:
                 yes=yes,
                 connect=[config.client],
                 show=_shown_without(replacement.line.argv),
+                attending=Attending(context, yes=yes, sign_in=schema.SignIn(client=config.client)),
             )
         except BulkheadError as error:
             output.complain(error)

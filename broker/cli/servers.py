@@ -115,9 +115,10 @@ async def add_server(
         show(line)
     for warning in proposal.warnings:
         show(f"note: {warning}")
+    elsewhere = argv[0].startswith(("https://", "http://"))
     if env:
-        show(f"it will be given these variables: {', '.join(sorted(env))}")
-    if hidden := sorted(name for name, value in env.items() if looks_secret(name, value)):
+        show(f"it will be given these {'headers' if elsewhere else 'variables'}: {', '.join(sorted(env))}")
+    if hidden := sorted(name for name, value in env.items() if elsewhere or looks_secret(name, value)):
         show(f"its secrets go to the vault, and to nobody but it: {', '.join(hidden)}")
     for variable, reference in references.items():
         show(f"it will be given {variable}, looked up at each start: {reference}")

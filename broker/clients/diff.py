@@ -1,8 +1,9 @@
 """The change of a client's file as a person may see it: which lines go, which come, and no secret.
 
-Texts are shown only in the launch lines that move (command, args, type), but for what looks like a secret in them;
-environment values appear as their length, every other text of the file and every comment as a mark.  A client's file
-also holds tokens and histories that are nobody's business here.  The result is for reading, not for `patch`.
+Texts are shown only in the launch lines and addresses that move (command, args, type, url), but for what looks like a
+secret in them; environment values appear as their length, of headers only the names, every other text of the file and
+every comment as a mark.  A client's file also holds tokens and histories that are nobody's business here.  The result
+is for reading, not for `patch`.
 """
 
 from collections.abc import Iterable, Iterator
@@ -44,10 +45,13 @@ class _Shown:
     keys: Keys
 
     def seen(self, where: tuple[str, ...], key: str) -> bool:
-        return where in self.entries and key in (self.keys.command, self.keys.args, "type")
+        return where in self.entries and key in (self.keys.command, self.keys.args, "type", *self.keys.urls)
 
     def counted(self, where: tuple[str, ...], key: str) -> bool:
         return where in self.entries and key == self.keys.env
+
+    def named(self, where: tuple[str, ...], key: str) -> bool:
+        return where in self.entries and key == self.keys.headers
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,8 +163,8 @@ def _masks(
                 if shown.seen(where, member.key):
                     yield from _secret_words(text, member.value)
                     continue
-                if shown.counted(where, member.key):
-                    yield from _moved_values(text, member.value)
+                if shown.counted(where, member.key) or shown.named(where, member.key):
+                    yield from _moved_values(text, member.value, counted=shown.counted(where, member.key))
                 else:
                     yield from _masks(text, member.value, (*where, member.key), shown, spans)
 
@@ -176,10 +180,11 @@ def _secret_words(text: str, node: Node) -> Iterator[Edit]:
         yield Edit(word.start, word.end, _HIDDEN + "\n" * text.count("\n", word.start, word.end))
 
 
-def _moved_values(text: str, node: Node) -> Iterator[Edit]:
+def _moved_values(text: str, node: Node, *, counted: bool) -> Iterator[Edit]:
     if isinstance(node, Object):
         for member in node.members:
             value = member.value
             if isinstance(value, Scalar):
                 lines = "\n" * text.count("\n", value.start, value.end)
-                yield Edit(value.start, value.end, f'"[moved, {len(str(value.value))} characters]"{lines}')
+                length = f", {len(str(value.value))} characters" if counted else ""
+                yield Edit(value.start, value.end, f'"[moved{length}]"{lines}')

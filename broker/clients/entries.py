@@ -24,15 +24,19 @@ from broker.clients.tree import (
     place,
     printable,
 )
+from broker.secrecy import looks_secret
 
-Fate: TypeAlias = Literal["import", "bulkhead", "remote", "stays"]
+Fate: TypeAlias = Literal["import", "bulkhead", "stays"]
 """`import`: can be moved in.  `bulkhead`: goes through Bulkhead already.  The others are left alone, with a reason."""
 
-REMOTE: Final = "remote servers come later"
-_REMOTE_KEYS: Final = ("url", "serverUrl", "httpUrl", "uri")
-_REMOTE_TYPES: Final = frozenset(
-    {"http", "sse", "streamable-http", "streamableHttp", "streamable_http", "ws", "remote"}
-)
+_REMOTE_TYPES: Final = frozenset({"http", "sse", "streamable-http", "streamableHttp", "streamable_http", "remote"})
+_OF_THE_CLIENT: Final = frozenset(
+    {"type", "name", "display_name", "description", "disabled", "enabled", "timeout", "timeoutMs", "initTimeout",
+     "trust", "startup_timeout_sec", "tool_timeout_sec", "alwaysAllow", "autoApprove", "disabledTools", "enabled_tools",
+     "disabled_tools", "includeTools", "excludeTools", "tools", "gallery", "version", "bundled", "available_tools",
+     "source"}
+)  # fmt: skip
+"""What a client does with a server wherever that runs; anything else may be about reaching it."""
 
 _TIED: Final = MappingProxyType({
     "cwd": "sets a working folder (`cwd`), which a sandboxed server is not given yet",
@@ -45,6 +49,7 @@ _TIED: Final = MappingProxyType({
 })  # fmt: skip
 """Keys that make the client treat the command in a way our stand-in cannot follow."""
 
+_SPREAD: Final = "is spread over the file (dotted keys, or tables apart), a form Bulkhead does not edit"
 _FAST_FLAGS: Final = ("-I", "-S", "-E")
 
 
@@ -161,11 +166,12 @@ def _read_entry(where: tuple[str, ...], node: Node, family: Family, home: str) -
         return Entry(where, "bulkhead")
     if kind in family.own:
         return stays("is a part of the client itself")
+    urls = [key for key in keys.urls if node.get(key) is not None]
+    if node.get(keys.command) is None and (urls or kind in _REMOTE_TYPES):
+        return _read_elsewhere(where, node, family, home)
     if node.get(keys.command) is None:
-        if kind in _REMOTE_TYPES or any(node.get(key) is not None for key in _REMOTE_KEYS):
-            return Entry(where, "remote", REMOTE)
         return stays("names no command")
-    if any(node.get(key) is not None for key in _REMOTE_KEYS):
+    if urls:
         return stays("names both a command and a URL")
     if node.get("type") is not None and kind not in family.kinds:
         return stays(f"has a type that is not {' or '.join(sorted(family.kinds))}")
@@ -176,12 +182,41 @@ def _read_entry(where: tuple[str, ...], node: Node, family: Family, home: str) -
     for key, reason in _TIED.items():
         if _is_set(node.get(key)):
             return stays(reason)
-    if any(isinstance(below, Object) and below.style == "fixed" for below in _objects(node)):
-        return stays("is spread over the file (dotted keys, or tables apart), a form Bulkhead does not edit")
+    if _is_spread(node):
+        return stays(_SPREAD)
     env = _environment(node.get(keys.env))
     if env is None:
         return stays(f"has an {keys.env} that is not names with texts or whole numbers")
     return _filled_in(where, (command, *args), env, family, home)
+
+
+def _read_elsewhere(where: tuple[str, ...], node: Object, family: Family, home: str) -> Entry:
+    """A server that runs elsewhere: its address stands for its launch line, its headers for its environment."""
+
+    def stays(reason: str) -> Entry:
+        return Entry(where, "stays", reason)
+
+    keys, kind = family.keys, node.get("type")
+    urls = [value for key in keys.urls if (value := _text(node.get(key)))]
+    if kind is not None and _text(kind) not in _REMOTE_TYPES:
+        return stays("has a type that is no transport Bulkhead speaks")
+    if len(urls) != 1:
+        return stays("does not name one address")
+    said = {member.key for member in node.members if _is_set(member.value)}
+    if others := said - _OF_THE_CLIENT - {*keys.urls, keys.headers}:
+        return stays(f"has {printable(min(others)[:60])}, which Bulkhead does not know of a server that runs elsewhere")
+    if looks_secret("url", urls[0]):
+        return stays("has a secret in its address, where it would stay readable; give it as a header")
+    if _is_spread(node):
+        return stays(_SPREAD)
+    headers = _environment(node.get(keys.headers))
+    if headers is None:
+        return stays(f"has {keys.headers} that are not names with texts or whole numbers")
+    return _filled_in(where, (urls[0],), headers, family, home)
+
+
+def _is_spread(node: Object) -> bool:
+    return any(isinstance(below, Object) and below.style == "fixed" for below in _objects(node))
 
 
 def _filled_in(where: tuple[str, ...], argv: tuple[str, ...], env: dict[str, str], family: Family, home: str) -> Entry:

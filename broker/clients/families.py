@@ -34,15 +34,25 @@ class ConfigFile:
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """What a client calls the three parts of a launch line.  Without `args` the command is a list that holds both."""
+    """What a client calls the three parts of a launch line.  Without `args` the command is a list that holds both.
+
+    A server that runs elsewhere has one of `urls` in their place, and `headers` that go with every request.
+    """
 
     command: str = "command"
     args: str = "args"
     env: str = "env"
+    urls: tuple[str, ...] = ("url", "serverUrl", "httpUrl", "uri")
+    headers: str = "headers"
 
     @property
     def all(self) -> frozenset[str]:
         return frozenset({self.command, self.args, self.env})
+
+    @property
+    def elsewhere(self) -> frozenset[str]:
+        """What of an entry only a server that runs elsewhere has."""
+        return frozenset({*self.urls, self.headers, self.env})
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +77,11 @@ class Family:
     variable: re.Pattern[str] = _BRACED
     home_variables: tuple[str, ...] = ()
     project_file: str = ""
+
+    @property
+    def kind(self) -> str:
+        """What an entry's `type` says of a program started here."""
+        return "stdio" if "stdio" in self.kinds else min(self.kinds)
 
 
 def _code_files(label: str, folder: str) -> tuple[ConfigFile, ...]:
@@ -137,6 +152,7 @@ FAMILIES: Final[tuple[Family, ...]] = (
         ClientName("codex"),
         (ConfigFile("Codex", "codex", "config.toml"),),
         maps=(("mcp_servers",),),
+        keys=Keys(headers="http_headers"),
         variable=_NOTHING,
         project_file=".codex/config.toml",
     ),

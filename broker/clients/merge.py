@@ -76,26 +76,40 @@ def _merged(now: Document, written: Object, then: Document, old: Object, keys: K
     """Our entry with the old launch line; its other keys as they are now."""
     if written.style in ("block", "table"):
         return _merged_lines(now, written, old, keys)
-    kept = _texts(now, written)
+    kept, parts = _texts(now, written), keys.all
+    if _address(plain(old), keys):
+        parts = frozenset({keys.command, keys.args, *keys.urls, keys.headers, "type"})
     before = _texts(then, old) if old.style == written.style else _plain_texts(old, written.style)
     members: dict[str, str] = {}
     for key, text in before.items():
-        if key in keys.all:
+        if key in parts:
             members[key] = text
         elif key in kept:
             members[key] = kept[key]
-    members |= {key: text for key, text in kept.items() if key not in keys.all}
-    if keys.env in kept:  # we took the environment out, so this one was written later
+    members |= {key: text for key, text in kept.items() if key not in parts}
+    if keys.env in kept and keys.env in parts:  # we took the environment out, so this one was written later
         members[keys.env] = _environment(written, old, keys)
     return Layout.of(now.text, written).written({named(written, key): text for key, text in members.items()})
 
 
 def _merged_lines(now: Document, written: Object, old: Object, keys: Keys) -> str:
     was = plain(old)
+    if url := _address(was, keys):
+        mark = " = " if written.style == "table" else ": "
+        back = {key: was[key] for key in (url, "type", keys.headers) if was.get(key)}
+        values = {key: _rendered(value, mark) for key, value in back.items()}
+        return edited_lines(now.text, written, values, drop=keys.args, spot=keys.command)
     values = {keys.command: quoted(was[keys.command]), keys.args: listed(was.get(keys.args) or [])}
     if was.get(keys.env) or _has(plain(written).get(keys.env)):
         values[keys.env] = _environment(written, old, keys)
     return edited_lines(now.text, written, values)
+
+
+def _address(entry: Mapping[str, object], keys: Keys) -> str:
+    """The key under which an entry had the address of a server that runs elsewhere; empty when it had a command."""
+    if entry.get(keys.command) is not None:
+        return ""
+    return next((key for key in keys.urls if entry.get(key) is not None), "")
 
 
 def _environment(written: Object, old: Object, keys: Keys) -> str:

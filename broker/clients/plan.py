@@ -63,7 +63,7 @@ class ImportPlan:
     @property
     def left(self) -> tuple[Entry, ...]:
         """Entries that stay as they are, each with its reason."""
-        return tuple(entry for entry in self.found.entries if entry.fate in ("remote", "stays"))
+        return tuple(entry for entry in self.found.entries if entry.fate == "stays")
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -100,7 +100,7 @@ def plan_import(
         line = ServerLine(entry.argv, dict(entry.env))
         name, known = _name_for(entry, line, found.client, taken)
         taken[name.casefold()] = (name, line)
-        text = moved_entry(found.text, _node_of(document, entry), shim(name), found.family.keys)
+        text = moved_entry(found.text, _node_of(document, entry), shim(name), found.family)
         replacements.append(Replacement(entry, name, line, text, known, _note(entry, name)))
     return _planned(document, found, tuple(replacements))
 

@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from broker.clients.families import Keys
+from broker.clients.families import Family
 from broker.clients.tree import Edit, Member, Node, Object, edited
 from broker.model import ClientName
 
@@ -69,11 +69,18 @@ class Layout:
         return "[" + edge + f",{edge}".join(rows) + self.newline + self.inner + "]"
 
 
-def moved_entry(text: str, node: Object, shim: ShimEntry, keys: Keys) -> str:
-    """The entry `node` of `text` with its launch line replaced and its environment gone."""
+def moved_entry(text: str, node: Object, shim: ShimEntry, family: Family) -> str:
+    """The entry `node` of `text` with its launch line replaced and its environment gone.
+
+    Of a server that runs elsewhere the address and the headers are replaced, and the type is that of a program.
+    """
+    keys = family.keys
+    spot = next((key for key in (keys.command, *keys.urls) if node.get(key) is not None), keys.command)
+    elsewhere = spot != keys.command
+    kind = {"type": quoted(family.kind)} if elsewhere and node.get("type") is not None else {}
     if node.style in ("block", "table"):
-        line = {keys.command: quoted(shim.command), keys.args: listed(shim.args)}
-        return edited_lines(text, node, line, drop=keys.env)
+        line = {keys.command: quoted(shim.command), keys.args: listed(shim.args), **kind}
+        return edited_lines(text, node, line, drop=keys.headers if elsewhere else keys.env, spot=spot)
     layout = Layout.of(text, node)
     args = node.get(keys.args or keys.command)
     wide = args is not None and "\n" in text[args.start : args.end]
@@ -82,24 +89,28 @@ def moved_entry(text: str, node: Object, shim: ShimEntry, keys: Keys) -> str:
         line = {keys.command: layout.list_of((shim.command, *shim.args), wide=wide)}
     members: dict[str, str] = {}
     for member in node.members:
-        if member.key == keys.command:
+        if member.key == spot:
             members |= {named(node, key): value for key, value in line.items()}
-        elif member.key not in keys.all:
+        elif member.key in kind:
+            members[text[member.start : member.end]] = kind[member.key]
+        elif member.key not in (keys.elsewhere if elsewhere else keys.all):
             members[text[member.start : member.end]] = text[member.value.start : member.value.end]
     return layout.written(members)
 
 
-def edited_lines(text: str, node: Object, values: Mapping[str, str], *, drop: str = "") -> str:
+def edited_lines(text: str, node: Object, values: Mapping[str, str], *, drop: str = "", spot: str = "") -> str:
     """An entry of lines with some values put in and one member taken out.
 
-    A value the entry has no member for is put under the line of the one before it; the first must be there.
+    A value the entry has no member for is put under the line of the one before it; the first must be there, or `spot`,
+    which it then replaces.
     """
     mark = ": " if node.style == "block" else " = "
     edits: list[Edit] = []
     gone = list(_without(text, node, drop))
     ahead: Member | None = None
     for key, value in values.items():
-        member = next((one for one in node.members if one.key == key), None)
+        names = (key,) if ahead is not None else (key, spot)
+        member = next((one for one in node.members if one.key in names), None)
         if member is not None and _apart(member.value):  # a table of its own cannot be given a value on one line
             gone += _without(text, node, key)
             member = None
@@ -107,7 +118,8 @@ def edited_lines(text: str, node: Object, values: Mapping[str, str], *, drop: st
             last = edits.pop()
             edits.append(Edit(last.start, last.end, last.text + _line_under(text, ahead) + key + mark + value))
         elif member is not None:
-            edits.append(Edit(member.end, member.value.end, mark + value))
+            start, name = (member.end, "") if member.key == key else (member.start, key)
+            edits.append(Edit(start, member.value.end, name + mark + value))
             ahead = member
     inside = (Edit(one.start - node.start, one.end - node.start, one.text) for one in (*edits, *gone))
     return edited(text[node.start : node.end], inside)

@@ -337,7 +337,7 @@ def test_an_undo_after_an_import_that_never_wrote_finds_the_file_as_it_was(home:
     path = put(home, "cursor")
     moved_in(home, backups)
     path.write_text(CURSOR)  # as if the process had ended between the backup and the file
-    assert undo(CURSOR_NAME, backups) == (Undone(path, "unchanged", ("time", "home")),)
+    assert undo(CURSOR_NAME, backups) == (Undone(path, "unchanged", ("time", "linear", "home")),)
     assert left_in(backups) == []
 
 

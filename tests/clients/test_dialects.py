@@ -23,18 +23,18 @@ from broker.clients.tree import node_at, plain
 from tests.clients.examples import PATHS, only, put, shim
 
 FATES = {
-    "windsurf": {"github": "import", "figma": "remote", "notes": "import"},
-    "zed": {"time": "import", "older": "stays", "mcp-server-from-an-extension": "stays", "remote": "remote"},
+    "windsurf": {"github": "import", "figma": "import", "notes": "import"},
+    "zed": {"time": "import", "older": "stays", "mcp-server-from-an-extension": "stays", "remote": "import"},
     "codex": {
         "time": "import",
         "github": "import",
         "io.github.acme/tool box": "import",
         "forwarding": "stays",
-        "docs": "remote",
+        "docs": "stays",
         "here": "stays",
     },
-    "gemini-cli": {"time": "import", "github": "stays", "notes": "import", "docs": "remote", "events": "remote"},
-    "cline": {"local-server": "import", "remote-server": "remote"},
+    "gemini-cli": {"time": "import", "github": "stays", "notes": "import", "docs": "import", "events": "import"},
+    "cline": {"local-server": "import", "remote-server": "import"},
     "roo-code": {"puppeteer": "import", "notes": "stays", "built": "stays"},
     "goose": {
         "developer": "stays",
@@ -43,14 +43,14 @@ FATES = {
         "no-arguments": "import",
         "flow": "import",
         "keyring": "stays",
-        "docs": "remote",
+        "docs": "import",
     },
-    "opencode": {"time": "import", "github": "import", "keyed": "stays", "jira": "remote"},
-    "continue": {"Clock": "import", "GitHub": "import", "keyed": "stays", "docs": "remote"},
+    "opencode": {"time": "import", "github": "import", "keyed": "stays", "jira": "import"},
+    "continue": {"Clock": "import", "GitHub": "import", "keyed": "stays", "docs": "import"},
     "jetbrains": {"time": "import", "github": "import"},
-    "lm-studio": {"time": "import", "hf-mcp-server": "remote"},
-    "warp": {"time": "import", "here": "stays", "keyed": "stays", "docs": "remote"},
-    "copilot-cli": {"time": "import", "docs": "remote"},
+    "lm-studio": {"time": "import", "hf-mcp-server": "import"},
+    "warp": {"time": "import", "here": "stays", "keyed": "stays", "docs": "import"},
+    "copilot-cli": {"time": "import", "docs": "import"},
 }
 
 
@@ -60,7 +60,7 @@ def test_each_entry_of_a_client_moves_or_stays_with_a_reason(tmp_path: Path, cli
     put(tmp_path, client)
     found = only(tmp_path)
     assert {entry.name: entry.fate for entry in found.entries} == FATES[client]
-    assert all(entry.reason for entry in found.entries if entry.fate in ("stays", "remote"))
+    assert all(entry.reason for entry in found.entries if entry.fate == "stays")
 
 
 def test_launch_lines_in_every_dialect_are_the_same_line(tmp_path: Path) -> None:
@@ -120,6 +120,46 @@ def test_an_environment_written_since_is_joined_with_the_one_that_comes_back(tmp
     [github] = [entry for entry in only(tmp_path).entries if entry.name == "github"]
     assert github.env["NEW"] == "1"
     assert github.env["GITHUB_PERSONAL_ACCESS_TOKEN"] == "ghp_0123456789abcdefABCD"
+
+
+ELSEWHERE = {
+    "cursor": '{"mcpServers": {"far": {"type": "sse", "url": "https://far.example", "headers": {"X-Key": "canary"}}}}',
+    "codex": '[mcp_servers.far]\nurl = "https://far.example"\nenabled = true\n\n[mcp_servers.far.http_headers]\n'
+    'X-Key = "canary"\n',
+    "goose": "extensions:\n  far:\n    type: sse\n    uri: https://far.example\n    headers:\n      X-Key: canary\n"
+    "    enabled: true\n",
+    "continue": "mcpServers:\n  - name: far\n    url: https://far.example\n    headers: {X-Key: canary}\n",
+    "opencode": '{"mcp": {"far": {"type": "remote", "url": "https://far.example", "headers": {"X-Key": "canary"}}}}',
+}
+AFTERWARDS = {
+    "cursor": ('"type": "stdio"', '"timeout": 9, "type": "stdio"'),
+    "codex": ("enabled = true", "enabled = false"),
+    "goose": ("enabled: true", "enabled: false"),
+    "continue": ("name: far\n", "name: far\n    timeout: 9\n"),
+    "opencode": ('"type": "local"', '"enabled": false, "type": "local"'),
+}
+
+
+@pytest.mark.parametrize("client", ELSEWHERE)
+@pytest.mark.claim("C60")
+def test_a_server_elsewhere_moves_and_comes_back_in_every_dialect(tmp_path: Path, client: str) -> None:
+    path = put(tmp_path, client, ELSEWHERE[client])
+    before = only(tmp_path)
+    assert [(one.argv, one.env) for one in before.entries] == [(("https://far.example",), {"X-Key": "canary"})]
+    plan = plan_import(before, shim)
+    assert "canary" not in plan.diff + plan.after
+    apply(plan, tmp_path / "backups")
+    assert [entry.fate for entry in only(tmp_path).entries] == ["bulkhead"]
+    assert [one.how for one in undo(before.client, tmp_path / "backups")] == ["restored"]
+    assert path.read_text() == ELSEWHERE[client]
+
+    apply(plan_import(only(tmp_path), shim), tmp_path / "backups")
+    text = path.read_text()
+    assert text.count(AFTERWARDS[client][0]) == 1, text
+    path.write_text(text.replace(*AFTERWARDS[client]))
+    assert [one.how for one in undo(before.client, tmp_path / "backups")] == ["merged"]
+    assert [(one.argv, one.env) for one in only(tmp_path).entries] == [(("https://far.example",), {"X-Key": "canary"})]
+    assert AFTERWARDS[client][1].split(', "type')[0] in path.read_text()
 
 
 def test_a_list_of_servers_may_be_put_into_another_order_before_an_undo(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.clients.entries import REMOTE, goes_through_bulkhead
+from broker.clients.entries import goes_through_bulkhead
 from broker.clients.families import FAMILIES, base_folders, family_of
 from broker.clients.found import found_clients
 from broker.clients.rewrite import fast_form
@@ -71,7 +71,7 @@ def test_claude_code_has_servers_of_the_user_and_of_single_projects(tmp_path: Pa
     project = str(tmp_path / "work/app-3")
     assert entries == [
         ("time", "", "import"),
-        ("sentry", "", "remote"),
+        ("sentry", "", "import"),
         ("notes", "", "import"),
         ("deploy", "", "stays"),
         ("time", project, "import"),
@@ -97,7 +97,7 @@ def test_vscode_files_with_comments_trailing_commas_and_a_mark_are_read(tmp_path
         ("perplexity", "stays"),
         ("local", "stays"),
         ("io.github.acme/tool box", "import"),
-        ("api.github.com", "remote"),
+        ("api.github.com", "import"),
     ]
     assert found.text == VSCODE
     assert found.entries[3].env == {"PORT": "8080"}
@@ -106,7 +106,8 @@ def test_vscode_files_with_comments_trailing_commas_and_a_mark_are_read(tmp_path
 def test_the_home_variable_is_filled_in_and_every_other_variable_keeps_its_entry_where_it_is(tmp_path: Path) -> None:
     put(tmp_path, "cursor")
     time, linear, docs, home = only(tmp_path).entries
-    assert (linear.fate, linear.reason) == ("remote", REMOTE)
+    assert (linear.fate, linear.argv) == ("import", ("https://mcp.linear.app/mcp",))
+    assert linear.env == {"Authorization": "Bearer top-secret"}
     assert (docs.fate, docs.reason) == ("stays", "uses ${workspaceFolder}, which Bulkhead cannot fill in yet")
     assert home.argv == ("node", f"{tmp_path}/docs/server.js")
     assert home.env == {"CACHE": f"{tmp_path}/.cache"}
@@ -135,7 +136,22 @@ def test_the_home_variable_is_filled_in_and_every_other_variable_keeps_its_entry
         ('{"command": "a", "args": ["${\\u001b[2J"]}', "stays", "uses ${\\u001b[2J, which Bulkhead"),
         ("{}", "stays", "names no command"),
         ("[]", "stays", "is not an object"),
-        ('{"type": "sse", "serverUrl": "https://a.example/sse"}', "remote", REMOTE),
+        ('{"type": "sse", "serverUrl": "https://a.example/sse", "timeout": 9, "env": {}}', "import", ""),
+        ('{"url": "https://a.example", "headers": {"A": "b", "C": 3}, "disabled": false}', "import", ""),
+        ('{"url": "https://a.example", "uri": "https://b.example"}', "stays", "does not name one address"),
+        ('{"type": "http"}', "stays", "does not name one address"),
+        ('{"type": "http", "url": ["https://a.example"]}', "stays", "does not name one address"),
+        ('{"type": "ws", "url": "wss://a.example"}', "stays", "has a type that is no transport Bulkhead speaks"),
+        (
+            '{"url": "https://a.example", "oauth": {"clientId": "c"}}',
+            "stays",
+            "has oauth, which Bulkhead does not know",
+        ),
+        ('{"url": "https://a.example", "env": {"A": "b"}}', "stays", "has env, which Bulkhead does not know"),
+        ('{"url": "https://a.example", "headers": ["A: b"]}', "stays", "has headers that are not names with texts"),
+        ('{"url": "https://a.example", "headers": {"A": "${KEY}"}}', "stays", "uses ${KEY}, which Bulkhead"),
+        ('{"url": "https://a.example?token=canary"}', "stays", "has a secret in its address"),
+        ('{"url": "https://me:canary@a.example"}', "stays", "has a secret in its address"),
         ('{"command": "a", "cwd": "", "dev": null, "envFile": "", "args": null, "env": null}', "import", ""),
     ],
 )
@@ -231,4 +247,4 @@ def test_a_client_outside_the_table_is_refused_with_the_names_it_knows() -> None
 
 def test_a_large_file_is_read(tmp_path: Path) -> None:
     put(tmp_path, "claude-code", claude_code(tmp_path, projects=300))
-    assert len(only(tmp_path).importable) == 4
+    assert len(only(tmp_path).importable) == 5

@@ -92,10 +92,10 @@ def test_a_file_without_any_space_stays_without() -> None:
     assert after == '{"mcpServers":{"a":{"command":"bulkhead","args":["connect","a"]}}}'
 
 
-def test_an_unknown_or_remote_entry_stays_and_the_plan_says_why(tmp_path: Path) -> None:
+def test_an_entry_that_cannot_move_stays_and_the_plan_says_why(tmp_path: Path) -> None:
     put(tmp_path, "vscode")
     plan = plan_import(only(tmp_path), shim)
-    assert [one.name for one in plan.left] == ["perplexity", "local", "api.github.com"]
+    assert [one.name for one in plan.left] == ["perplexity", "local"]
     assert all(one.reason for one in plan.left)
 
 
@@ -136,6 +136,27 @@ def test_what_looks_like_a_secret_in_a_launch_line_is_not_shown() -> None:
     assert "canary" not in diff
     for word in ('"--api-key"', '"--region=eu"', '"TZ=UTC"', '"https://h.example/mcp"', '"[hidden]"'):
         assert word in diff
+
+
+def test_a_server_elsewhere_becomes_a_program_and_its_headers_are_shown_by_name_alone() -> None:
+    text = """{"mcpServers": {
+      "far": {
+        "disabled": false,
+        "type": "http",
+        "url": "https://far.example/mcp",
+        "headers": { "Authorization": "Bearer canary-1", "X-Team": "canary-2" },
+        "timeout": 6e4
+      }
+    }}"""
+    plan = plan_import(found_in(text), lambda name: ShimEntry("bulkhead", ("connect", name)))
+    far = plain(parse(plan.after, comments=True).root)["mcpServers"]["far"]
+    assert list(far) == ["disabled", "type", "command", "args", "timeout"]
+    assert (far["type"], far["command"], far["args"]) == ("stdio", "bulkhead", ["connect", "far"])
+    headers = {"Authorization": "Bearer canary-1", "X-Team": "canary-2"}
+    assert plan.servers == {"far": ServerLine(("https://far.example/mcp",), headers)}
+    assert "canary" not in plan.diff + plan.after + repr(plan)
+    assert '"headers": { "Authorization": "[moved]", "X-Team": "[moved]" },' in plan.diff
+    assert '-        "url": "https://far.example/mcp",' in plan.diff
 
 
 def test_a_comment_that_goes_with_an_entry_is_marked_in_the_diff() -> None:
@@ -197,6 +218,7 @@ def test_one_client_may_have_a_name_twice_and_each_line_gets_its_own_server(tmp_
     plan = plan_import(only(tmp_path), shim)
     assert [(one.entry.name, one.entry.project != "", one.server, one.known) for one in plan.replacements] == [
         ("time", False, "time", False),
+        ("sentry", False, "sentry", False),
         ("notes", False, "notes", False),
         ("time", True, "time", True),
         ("notes", True, "notes-claude-code", False),

@@ -14,8 +14,10 @@ import pytest
 import uvicorn
 from mcp.server.mcpserver import MCPServer
 
+from tests.clients.examples import put
 from tests.e2e.running import Running, home_of_a_stranger
 from tests.e2e.test_http import client
+from tests.fakes.raw_client import RawClient
 
 WITHIN = 60.0
 KEY = "s3cret-key-of-the-user"
@@ -166,3 +168,32 @@ def test_a_line_of_mcp_remote_is_the_server_it_leads_to(home: Running, elsewhere
     shown = json.loads(home.bulkhead("show", "carried", "--json").stdout)
     assert (shown["argv"], shown["env"]) == ([elsewhere.url], ["X-Key"])
     assert KEY not in done.stdout + done.stderr
+
+
+@pytest.mark.claim("C18", "C60")
+def test_an_entry_for_a_server_elsewhere_moves_in_and_its_headers_are_nowhere_in_the_open(
+    home: Running, elsewhere: Elsewhere
+) -> None:
+    team = "blue-canary-of-the-team"  # neither its name nor its look says that it is a secret
+    headers = {"X-Key": KEY, "X-Team": team}
+    entry = {"url": elsewhere.url, "headers": headers, "timeout": 9}
+    path = put(home.user, "cursor", json.dumps({"mcpServers": {"calculator": entry}}, indent=1))
+    before = path.read_bytes()
+    shown = home.bulkhead("import", "cursor", "--dry-run")
+    done = home.bulkhead("import", "cursor", "--yes")
+    assert done.returncode == 0, done.stdout + done.stderr
+    for said in (shown, done):
+        assert '"X-Team": "[moved]"' in said.stdout and elsewhere.url in said.stdout
+        assert not any(secret in said.stdout + said.stderr for secret in headers.values())
+    kept = [each for each in home.paths.home.rglob("*") if each.is_file() and not each.is_symlink()]
+    holding = {each.parent for each in kept if any(secret.encode() in each.read_bytes() for secret in headers.values())}
+    assert holding == {home.paths.state / "imports"}, "only for undo"
+    written = json.loads(path.read_text())["mcpServers"]["calculator"]
+    assert written["timeout"] == 9 and not written.keys() & {"url", "headers"}
+    with RawClient([written["command"], *written["args"]], env=home.environment) as link:
+        link.open()
+        assert link.call_text("double", {"number": 5}) == "10"
+    receipts = json.dumps(home.desk.receipts(client="cursor"))
+    assert "calculator" in receipts and team not in receipts
+    assert home.bulkhead("undo", "cursor").returncode == 0
+    assert path.read_bytes() == before

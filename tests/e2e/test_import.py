@@ -38,6 +38,7 @@ def code(home: Running) -> Path:
     servers = document["mcpServers"]
     del servers["notes"], servers["time"]
     servers["mine"] = line
+    servers["sentry"]["oauth"] = {"clientId": "c"}
     document["projects"][str(home.user / "work/app-3")]["mcpServers"] = {"theirs": line}
     return put(home.user, CODE, json.dumps(document, indent=2))
 
@@ -72,7 +73,7 @@ def test_a_dry_run_shows_what_would_change_and_changes_nothing(resting: Running,
     assert '-      "command": "/usr/bin/python3"' in said.stdout
     assert "shim.py" in said.stdout
     assert SECRET not in said.stdout + said.stderr
-    assert "stays: sentry: remote servers come later" in said.stdout
+    assert "stays: sentry: has oauth, which Bulkhead does not know" in said.stdout
     assert "${STAGE:-test}" in said.stdout
     assert untouched(files)
     assert sorted(resting.user.rglob("*")) == before
