@@ -1,0 +1,82 @@
+"""What else stands between a client and a server: other people's proxies, in environments of their own.
+
+`python -m benchmarks.peers FOLDER` installs those that can be had here; `python -m benchmarks.calls --peers FOLDER`
+measures whatever it finds there.
+"""
+
+import json
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+_FASTMCP: Final = """
+from fastmcp.server import create_proxy
+create_proxy({"mcpServers": {"echo": {"command": %r, "args": []}}}).run(transport="stdio", show_banner=False)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A proxy: what installs it into a folder, and the line that puts it in front of a server there."""
+
+    name: str
+    install: Callable[[Path], Sequence[Sequence[str]]]
+    line: Callable[[Path, Path], Sequence[str]]
+
+
+def _python(package: str) -> Callable[[Path], Sequence[Sequence[str]]]:
+    return lambda folder: (
+        ("uv", "venv", "--quiet", str(folder)),
+        ("uv", "pip", "install", "--quiet", "--python", str(folder / "bin" / "python"), package),
+    )
+
+
+def _fastmcp(folder: Path, server: Path) -> Sequence[str]:
+    return str(folder / "bin" / "python"), "-c", _FASTMCP % str(server)
+
+
+def _lasso(folder: Path, server: Path) -> Sequence[str]:
+    inner = {"echo": {"command": str(server), "args": []}}
+    document = {"mcpServers": {"mcp-gateway": {"command": "true", "args": [], "servers": inner}}}
+    (folder / "mcp.json").write_text(json.dumps(document))
+    return str(folder / "bin" / "mcp-gateway"), "--mcp-json-path", str(folder / "mcp.json"), "-p", "basic"
+
+
+PEERS: Final = (
+    Peer("mcp-firewall 0.1.0", _python("mcp-firewall==0.1.0"),
+         lambda folder, server: (str(folder / "bin" / "mcp-firewall"), "wrap", "--", str(server))),
+    Peer("FastMCP 4.1.2", _python("fastmcp==4.1.2"), _fastmcp),
+    Peer("Lasso gateway 1.2.1", _python("mcp-gateway==1.2.1"), _lasso),
+    Peer("tooner 0.2.6",
+         lambda folder: (("npm", "install", "--silent", "--prefix", str(folder), "@chaindead/tooner@0.2.6"),),
+         lambda folder, server: (str(folder / "node_modules" / ".bin" / "tooner"), str(server))),
+)  # fmt: skip
+
+
+def home_of(peer: Peer, folder: Path) -> Path:
+    return folder / peer.name.split()[0].lower()
+
+
+def found(folder: Path) -> tuple[Peer, ...]:
+    """Those that are installed there."""
+    return tuple(peer for peer in PEERS if home_of(peer, folder).is_dir())
+
+
+def main() -> int:
+    folder = Path(sys.argv[1]).resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    for peer in PEERS:
+        for command in peer.install(home_of(peer, folder)):
+            done = subprocess.run(command, check=False)
+            if done.returncode != 0:
+                sys.stderr.write(f"{peer.name} cannot be had here: {shlex.join(command)}\n")
+                break
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
