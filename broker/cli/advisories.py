@@ -1,34 +1,12 @@
 """`advisories status|refresh|use`: what is known about packages on this machine."""
 
-from argparse import ArgumentParser, Namespace
-from typing import TYPE_CHECKING
+from argparse import Namespace
 
 from broker.api import schema
 from broker.cli import output
 from broker.cli.context import DONE, Context
 from broker.cli.environment import caller_environment
 from broker.cli.servers import absolute
-
-if TYPE_CHECKING:
-    from argparse import _SubParsersAction
-
-
-def grammar(commands: "_SubParsersAction[ArgumentParser]") -> None:
-    """The words of the command, beside what it does."""
-    book = commands.add_parser("advisories", help="what is known about packages: malware and vulnerabilities")
-    pages = book.add_subparsers(dest="page", required=True, metavar="status|refresh|use")
-    look = pages.add_parser("status", help="how much is known, and since when")
-    look.set_defaults(run=status)
-    fetch = pages.add_parser("refresh", help="fetch advisories now")
-    fetch.add_argument(
-        "--from", dest="source", default="", metavar="FILE|URL", help="an archive of OSV records; default: your sources"
-    )
-    fetch.set_defaults(run=refresh)
-    choose = pages.add_parser("use", help="name the addresses that are fetched each day; none: fetch nothing by itself")
-    choose.add_argument("sources", nargs="*", metavar="URL")
-    choose.set_defaults(run=use)
-    for page in (look, fetch):
-        page.add_argument("--json", action="store_true", help="print JSON")
 
 
 async def status(args: Namespace, context: Context) -> int:

@@ -1,37 +1,32 @@
 """The grammar of the command line, as one table a reader can hold against the contract."""
 
 import argparse
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final
 
 from broker import __version__
-from broker.cli import (
-    advisories,
-    answers,
-    audit,
-    boxes,
-    clients,
-    daemon,
-    demo,
-    doctor,
-    endpoints,
-    learn,
-    network,
-    policy_arguments,
-    review,
-    screen,
-    secrets,
-    servers,
-    service,
-    sign_ins,
-    verify,
-    walls,
-)
-from broker.cli.context import Context
+from broker.cli import kept_arguments, network_arguments, policy_arguments
+from broker.cli.later import Command, Module
 from broker.sandbox.limits import KINDS
 
-Command: TypeAlias = Callable[[argparse.Namespace, Context], Awaitable[int]]
+answers = Module("answers")
+audit = Module("audit")
+boxes = Module("boxes")
+clients = Module("clients")
+daemon = Module("daemon")
+demo = Module("demo")
+doctor = Module("doctor")
+endpoints = Module("endpoints")
+learn = Module("learn")
+network = Module("network")
+review = Module("review")
+screen = Module("screen")
+servers = Module("servers")
+service = Module("service")
+sign_ins = Module("sign_ins")
+verify = Module("verify")
+walls = Module("walls")
 
 
 def spelled_out(words: Sequence[str]) -> list[str]:
@@ -108,7 +103,7 @@ def parser() -> argparse.ArgumentParser:
     add.add_argument("--read", action="append", default=[], metavar="PATH", help="let it read a file or folder")
     add.add_argument("--write", action="append", default=[], metavar="PATH", help="let it change a file or folder")
     add.add_argument("--host", action="append", default=[], metavar="HOST[:PORT]", help="let it reach a host")
-    network.flags_of_add(add)
+    network_arguments.flags_of_add(add)
     add.add_argument(
         "--allow", action="append", default=[], choices=["unix-sockets"], help="what no server has by itself"
     )
@@ -136,7 +131,7 @@ def parser() -> argparse.ArgumentParser:
     grant.add_argument("--read", action="append", default=[], metavar="PATH")
     grant.add_argument("--write", action="append", default=[], metavar="PATH")
     grant.add_argument("--host", action="append", default=[], metavar="HOST[:PORT]")
-    network.flags_of_grant(grant)
+    network_arguments.flags_of_grant(grant)
     allow = command("allow", network.allow, "let a server reach hosts: NAME HOST[:PORT]", json=True)
     allow.add_argument("name")
     allow.add_argument("hosts", nargs="+", metavar="HOST[:PORT]")
@@ -144,7 +139,7 @@ def parser() -> argparse.ArgumentParser:
     blocked.add_argument("name", nargs="?", default="")
     inspect = command("inspect", network.inspect, "look into a server's encrypted connections", json=True)
     inspect.add_argument("name")
-    network.flags_of_inspect(inspect)
+    network_arguments.flags_of_inspect(inspect)
     check = command("verify", verify.verify, "check the store against the pins now", json=True)
     check.add_argument("names", nargs="*", metavar="NAME")
     check.add_argument("--offline", action="store_true", help="do not ask registries about newer versions")
@@ -182,7 +177,7 @@ def parser() -> argparse.ArgumentParser:
     logout.add_argument("--client", default="local")
     tokens = command("tokens", sign_ins.tokens, "who is signed in where; never a token", json=True)
     tokens.add_argument("--links", action="store_true", help="with the addresses that wait for you")
-    secrets.grammar(command)
+    kept_arguments.secrets_grammar(command)
 
     pending = command("pending", answers.pending, "open questions", json=True)
     pending.add_argument("--watch", action="store_true", help="go on: show each question as it comes, and ring")
@@ -219,7 +214,7 @@ def parser() -> argparse.ArgumentParser:
     unit = command("service", service.service, "have the daemon come up with your session", json=True)
     unit.add_argument("action", choices=["install", "uninstall", "status"])
 
-    advisories.grammar(commands)
+    kept_arguments.advisories_grammar(commands)
     _store(commands)
     _audit(commands)
     return top

@@ -3,7 +3,9 @@
 import argparse
 from collections.abc import Callable
 
-from broker.cli import labels, policy, replay, scan
+from broker.cli.later import Module
+
+labels, policy, replay, scan = map(Module, ("labels", "policy", "replay", "scan"))
 
 
 def add(command: Callable[..., argparse.ArgumentParser]) -> None:

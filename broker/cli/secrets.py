@@ -3,26 +3,13 @@
 import asyncio
 import getpass
 import sys
-from argparse import ArgumentParser, Namespace
-from collections.abc import Callable
+from argparse import Namespace
 
 from broker.api import schema
 from broker.cli import output
 from broker.cli.context import DONE, NO, USAGE, Context
 from broker.errors import ConfigError
 from broker.vault.references import MAX_SECRET, check_secret_name
-
-
-def grammar(command: Callable[..., ArgumentParser]) -> None:
-    """The words of both commands, beside what they do: the table of all commands is long enough."""
-    named = command("secret", secret, "secrets in the vault; values come from a prompt or a pipe", json=True)
-    named.add_argument("action", choices=["set", "list", "remove"])
-    named.add_argument("name", nargs="?", default="", metavar="NAME", help="NAME, or SERVER/VARIABLE")
-    whole = command("vault", vault, "how the vault is sealed: show, open, seal it anew", json=True)
-    whole.add_argument(
-        "action", choices=["status", "unlock", "passphrase", "rotate"],
-        help="passphrase: seal it under one; rotate: under a new key in the keychain",
-    )  # fmt: skip
 
 
 async def secret(args: Namespace, context: Context) -> int:

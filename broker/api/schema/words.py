@@ -11,7 +11,7 @@ MAX_WORDS: Final = 512  # of a launch line
 class Words(BaseModel):
     """Base of everything said at the desk."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class Nothing(Words):
