@@ -11,7 +11,8 @@ from broker.cli import labels, output
 from broker.cli.boxes import chosen_limits
 from broker.cli.context import DONE, NO, USAGE, Context
 from broker.cli.environment import caller_environment
-from broker.cli.network import FORM, LookedInto, secret_place
+from broker.cli.network import LookedInto, secret_place
+from broker.cli.network_arguments import FORM
 from broker.cli.sign_ins import Attending, agreed_to, chosen
 from broker.errors import DeskError
 from broker.model import State
