@@ -29,6 +29,7 @@ _READ_RUN: Final = 32  # characters of a run in a read that is looked at as an e
 _SHORTEST_RUN: Final = _READ_RUN - 6  # padding may be among them
 
 _ZERO_WIDTH = re.compile("[\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff\U000e0000-\U000e0fff]")
+_ASCII: Final = bytes(range(128))
 _WORDLESS: Final = bytes(code for code in range(128) if not chr(code).isalnum())
 _APART: Final = b"\n\r\t\"'`<>(){}[],;|"
 _FIELDS: Final = bytes(10 if code in _APART else code for code in range(256))
@@ -44,6 +45,17 @@ def plain(text: str) -> str:
     if text.isascii():
         return text.lower()
     return unicodedata.normalize("NFKC", _ZERO_WIDTH.sub("", text)).casefold()
+
+
+def plain_bytes(text: str) -> bytes:
+    """The same in UTF-8.  Where letters beyond ASCII are as they should be, only the others need to be looked at."""
+    data = text.encode("utf-8", "surrogatepass")
+    if text.isascii():
+        return data.lower()
+    beyond = data.translate(None, _ASCII).decode("utf-8", "surrogatepass")
+    if unicodedata.is_normalized("NFKC", text) and beyond.casefold() == beyond and not _ZERO_WIDTH.search(beyond):
+        return data.lower()
+    return plain(text).encode("utf-8", "surrogatepass")
 
 
 def squeezed(text: str) -> bytes:
@@ -81,7 +93,7 @@ class Marker:
         for text in texts:
             whole = unwrapped(text)
             for view in (whole, *runs(whole, _READ_RUN)) if len(whole) >= _SHORTEST_RUN else (whole,):
-                data = plain(view).encode("utf-8", "surrogatepass")
+                data = plain_bytes(view)
                 blocks.append(_strides(data.translate(None, _WORDLESS)))
                 blocks += [name.ljust(_BLOCK, b"\0") for name in names(data)]
         return set(self._marks(b"".join(blocks)))  # at once: each text by itself would cost more than it says

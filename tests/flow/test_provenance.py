@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.flow.decode import MAX_CHARACTERS, MAX_VIEWS, views
-from broker.flow.fingerprint import Marker, leaves, plain, squeezed
+from broker.flow.decode import MAX_CHARACTERS, MAX_VIEWS, runs, views
+from broker.flow.fingerprint import Marker, leaves, plain, plain_bytes, squeezed
 from broker.flow.labels import Flag
 from broker.flow.provenance import MAX_COMPARED, Origin, Provenance
 from broker.model import ServerName
@@ -212,3 +212,21 @@ def test_a_bomb_of_compressed_bytes_is_opened_so_far() -> None:
 def test_every_value_of_a_call_is_looked_at_and_names_of_parameters_are_not() -> None:
     long = "a key that is long enough to carry a secret out"
     assert set(leaves({"to": ["a", {"b": 1, "c": None, long: True}], "d": 2.5})) == {"a", "1", "2.5", long}
+
+
+letters = st.sampled_from("aZ9 \u0130\u00df\u00e9e\u0301\u200b\ufb01\u1e9e\uff21\u00ad\u2019\ud800")
+
+
+@given(st.text(letters, max_size=12) | st.text(max_size=12))
+def test_the_short_way_to_one_spelling_leads_where_the_long_one_does(text: str) -> None:
+    assert plain_bytes(text) == plain(text).encode("utf-8", "surrogatepass")
+
+
+@pytest.mark.parametrize(
+    "around", ["{}", "a {}", "{} b", "\u2019{}\u2019", "\u2019 {} {}", "x={}&y={}.", "{}\n{}", "({})"]
+)
+def test_a_run_is_found_wherever_it_stands(around: str) -> None:
+    hidden = base64.b64encode(b"the spare key lies with bo").decode()
+    text = around.replace("{}", hidden)
+    assert list(runs(text, 32)) == ["the spare key lies with bo"] * around.count("{}")
+    assert list(runs(text, 64)) == []
