@@ -1,6 +1,7 @@
 """`clients`, `import`, `undo`, `client`, `connect`: the AI applications."""
 
 import asyncio
+import functools
 import os
 import sys
 from argparse import Namespace
@@ -11,6 +12,7 @@ from broker.api import schema
 from broker.api.client import DeskClient
 from broker.cli import output
 from broker.cli.context import DONE, NO, USAGE, Context
+from broker.cli.secrets import vault_key
 from broker.cli.servers import add_server
 from broker.cli.sign_ins import Attending
 from broker.clients import apply as changes
@@ -19,6 +21,7 @@ from broker.clients.families import FAMILIES, family_of
 from broker.clients.found import found_clients
 from broker.clients.plan import ImportPlan, ServerLine, plan_import
 from broker.clients.rewrite import fast_form
+from broker.clients.sealing import UNDO_KEY
 from broker.errors import BulkheadError, ConfigError
 from broker.home import CONF, SHIM, shim_command, write_conf
 from broker.model import ServerName
@@ -123,10 +126,13 @@ async def _bring_one(desk: DeskClient, config: ClientConfig, yes: bool, context:
             for word, _ in secret_arguments(agreed.server.argv).values():
                 output.show(f"{name}: {word} is a secret in its launch line, and stays in it; give it as a variable")
     final = plan.only(ready)
-    await asyncio.to_thread(changes.apply, final, backups(context))
+    seal = await desk.ask(schema.UNDO_SEAL, schema.Nothing(), schema.UndoSeal)
+    await asyncio.to_thread(changes.apply, final, backups(context), bytes.fromhex(seal.public))
     if final.replacements:
         output.show(f"{config.path} now starts {', '.join(sorted(ready))} through Bulkhead; restart {config.client}")
         output.show(f"take it back with: bulkhead undo {config.client}")
+        if not seal.public:
+            output.show(f"the copy for that lies in the clear, for you alone, as {seal.why}")
     return len(ready) == len({replacement.server for replacement in plan.replacements})
 
 
@@ -138,8 +144,9 @@ async def undo(args: Namespace, context: Context) -> int:
         output.show("nothing was imported")
         return NO
     whole = True
+    key = functools.cache(functools.partial(vault_key, UNDO_KEY, context))
     for name in wanted:
-        for done in await asyncio.to_thread(changes.undo, family_of(name).client, folder):
+        for done in await asyncio.to_thread(changes.undo, family_of(name).client, folder, key):
             whole &= done.how != "failed"
             output.show(f"{done.path}: {done.how}")
             for note in done.notes:

@@ -9,7 +9,9 @@ from broker.api import schema
 from broker.cli import output
 from broker.cli.context import DONE, NO, USAGE, Context
 from broker.errors import ConfigError
+from broker.sandbox.kernel import hide_memory
 from broker.vault.references import MAX_SECRET, check_secret_name
+from broker.vault.vault import Vault, looked_at, passphrase_given
 
 
 async def secret(args: Namespace, context: Context) -> int:
@@ -84,6 +86,26 @@ def _show(found: schema.VaultView, json: bool) -> int:
         kept = "" if found.lasts else ": everything in it is gone when the daemon stops"
         output.show(f"the vault is open, its key in: {found.where}{kept}")
     return NO if found.problem else DONE
+
+
+def vault_key(name: str, context: Context) -> bytes:
+    """A key of the vault's own, for a command that needs no daemon; asks for the passphrase where there is one.
+
+    Raises:
+        ConfigError: the vault does not open, or is not there.
+    """
+    folder = context.paths.state / "vault"
+    if not looked_at(folder, context.paths.home).where:
+        raise ConfigError("the vault that sealed it is not there any more", hint=f"put {folder} back from a backup")
+    hide_memory()
+    opened = Vault(folder, context.paths.home)
+    try:
+        standing = opened.open(passphrase_given(context.environment))
+        if not standing.is_open and standing.where == "passphrase":
+            opened.unlock(_read("passphrase of the vault"))
+        return opened.key(name)
+    finally:
+        opened.close()
 
 
 def _read(what: str) -> str:

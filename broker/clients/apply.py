@@ -1,4 +1,4 @@
-"""Write a plan into a client's file, and take it back.  Neither needs the daemon.
+"""Write a plan into a client's file, and take it back.  Neither needs the daemon; taking back needs an open vault.
 
 The file is replaced whole and only while it still holds what we read; links stay links, the mode stays the mode.
 """
@@ -7,7 +7,7 @@ import contextlib
 import os
 import secrets
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -39,8 +39,8 @@ class Undone:
     notes: tuple[str, ...] = ()
 
 
-def apply(plan: ImportPlan, backup_folder: Path) -> Backup | None:
-    """Back the file up and write the plan; None when the plan changes nothing.
+def apply(plan: ImportPlan, backup_folder: Path, public: bytes = b"") -> Backup | None:
+    """Back the file up, sealed to `public`, and write the plan; None when the plan changes nothing.
 
     Raises:
         ConfigError: the file changed since it was read, is not the user's own, or cannot be written.
@@ -53,7 +53,7 @@ def apply(plan: ImportPlan, backup_folder: Path) -> Backup | None:
         target, data = _current(found.path)
         if target != found.target or data != before:
             raise _changed(found.path)
-        backup = keep(backup_folder, found.client, found.path, before, after, _moved(plan))
+        backup = keep(backup_folder, found.client, found.path, before, after, _moved(plan), public)
         try:
             swap(target, after, expected=before)
         except ConfigError:
@@ -63,8 +63,8 @@ def apply(plan: ImportPlan, backup_folder: Path) -> Backup | None:
     return backup
 
 
-def undo(client: ClientName, backup_folder: Path) -> tuple[Undone, ...]:
-    """Take back every import of `client`, one answer a file.
+def undo(client: ClientName, backup_folder: Path, key: Callable[[], bytes]) -> tuple[Undone, ...]:
+    """Take back every import of `client`, one answer a file.  `key` opens sealed copies, and is asked only for those.
 
     Raises:
         ConfigError: there is nothing to undo, or the backups cannot be read.
@@ -77,7 +77,7 @@ def undo(client: ClientName, backup_folder: Path) -> tuple[Undone, ...]:
         if not files:
             hint = "`bulkhead clients` shows which entries go through Bulkhead"
             raise ConfigError(f"there is nothing to undo for {client}", hint=hint)
-        return tuple(_undo_file(path, backups, backup_folder) for path, backups in files.items())
+        return tuple(_undo_file(path, backups, backup_folder, key) for path, backups in files.items())
 
 
 def imported_clients(backup_folder: Path) -> tuple[ClientName, ...]:
@@ -118,7 +118,7 @@ def swap(target: Path, data: bytes, *, expected: bytes) -> None:
         raise ConfigError(f"{target} cannot be written: {cause.strerror}", hint=hint) from cause
 
 
-def _undo_file(path: Path, backups: Sequence[Backup], folder: Path) -> Undone:
+def _undo_file(path: Path, backups: Sequence[Backup], folder: Path, key: Callable[[], bytes]) -> Undone:
     """Take back the imports of one file, the newest first, and write once."""
     servers = tuple(dict.fromkeys(one.server for backup in backups for one in backup.moved))
     try:
@@ -126,7 +126,7 @@ def _undo_file(path: Path, backups: Sequence[Backup], folder: Path) -> Undone:
         data = current
         notes: list[str] = []
         for backup in backups:
-            data, said = _taken_back(data, backup, original_of(folder, backup))
+            data, said = _taken_back(data, backup, original_of(folder, backup, key))
             notes += said
         if data != current:
             swap(target, data, expected=current)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from broker.api import schema
+from broker.clients.sealing import public_of
 from broker.errors import ConfigError, DeskError
 from broker.vault.vault import Vault
 from tests.api.test_routes import Office, _started, office
@@ -74,7 +75,10 @@ async def test_a_vault_is_sealed_under_a_passphrase_and_opened_with_it(
     monkeypatch.setattr("broker.vault.seal.SCRYPT_COST", 2**4)
     async with office(tmp_path) as at:
         await at.ask(schema.SECRET_SET, name="github", value=CANARY)
+        assert "memory only" in (await at.ask(schema.UNDO_SEAL)).why  # nothing would open it after a restart
         assert (await at.ask(schema.VAULT_SEAL, passphrase="a phrase of mine")).lasts
+        seal = (await at.ask(schema.UNDO_SEAL)).public
+        assert seal == public_of(at.rooms.house.vault.key("undo")).hex()
         vault = at.rooms.house.vault
         again = Vault(vault._path.parent, vault._home, find=no_keychain)
         assert again.open().problem == "the vault is sealed under a passphrase"

@@ -3,11 +3,18 @@
 import json
 from pathlib import Path
 
+from broker.clients import apply as changes
+from broker.clients.backups import Backup
 from broker.clients.configs import ClientConfig
 from broker.clients.families import family_of
 from broker.clients.found import found_clients
+from broker.clients.plan import ImportPlan
 from broker.clients.rewrite import ShimEntry
+from broker.clients.sealing import public_of
+from broker.model import ClientName
 
+KEY = b"k" * 32
+"""What copies are sealed under."""
 SECRET = "ghp_0123456789abcdefABCD"
 
 CLAUDE_DESKTOP = """{
@@ -173,3 +180,13 @@ def shim(name: str) -> ShimEntry:
         "/home/user/bh",
     )
     return ShimEntry("/usr/lib/bulkhead/bin/python3", args)
+
+
+def apply(plan: ImportPlan, backups: Path) -> Backup | None:
+    """Write a plan, with a sealed copy."""
+    return changes.apply(plan, backups, public_of(KEY))
+
+
+def undo(client: ClientName, backups: Path) -> tuple[changes.Undone, ...]:
+    """Take it back, with the vault open."""
+    return changes.undo(client, backups, lambda: KEY)

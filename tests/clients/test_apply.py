@@ -11,7 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from broker.clients.apply import Undone, apply, imported_clients, swap, undo
+from broker.clients.apply import Undone, imported_clients, swap
+from broker.clients.apply import apply as written
+from broker.clients.apply import undo as taken_back
 from broker.clients.backups import all_backups
 from broker.clients.found import found_clients
 from broker.clients.jsonc import parse
@@ -19,7 +21,7 @@ from broker.clients.plan import ImportPlan, plan_import
 from broker.clients.tree import plain
 from broker.errors import ConfigError
 from broker.model import ClientName
-from tests.clients.examples import CURSOR, PATHS, SECRET, only, put, shim
+from tests.clients.examples import CURSOR, PATHS, SECRET, apply, only, put, shim, undo
 
 CURSOR_NAME = ClientName("cursor")
 
@@ -95,8 +97,7 @@ def test_the_copy_and_its_note_are_the_owners_alone_and_the_note_holds_no_secret
     assert left_in(backups) == ["000001-claude-desktop.before", "000001-claude-desktop.json"]
     assert all(stat.S_IMODE((backups / name).stat().st_mode) == 0o600 for name in left_in(backups))
     assert stat.S_IMODE(backups.stat().st_mode) == 0o700
-    assert SECRET in (backups / "000001-claude-desktop.before").read_text()
-    assert SECRET not in (backups / "000001-claude-desktop.json").read_text()
+    assert not [name for name in left_in(backups) if SECRET.encode() in (backups / name).read_bytes()]
     assert imported_clients(backups) == ("claude-desktop",)
 
 
@@ -321,6 +322,41 @@ def test_a_backup_that_was_changed_is_not_written_back(home: Path, backups: Path
     assert undone.how == "failed"
     assert "was changed since it was made" in undone.notes[0]
     assert path.read_text() == plan.after
+
+
+def test_a_closed_vault_is_said_and_costs_nothing(home: Path, backups: Path) -> None:
+    path = put(home, "cursor")
+    plan, kept = moved_in(home, backups), left_in(backups)
+
+    def closed() -> bytes:
+        raise ConfigError("the vault is sealed under a passphrase", hint="bulkhead vault unlock")
+
+    for key, why in ((closed, "sealed under a passphrase"), (lambda: b"x" * 32, "sealed by another home")):
+        [undone] = taken_back(CURSOR_NAME, backups, key)
+        assert undone.how == "failed" and why in undone.notes[0]
+        assert (path.read_text(), left_in(backups)) == (plan.after, kept)
+    assert undo(CURSOR_NAME, backups)[0].how == "restored" and path.read_text() == CURSOR
+
+
+def test_a_copy_that_was_made_in_the_clear_is_sealed_by_the_next_import_and_stands_in_for_no_other(
+    home: Path, backups: Path
+) -> None:
+    path, other = put(home, "claude-desktop"), put(home, "cursor")
+    before = path.read_bytes()
+    found = {config.client: config for config in found_clients(home, "linux", {})}
+    written(plan_import(found[ClientName("claude-desktop")], shim), backups)
+    first = backups / "000001-claude-desktop.before"
+    assert first.read_bytes() == before
+    apply(plan_import(found[CURSOR_NAME], shim), backups)
+    second = backups / "000002-cursor.before"
+    assert SECRET.encode() not in first.read_bytes() and stat.S_IMODE(first.stat().st_mode) == 0o600
+    mine, theirs = first.read_bytes(), second.read_bytes()
+    second.write_bytes(mine)
+    [undone] = undo(CURSOR_NAME, backups)
+    assert undone.how == "failed" and "it was changed" in undone.notes[0]
+    second.write_bytes(theirs)
+    assert undo(CURSOR_NAME, backups)[0].how == "restored" and other.read_text() == CURSOR
+    assert undo(ClientName("claude-desktop"), backups)[0].how == "restored" and path.read_bytes() == before
 
 
 def test_a_file_that_is_gone_is_not_made_again(home: Path, backups: Path) -> None:

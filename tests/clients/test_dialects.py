@@ -11,7 +11,6 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from broker.clients.apply import apply, undo
 from broker.clients.configs import ClientConfig
 from broker.clients.entries import read_entries
 from broker.clients.families import EACH, FAMILIES, Family, family_of
@@ -20,7 +19,7 @@ from broker.clients.merge import Moved, put_back, value_digest
 from broker.clients.notation import name_of, read
 from broker.clients.plan import plan_import
 from broker.clients.tree import node_at, plain
-from tests.clients.examples import PATHS, only, put, shim
+from tests.clients.examples import PATHS, apply, only, put, shim, undo
 
 FATES = {
     "windsurf": {"github": "import", "figma": "import", "notes": "import"},

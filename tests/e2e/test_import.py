@@ -1,7 +1,6 @@
 """A person's own applications: their servers move in, their very own launch lines work, and everything can go back."""
 
 import json
-import stat
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +16,7 @@ pytestmark = pytest.mark.sandbox
 
 DESKTOP: Final = "claude-desktop"
 CODE: Final = "claude-code"
+PHRASE: Final = "a phrase that opens the copies"
 
 
 def desktop(home: Running) -> Path:
@@ -93,6 +93,7 @@ def test_imported_entries_work_by_their_own_launch_lines_and_undo_gives_the_file
     resting: Running, files: dict[Path, bytes]
 ) -> None:
     of_desktop, of_code = files
+    assert resting.bulkhead("vault", "passphrase", stdin=PHRASE).returncode == 0
     imported = resting.bulkhead("import", "--yes")
     assert imported.returncode == 0, imported.stdout + imported.stderr
     assert not untouched(files)
@@ -120,8 +121,7 @@ def test_imported_entries_work_by_their_own_launch_lines_and_undo_gives_the_file
         link.open()
         assert link.call_text("echo", {"text": "ahoy"}) == "ahoy"
     kept = [path for path in resting.paths.home.rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes()]
-    assert kept and {path.parent for path in kept} == {resting.paths.state / "imports"}, "only for undo"
-    assert {stat.S_IMODE(path.stat().st_mode) for path in kept} == {0o600}
+    assert kept == [], "the copies for undo are sealed"
     assert f"{SECRET}" not in imported.stdout + imported.stderr
     assert "go to the vault, and to nobody but it: GITHUB_" in imported.stdout
     assert "github: kept in the vault: GITHUB_" in imported.stdout
@@ -132,7 +132,9 @@ def test_imported_entries_work_by_their_own_launch_lines_and_undo_gives_the_file
     } >= {(DESKTOP, "filesystem"), (DESKTOP, "github"), (CODE, "mine")}
 
     assert resting.bulkhead("down").returncode == 0
-    undone = resting.bulkhead("undo")
+    closed = resting.bulkhead("undo", stdin="not that phrase")
+    assert closed.returncode == 1 and "this is not the passphrase" in closed.stdout and not untouched(files)
+    undone = resting.bulkhead("undo", stdin=PHRASE)
     assert undone.returncode == 0, undone.stdout
     assert untouched(files)
     assert daemons(resting.paths.home) == [], "undo needs no daemon"

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from broker.api import schema
 from broker.api.premises import Premises
 from broker.api.wire import Caller, Handler
+from broker.clients.sealing import UNDO_KEY, public_of
 from broker.concealed import marks, restored
 from broker.errors import DeskError
 from broker.model import Origin
@@ -25,6 +26,7 @@ class Secrets:
             schema.VAULT_UNLOCK.method: self._unlock,
             schema.VAULT_SEAL.method: self._seal,
             schema.SAME.method: self._same,
+            schema.UNDO_SEAL.method: self._undo_seal,
         }
 
     async def _list(self, _caller: Caller, _params: schema.Nothing) -> schema.SecretList:
@@ -68,6 +70,13 @@ class Secrets:
         await asyncio.to_thread(self._at.house.vault.rotate, params.passphrase)
         self._at.house.changed()
         return self._view()
+
+    async def _undo_seal(self, _caller: Caller, _params: schema.Nothing) -> schema.UndoSeal:
+        vault = self._at.house.vault
+        if not vault.standing.lasts:
+            return schema.UndoSeal(public="", why=f"the vault is {vault.standing.text}")
+        key = await asyncio.to_thread(vault.key, UNDO_KEY)
+        return schema.UndoSeal(public=public_of(key).hex())
 
     async def _same(self, _caller: Caller, params: schema.Line) -> schema.Names:
         """The servers that are registered with this very line and these very values."""

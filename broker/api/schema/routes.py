@@ -48,7 +48,7 @@ from broker.api.schema.rules import (
     PolicyView,
     Replayed,
 )
-from broker.api.schema.secrets import Passphrase, SecretKept, SecretList, SecretValue, VaultView
+from broker.api.schema.secrets import Passphrase, SecretKept, SecretList, SecretValue, UndoSeal, VaultView
 from broker.api.schema.servers import Accept, Agree, Agreed, Definitions, Prepare, Proposal, Review, Servers
 from broker.api.schema.signing import LoggedOut, Logout, Paste, SignedIn, SignIn, TokenList
 from broker.api.schema.words import Line, Name, Names, Nothing, Words
@@ -94,6 +94,7 @@ SAME: Final = Route("server.same", Line, Names, "loosen")  # whoever may ask cou
 SECRETS: Final = Route("secrets", Nothing, SecretList, "read")
 SECRET_SET: Final = Route("secret.set", SecretValue, SecretKept, "loosen")
 SECRET_REMOVE: Final = Route("secret.remove", Name, SecretKept, "tighten")
+UNDO_SEAL: Final = Route("undo.seal", Nothing, UndoSeal, "read")
 VAULT_UNLOCK: Final = Route("vault.unlock", Passphrase, VaultView, "loosen")
 VAULT_SEAL: Final = Route("vault.seal", Passphrase, VaultView, "loosen")
 GRANT_PATHS: Final = Route("server.grant", GrantPaths, Nothing, "loosen")
@@ -150,7 +151,7 @@ ROUTES: Final[dict[str, Route]] = {
         REVIEW, ACCEPT, SESSIONS, SESSION_END, SESSION_NEW, DECLASSIFY, CLIENTS, CLIENT_ADD, CLIENT_REMOVE,
         CLIENT_ANSWERS, CONNECT, GRANTS,
         REVOKE, WALLS, WALL_ADD, WALL_REMOVE, LIMIT_ADD, LIMIT_REMOVE, POLICY_USE, AUDIT, AUDIT_OPEN, AUDIT_PRUNE,
-        SAME, SECRETS, SECRET_SET, SECRET_REMOVE, VAULT_UNLOCK, VAULT_SEAL,
+        SAME, SECRETS, SECRET_SET, SECRET_REMOVE, VAULT_UNLOCK, VAULT_SEAL, UNDO_SEAL,
         ADVISORIES, ADVISORIES_REFRESH, ADVISORIES_USE, ROOTS_REFRESH, STORE_GC, ENDPOINT, ENDPOINT_PORT,
         LABELS, LABELS_ACCEPT, LABELS_TAKE_BACK, POLICY_NOW, POLICY_SHOW, POLICY_EXPLAIN, POLICY_REPLAY, POLICY_LEARN,
         LOGIN, LOGOUT, PASTE, TOKENS, WAITING,

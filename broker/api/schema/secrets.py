@@ -41,6 +41,13 @@ class SecretKept(Words):
     restarted: list[str] = []
 
 
+class UndoSeal(Words):
+    """What copies of clients' files are sealed to (hex); empty where nothing would open them later, and `why`."""
+
+    public: str
+    why: str = ""
+
+
 class Passphrase(Words):
     """Empty: the keychain."""
 
