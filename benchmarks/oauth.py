@@ -19,7 +19,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import httpx2
 from mcp.client.auth import OAuthClientProvider
-from mcp.shared.auth import AuthorizationCodeResult, OAuthClientInformationFull, OAuthToken
+from mcp.shared.auth import AuthorizationCodeResult
 
 from benchmarks.refresh import failed, measured
 from benchmarks.sdk_sign_in import client, metadata
@@ -27,6 +27,7 @@ from broker.auth import wire
 from broker.endpoints.http_reach import Unreachable
 from tests.auth.internet import AS, MCP, NAMES, Internet, staged
 from tests.auth.test_attacks import ATTACKS, Attack
+from tests.passes.sdk import Kept
 
 PATIENCE: Final = 5.0
 MOST: Final = 8 * 1024 * 1024  # bytes of one answer; whoever reads on would read for ever
@@ -76,26 +77,6 @@ class Endless(Exception):
     """Somebody reads whatever comes."""
 
 
-class Kept:
-    """Tokens and a registration in memory."""
-
-    def __init__(self, registered: OAuthClientInformationFull | None) -> None:
-        self.tokens: OAuthToken | None = None
-        self.registered = registered
-
-    async def get_tokens(self) -> OAuthToken | None:
-        return self.tokens
-
-    async def set_tokens(self, tokens: OAuthToken) -> None:
-        self.tokens = tokens
-
-    async def get_client_info(self) -> OAuthClientInformationFull | None:
-        return self.registered
-
-    async def set_client_info(self, client_info: OAuthClientInformationFull) -> None:
-        self.registered = client_info
-
-
 @dataclass
 class Stand:
     """What a line of the list looks at afterwards.  Nobody is asked before a browser opens: that is not the SDK's."""
@@ -120,7 +101,7 @@ class Stand:
                                     "iss": f"https://{urlsplit(self.opened[-1]).netloc}", **scene.callback}  # fmt: skip
             return AuthorizationCodeResult(code=said["code"] or "", state=said["state"], iss=said["iss"])
 
-        provider = OAuthClientProvider(MCP, metadata(), Kept(registered), opened, brought)
+        provider = OAuthClientProvider(MCP, metadata(), Kept(client=registered), opened, brought)
         async with httpx2.AsyncClient(auth=provider, transport=Unguarded(self.net), trust_env=False) as http:
             return (await http.post(MCP, json={"jsonrpc": "2.0", "id": 1, "method": "ping"})).status_code
 

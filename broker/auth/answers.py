@@ -96,7 +96,7 @@ def tokens(status: int, said: Mapping[str, Any] | None, now: float) -> Tokens:
         refresh or "",
         now + life if life is not None else 0.0,
         life or 0.0,
-        scopes_of(granted) if isinstance(granted, str) else None,
+        scopes_of(granted.replace(",", " ")) if isinstance(granted, str) else None,  # some write them with commas
     )
 
 

@@ -12,6 +12,8 @@ from broker.auth.problems import AuthError
 
 MAX_QUERY: Final = 8192
 MAX_CODE: Final = 4096
+_SAID: Final = frozenset({"invalid_scope", "invalid_target"})
+"""Errors that tell what to do about them; for every other one the sign-in was denied."""
 _ONCE: Final = ("code", "state", "iss", "error")
 
 
@@ -55,7 +57,7 @@ def judged(path: str, query: str, waiting: tuple[Expected, ...], now: float) -> 
         return Brought(expected, problem=AuthError("callback_issuer"))
     code = said.get("code", "")
     if "error" in said:
-        return Brought(expected, problem=AuthError("access_denied"))
+        return Brought(expected, problem=AuthError(said["error"] if said["error"] in _SAID else "access_denied"))
     if not 0 < len(code) <= MAX_CODE or not all("!" <= character <= "~" or character == " " for character in code):
         return Brought(expected, problem=AuthError("callback"))
     return Brought(expected, code)

@@ -9,7 +9,7 @@ from typing import Any, Final, get_args
 
 from broker.auth.answers import Tokens
 from broker.auth.places import Near, Place, place_of
-from broker.auth.registration import METHODS, ByHand, How, Registration
+from broker.auth.registration import METHODS, ByHand, How, Method, Registration
 from broker.auth.scopes import Scopes
 from broker.errors import ConfigError
 from broker.vault import book
@@ -63,6 +63,8 @@ class Settings:
     secret: str = field(default="", repr=False)
     issuer: str = ""
     document: str = ""
+    method: Method | None = None
+    """How the secret is shown, where the authorization server's own word for it is wrong or missing."""
     key: bool = False
     """The secret is a private key, and proves Bulkhead without a person."""
 
@@ -70,7 +72,7 @@ class Settings:
     def by_hand(self) -> ByHand | None:
         if not self.client_id:
             return None
-        return ByHand(self.client_id, self.secret, self.issuer, "private_key_jwt" if self.key else None)
+        return ByHand(self.client_id, self.secret, self.issuer, "private_key_jwt" if self.key else self.method)
 
 
 @dataclass(frozen=True, slots=True)

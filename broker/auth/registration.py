@@ -69,7 +69,7 @@ def known(
     if kept is not None and is_ours and not 0 < kept.expires <= now:
         return kept
     if metadata.registration is None:
-        raise AuthError("needs_client_id")
+        raise AuthError("needs_client_id", f"register Bulkhead there with the redirect {redirect}")
     return None
 
 

@@ -225,6 +225,9 @@ def _signing_in(command: argparse.ArgumentParser) -> None:
     command.add_argument("--device", action="store_true", help="sign in on another machine, with a code")
     command.add_argument("--resource", metavar="prm|omit|fixed:URI", help="what names the server when signing in")
     command.add_argument("--client-id", metavar="ID", help="a client id that was registered by hand")
+    command.add_argument(
+        "--client-auth", choices=("basic", "post"), help="how its secret is shown, where the default is not taken"
+    )
     command.add_argument("--client-secret", action="store_true", help="its secret, from a prompt or standard input")
     command.add_argument("--client-key", metavar="FILE", help="its private key (PEM): no person is needed then")
     command.add_argument("--issuer", metavar="URL", help="the one authorization server that the client id is for")

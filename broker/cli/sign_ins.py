@@ -5,10 +5,11 @@ import getpass
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Final, TypeVar
+from types import MappingProxyType
+from typing import Final, Literal, TypeVar
 
 from broker.api import schema
 from broker.api.client import DeskClient
@@ -19,6 +20,10 @@ from broker.errors import ConfigError, DeskError
 from broker.files import read_bounded
 
 MAX_KEY: Final = 16 * 1024
+SHOWN: Final[Mapping[str | None, Literal["client_secret_basic", "client_secret_post"] | None]] = MappingProxyType(
+    {None: None, "basic": "client_secret_basic", "post": "client_secret_post"}
+)
+"""How a secret can be shown to an authorization server, by the word of the command line."""
 T = TypeVar("T")
 
 
@@ -161,6 +166,7 @@ def chosen(args: Namespace, server: str = "") -> schema.SignIn:
         way="device" if args.device else "browser",
         resource=args.resource,
         client_id=args.client_id,
+        method=SHOWN[args.client_auth],
         secret=secret,
         key=bool(args.client_key),
         issuer=args.issuer,

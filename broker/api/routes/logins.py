@@ -82,11 +82,11 @@ class Logins:
         kept = front.grants.settings(server)
         said: dict[str, Any] = {
             "resource": wish.resource, "client_id": wish.client_id, "secret": wish.secret, "issuer": wish.issuer,
-            "document": wish.document, "key": True if wish.key else None,
+            "document": wish.document, "method": wish.method, "key": True if wish.key else None,
         }  # fmt: skip
         named = {name: value for name, value in said.items() if value is not None}
         if "client_id" in named:  # another registration: nothing of the one before counts for it
-            named = {"secret": "", "issuer": "", "key": False, **named}
+            named = {"secret": "", "issuer": "", "key": False, "method": None, **named}
         chosen: Settings = replace(kept, **named)
         check_mode(chosen.resource)
         if chosen.secret:

@@ -11,7 +11,8 @@ class SignIn(Words):
     """Sign a client in at a server elsewhere.  What is None stays as it was chosen before.
 
     `resource` is what names the server to the authorization server: `prm` (what it says itself), `omit`, `fixed:URI`.
-    `secret` goes with a client id that was registered by hand; with `key` it is a private key, and no person is needed.
+    `secret` goes with a client id that was registered by hand, and `method` says how it is shown; with `key` it is a
+    private key, and no person is needed.
     """
 
     client: str = "local"
@@ -20,6 +21,7 @@ class SignIn(Words):
     resource: str | None = Field(default=None, max_length=2048)
     client_id: str | None = Field(default=None, max_length=2048)
     secret: str | None = Field(default=None, max_length=16384)
+    method: Literal["client_secret_basic", "client_secret_post"] | None = None
     key: bool = False
     issuer: str | None = Field(default=None, max_length=2048)
     document: str | None = Field(default=None, max_length=2048)
