@@ -39,6 +39,7 @@ from broker.config import Paths, Waits
 from broker.consent import ConsentDesk
 from broker.drift import DriftBook
 from broker.endpoints.proxy_book import ProxyBook
+from broker.fleet import Fleet
 from broker.flow.store import LabelBook, LedgerStore, shipped_labels
 from broker.guest_book import GuestBook
 from broker.house import House
@@ -203,6 +204,7 @@ async def keep_house(
     sessions = Sessions(house, Applications(paths.state / "applications"))
     http = HttpDoor(guests, house, sessions)
     roots = RootBook(agreed, paths.data / "roots")
+    fleet = Fleet(agreed, paths.data / "fleet", policy, audit, news.tell, dict(os.environ))
     upkeep = Upkeep(house, Sources(agreed), lambda name: list(sessions.links(name)), roots)
     registry.clients.put(LOCAL_CLIENT, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
     redactor.add(f"client/{LOCAL_CLIENT}", registry.secrets()[f"client/{LOCAL_CLIENT}"])
@@ -221,6 +223,7 @@ async def keep_house(
                 roots=roots.current,
             ),
             upkeep=upkeep,
+            fleet=fleet,
             drifts=drifts,
             agreed=agreed,
             index=index,
@@ -249,7 +252,7 @@ async def keep_house(
         "tier": tier.reason, "limits": groups.note, "policy": policy.current.name,
     }))  # fmt: skip
     retention = Retention(agreed, paths.audit, audit, index.forget)
-    works = (audit.run_sync(), sessions.tick(), _watch(consent, news), upkeep.run(), retention.run(),
+    works = (audit.run_sync(), sessions.tick(), _watch(consent, news), upkeep.run(), retention.run(), fleet.run(),
              _remember(agreed, key, paths.home), notify(consent, lambda: news.attended, show := desktop()),
              rounds(house.vitals, sessions, applications), pass_on(alarms, lambda: news.attended, show))  # fmt: skip
     background = [asyncio.create_task(work) for work in works]

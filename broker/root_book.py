@@ -5,7 +5,6 @@ source's own count, which never goes back.  No network, or a source that lies: w
 """
 
 import json
-import sys
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -13,19 +12,17 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Final
 
-import anyio.to_thread
 import tomli_w
 
 from broker.agreed import Agreed
 from broker.errors import ConfigError, TrustError
-from broker.files import private_folder, read_bounded
-from broker.trust.run import Command, Run, run_command, tool_environment
-from broker.trust.tree import remove_tree
+from broker.signed_source import Document, fetch
+from broker.trust.run import Run, run_command
 from broker.trust.trust_root import MAX_ROOT, Roots, packaged
 
 DOCUMENT: Final = "trust_root.toml"
-REFRESHING: Final = 90.0  # seconds; the fetching process gives up before
 _HINT: Final = "the root of trust of before stays in use"
+_WANTED: Final = Document("trusted_root.json", "the root of trust", MAX_ROOT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,38 +84,15 @@ class RootBook:
             TrustError: it cannot be had or is not vouched for, or is older than the one we have.
             ConfigError: what was fetched before cannot be read.
         """
-        before, metadata, work = self.fetched(), self._folder / "metadata", self._folder / "work"
-        for folder in (self._folder, metadata):
-            private_folder(folder)
-        await anyio.to_thread.run_sync(remove_tree, work)
-        private_folder(work)
+        before = self.fetched()
         try:
-            root = work / "root.json"
-            argv = (sys.executable, "-I", "-m", "broker.trust.root_intake", "--source", source, "--metadata",
-                    str(metadata), "--root", str(root), "--bootstrap", str(bootstrap or ""))  # fmt: skip
-            env = tool_environment(environment, work)
-            finished = await run(Command(argv, work, work, env, timeout=REFRESHING))
-            said = _said(finished.stdout)
-            if finished.code != 0 or not isinstance(said.get("version"), int):
-                problem = str(said.get("problem", "the root of trust could not be fetched"))
-                raise TrustError(problem[:400], hint=str(said.get("hint", _HINT))[:200])
-            found = Fetched(source, datetime.now(UTC).date(), int(str(said["version"])),
-                            read_bounded(root, MAX_ROOT).decode())  # fmt: skip
-        except (OSError, UnicodeDecodeError) as cause:
+            data, version = await fetch(source, _WANTED, self._folder, environment, bootstrap, run)
+            found = Fetched(source, datetime.now(UTC).date(), version, data.decode())
+        except UnicodeDecodeError as cause:
             raise TrustError("the root of trust that was fetched cannot be read", hint=_HINT) from cause
-        finally:
-            await anyio.to_thread.run_sync(remove_tree, work)
         if before is not None and before.source == source and found.version < before.version:
             raise TrustError("the source of the root of trust went back to an older one", hint=_HINT)
         self._agreed.write(DOCUMENT, tomli_w.dumps({
             "source": source, "taken": found.taken.isoformat(), "version": found.version, "root": found.root,
         }).encode())  # fmt: skip
         return found
-
-
-def _said(output: bytes) -> dict[str, object]:
-    try:
-        said = json.loads(output)
-    except ValueError:
-        return {}
-    return said if isinstance(said, dict) else {}

@@ -64,6 +64,7 @@ CLAIMS: Final[dict[str, str]] = {
     "C80": "Labels you accepted for a server hold for its publisher and these definitions, until you take them back.",
     "C81": "A result is changed only where a mask rule of your policy matches, and the receipt says so.",
     "C82": "`bulkhead policy learn` proposes rules for what was seen; they never permit more than your policy does.",
+    "C98": "A policy bundle of your organisation counts only as its keys sign it, and never loosens what you have.",
     # what is recorded
     "C40": "Every call is recorded before it is forwarded.",
     "C41": "`bulkhead audit verify` finds a receipt that was changed, removed or moved, and names the first one.",

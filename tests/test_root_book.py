@@ -15,8 +15,8 @@ from tuf.api.metadata import Metadata
 from broker.agreed import Agreed
 from broker.errors import TrustError
 from broker.root_book import DOCUMENT, RootBook
-from broker.trust.root_intake import Fetcher, take_in
 from broker.trust.trust_root import packaged
+from broker.trust.tuf_intake import Fetcher, take_in
 from tests.trust.registries import LoopbackServer
 
 pytestmark = pytest.mark.anyio
@@ -39,16 +39,20 @@ class Repository(LoopbackServer):
     def publish(
         self, version: int, root: dict[str, object], days: int = 30, signer: CryptoSigner | None = None
     ) -> None:
+        self.put(version, "trusted_root.json", json.dumps(root).encode(), days, signer)
+
+    def put(self, version: int, name: str, data: bytes, days: int = 30, signer: CryptoSigner | None = None) -> None:
+        """Publish `data` under `name`, and nothing else."""
         signer = signer or self.signer
-        target = TargetFile.from_data("trusted_root.json", json.dumps(root).encode())
-        targets = Targets(version=version, expires=_in(days=days), targets={"trusted_root.json": target})
+        target = TargetFile.from_data(name, data)
+        targets = Targets(version=version, expires=_in(days=days), targets={name: target})
         snapshot = Snapshot(version=version, expires=_in(days=days), meta={"targets.json": MetaFile(version)})
         timestamp = Timestamp(version=version, expires=_in(days=days), snapshot_meta=MetaFile(version))
         self.files |= {
             f"/{version}.targets.json": self._signed(targets, signer),
             f"/{version}.snapshot.json": self._signed(snapshot, signer),
             "/timestamp.json": self._signed(timestamp, signer),
-            f"/targets/{next(iter(target.hashes.values()))}.trusted_root.json": json.dumps(root).encode(),
+            f"/targets/{next(iter(target.hashes.values()))}.{name}": data,
         }
 
     def answer(self, path: str) -> tuple[str, bytes] | None:
@@ -152,7 +156,7 @@ async def test_a_source_without_end_and_one_that_is_away_leave_what_was(home: Ho
 
 
 def test_a_source_that_stalls_is_given_up(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("broker.trust.root_intake.ANSWERING", 0.2)
+    monkeypatch.setattr("broker.trust.tuf_intake.ANSWERING", 0.2)
     home.repository.stalls.add("/timestamp.json")
     (home.folder / "m").mkdir()
     with pytest.raises(TrustError, match="cannot be fetched"):

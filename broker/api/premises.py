@@ -12,6 +12,7 @@ from broker.audit.index import Index
 from broker.clients.watch import ClientWatch
 from broker.config import Paths
 from broker.drift import DriftBook
+from broker.fleet import Fleet
 from broker.house import House
 from broker.model import Fact, FactKind, Origin
 from broker.pinning import Pinner
@@ -37,6 +38,7 @@ class Premises:
     sessions: Sessions
     pinner: Pinner
     upkeep: Upkeep
+    fleet: Fleet
     drifts: DriftBook
     agreed: Agreed
     index: Index

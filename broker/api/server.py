@@ -7,6 +7,7 @@ from broker.api.premises import Premises
 from broker.api.routes.boxes import Boxes
 from broker.api.routes.checks import Checks
 from broker.api.routes.endpoints import Endpoints
+from broker.api.routes.fleet import FleetRoutes
 from broker.api.routes.labels import LabelRoutes
 from broker.api.routes.lessons import LessonRoutes
 from broker.api.routes.logins import Logins
@@ -37,7 +38,7 @@ class Handlers:
         servers = Servers(self._at, people, logins)
         overview = Overview(self._at, people, servers)
         rooms = (people, servers, overview, Checks(self._at), Reviews(self._at), Endpoints(self._at), Boxes(self._at),
-                 logins, LessonRoutes(self._at), WallRoutes(self._at), LabelRoutes(self._at),
+                 logins, LessonRoutes(self._at), WallRoutes(self._at), FleetRoutes(self._at), LabelRoutes(self._at),
                  ReceiptRoutes(self._at), Secrets(self._at), PolicyRoutes(self._at))  # fmt: skip
         return {method: handler for room in rooms for method, handler in room.table().items()}
 

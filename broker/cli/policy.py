@@ -7,6 +7,7 @@ from pathlib import Path
 from broker.api import schema
 from broker.cli import output
 from broker.cli.context import DONE, NO, USAGE, Context
+from broker.cli.policy_fleet import ACTIONS, fleet
 from broker.cli.policy_learn import learned
 from broker.errors import PolicyError
 from broker.files import read_bounded
@@ -19,6 +20,8 @@ async def policy(args: Namespace, context: Context) -> int:
     """Check a policy, use it from now on, or print a shipped one."""
     if args.action == "learn":
         return await learned(args, context)
+    if args.action in ACTIONS:
+        return await fleet(args, context)
     if not args.name:
         output.complain(PolicyError("name a policy", hint="bulkhead policy use strict|balanced|observe|FILE"))
         return USAGE

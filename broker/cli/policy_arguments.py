@@ -17,8 +17,23 @@ def add(command: Callable[..., argparse.ArgumentParser]) -> None:
     said.add_argument("--take-back", action="store_true", help="what was accepted counts no more")
 
     rules = command("policy", policy.policy, "use or check a policy", json=True)
-    rules.add_argument("action", choices=["use", "check", "show", "explain", "test", "learn"])
-    rules.add_argument("name", nargs="?", default="", help="strict, balanced, observe, or a file")
+    rules.add_argument(
+        "action",
+        choices=[
+            "use",
+            "check",
+            "show",
+            "explain",
+            "test",
+            "learn",
+            "subscribe",
+            "subscription",
+            "pull",
+            "unsubscribe",
+        ],
+    )
+    rules.add_argument("name", nargs="?", default="", help="strict, balanced, observe, a file, or whom to subscribe to")
+    rules.add_argument("--root", metavar="FILE", default="", help="the root.json of who signs what `subscribe` pulls")
     rules.add_argument("--policy", default="balanced", help="what `explain` asks")
     rules.add_argument("--since", metavar="T", help="what `learn` looks at: a date, or how long ago (2h, 7d)")
     rules.add_argument("--session", default="", metavar="ID", help="what `learn` looks at: one session alone")

@@ -12,6 +12,7 @@ from broker.errors import BulkheadError, ConfigError, PolicyError
 from broker.model import Call, ClientName, Decision, Lifetime, ServerName, SessionId, Verdict
 from broker.policy.document import parse_policy
 from broker.policy.evaluate import Policy, connection, evaluate
+from broker.policy.fleet import FLEET, read_subscription, tightened
 from broker.policy.grants import Grant, GrantKind, format_grants, grant_for, parse_grants
 
 POLICY: Final = "policy.toml"
@@ -87,14 +88,19 @@ class PolicyStore:
         """
         policy = parse_policy(data, source)
         self._documents.write(POLICY, data)
-        self._current, self._text, self._problem = policy, data.decode(), ""
+        self._current, self._text, self._problem = self._tightened(policy), data.decode(), ""
         return policy
 
     def _read(self) -> tuple[Policy, str]:
         data, name = self._documents.load(POLICY), POLICY
         if data is None:
             data, name = shipped(self._default), f"{self._default}.toml"
-        return parse_policy(data, name), data.decode()
+        return self._tightened(parse_policy(data, name)), data.decode()
+
+    def _tightened(self, own: Policy) -> Policy:
+        """With what the user's organisation adds, where they subscribed to it."""
+        fleet = self._documents.load(FLEET)
+        return tightened(own, read_subscription(fleet).policy) if fleet is not None else own
 
 
 class GrantBook:

@@ -25,6 +25,7 @@ from broker.audit.index import Index
 from broker.auth.grants import Grants
 from broker.clients.watch import ClientWatch
 from broker.errors import AuditError, BulkheadError, ConfigError, DeskError, PolicyError
+from broker.fleet import Fleet
 from broker.guest_book import GuestBook
 from broker.model import Peer, ServerName
 from broker.pinning import Pinner
@@ -108,6 +109,9 @@ async def office(folder: Path, presence: Presence = "unsafe-no-presence", **opti
                 Sources(rooms.agreed),
                 lambda name: list(rooms.sessions.links(name)),
                 RootBook(rooms.agreed, folder / "roots"),
+            ),
+            fleet=Fleet(
+                rooms.agreed, folder / "fleet", rooms.house.policy, rooms.house.audit, bell.rung.set, dict(os.environ)
             ),
             drifts=rooms.drifts,
             agreed=rooms.agreed,

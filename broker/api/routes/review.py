@@ -14,6 +14,7 @@ from broker.links import Link
 from broker.manners.rules import MANNERS, parse_manners
 from broker.model import Origin, Verdict
 from broker.policy.document import parse_policy
+from broker.policy.fleet import FLEET, read_subscription
 from broker.policy.grants import parse_grants
 from broker.policy.store import GRANTS, POLICY
 from broker.policy.wall_book import WALLS
@@ -85,6 +86,8 @@ class Reviews:
             parse_walls(data, WALLS)
         elif params.name == MANNERS:
             parse_manners(data, MANNERS)
+        elif params.name == FLEET:
+            _ = read_subscription(data).policy
         elif params.name == ALERTS:
             parse_alerts(data, ALERTS)
         elif params.name == RETENTION:
@@ -99,7 +102,7 @@ class Reviews:
         house, sessions = self._at.house, self._at.sessions
         folder, _, file = document.partition("/")
         name = file.removesuffix(".toml").removesuffix(".catalog.json")
-        if document == POLICY:
+        if document in (POLICY, FLEET):
             house.policy.reload()
         elif document == GRANTS:
             self._follow_grants()

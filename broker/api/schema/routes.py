@@ -37,6 +37,8 @@ from broker.api.schema.people import (
 from broker.api.schema.record import Prune, PrunedView, Receipts, Search
 from broker.api.schema.rules import (
     Explained,
+    FleetSubscribe,
+    FleetView,
     LabelsAccept,
     LabelsView,
     PolicyChoice,
@@ -133,6 +135,10 @@ POLICY_SHOW: Final = Route("policy.show", PolicyChoice, PolicyView, "read")
 POLICY_EXPLAIN: Final = Route("policy.explain", PolicyExplain, Explained, "loosen")  # these open what peers said:
 POLICY_REPLAY: Final = Route("policy.replay", PolicyReplay, Replayed, "loosen")  # who may ask could guess
 POLICY_LEARN: Final = Route("policy.learn", PolicyLearn, PolicyLearned, "loosen")
+FLEET: Final = Route("fleet", Nothing, FleetView, "read")
+FLEET_REFRESH: Final = Route("fleet.refresh", Nothing, FleetView, "tighten")
+FLEET_SUBSCRIBE: Final = Route("fleet.subscribe", FleetSubscribe, FleetView, "loosen")  # instead of another
+FLEET_LEAVE: Final = Route("fleet.leave", Nothing, Nothing, "loosen")
 LOGIN: Final = Route("login", SignIn, SignedIn, "loosen")
 LOGOUT: Final = Route("logout", Logout, LoggedOut, "tighten")
 PASTE: Final = Route("login.paste", Paste, Nothing, "loosen")
@@ -154,6 +160,6 @@ ROUTES: Final[dict[str, Route]] = {
         SAME, SECRETS, SECRET_SET, SECRET_REMOVE, VAULT_UNLOCK, VAULT_SEAL, UNDO_SEAL,
         ADVISORIES, ADVISORIES_REFRESH, ADVISORIES_USE, ROOTS_REFRESH, STORE_GC, ENDPOINT, ENDPOINT_PORT,
         LABELS, LABELS_ACCEPT, LABELS_TAKE_BACK, POLICY_NOW, POLICY_SHOW, POLICY_EXPLAIN, POLICY_REPLAY, POLICY_LEARN,
-        LOGIN, LOGOUT, PASTE, TOKENS, WAITING,
+        FLEET, FLEET_REFRESH, FLEET_SUBSCRIBE, FLEET_LEAVE, LOGIN, LOGOUT, PASTE, TOKENS, WAITING,
     )
 }  # fmt: skip

@@ -54,6 +54,22 @@ class PolicyUse(Words):
     text: str
 
 
+class FleetSubscribe(Words):
+    """Where an organisation publishes its policy bundle, and the root.json of whoever signs it."""
+
+    source: str = Field(min_length=1, max_length=2048)
+    root: str = Field(min_length=1, max_length=MAX_POLICY)
+
+
+class FleetView(Words):
+    """The bundle in force; no source where nothing is subscribed to."""
+
+    source: str = ""
+    version: int = 0
+    rules: list[str] = []
+    problem: str = ""
+
+
 class PolicyChoice(Words):
     """A policy to look at: the one in force (no name), a shipped one (no text), or this text."""
 
