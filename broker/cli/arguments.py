@@ -103,6 +103,10 @@ def parser() -> argparse.ArgumentParser:
     add.add_argument("--read", action="append", default=[], metavar="PATH", help="let it read a file or folder")
     add.add_argument("--write", action="append", default=[], metavar="PATH", help="let it change a file or folder")
     add.add_argument("--host", action="append", default=[], metavar="HOST[:PORT]", help="let it reach a host")
+    add.add_argument("--label", action="append", default=[], metavar="TOOL=LABELS/CLASS",
+                     help="what a tool does with data, as you know it: search=PU/L")  # fmt: skip
+    add.add_argument("--scope", action="append", default=[], metavar="ARG",
+                     help="the argument that says which part of the server a call is about")  # fmt: skip
     network_arguments.flags_of_add(add)
     add.add_argument(
         "--allow", action="append", default=[], choices=["unix-sockets"], help="what no server has by itself"

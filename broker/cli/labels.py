@@ -85,6 +85,36 @@ async def offer_after(desk: DeskClient, name: str, *, ask: bool) -> None:
         _say_later(view)
 
 
+def vouched(args: Namespace) -> list[schema.ToolLabels] | None:
+    """What `--label` says, read before anything is done; None, and a complaint, where it cannot be read."""
+    try:
+        return [_chosen(text) for text in args.label]
+    except ValueError:
+        output.complain(DeskError("a label could not be read", hint=FORM.replace("--set", "--label")))
+        return None
+
+
+async def after_add(desk: DeskClient, args: Namespace, chosen: list[schema.ToolLabels]) -> None:
+    """Keep what a person said of its tools (`--label`, `--scope`), with what counts now for the others; where they said
+    nothing, offer what could be accepted."""
+    if not (chosen or args.scope):
+        if not args.json:
+            await offer_after(desk, args.name, ask=not args.yes)
+        return
+    view = await desk.ask(schema.LABELS, schema.Name(name=args.name), schema.LabelsView)
+    found = {tool.now.name: tool.now for tool in view.tools}
+    for tool in chosen:
+        if tool.name not in found:
+            raise DeskError(
+                f"{args.name} is pinned, and has no tool {tool.name!r}", hint=f"bulkhead labels {args.name}"
+            )
+        found[tool.name] = tool.model_copy(update={"scope": found[tool.name].scope})
+    wanted = [tool.model_copy(update={"scope": args.scope or tool.scope}) for tool in found.values()]
+    kept = await accept(desk, view, wanted)
+    if not args.json:
+        show(kept, wanted)
+
+
 async def accept(desk: DeskClient, view: schema.LabelsView, wanted: list[schema.ToolLabels]) -> schema.LabelsView:
     agreed = schema.LabelsAccept(name=view.name, catalog=view.catalog, tools=wanted)
     return await desk.ask(schema.LABELS_ACCEPT, agreed, schema.LabelsView)

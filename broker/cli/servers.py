@@ -48,7 +48,9 @@ async def add(args: Namespace, context: Context) -> int:
     except ValueError:
         output.complain(DeskError("--inject takes four words", hint=f'--inject "{FORM}"'))
         return USAGE
-    limits = chosen_limits(args)
+    limits, vouched = chosen_limits(args), labels.vouched(args)
+    if vouched is None:
+        return USAGE
     async with context.desk() as desk:
         agreed = await add_server(
             desk,
@@ -70,11 +72,11 @@ async def add(args: Namespace, context: Context) -> int:
             show=output.aside if args.json else output.show,
             attending=Attending(context, yes=args.yes, sign_in=chosen(args)),
         )
-        if agreed is not None and not args.json:
+        if agreed is None:
+            return NO
+        if not args.json:
             _show_agreed(agreed)
-            await labels.offer_after(desk, args.name, ask=not args.yes)
-    if agreed is None:
-        return NO
+        await labels.after_add(desk, args, vouched)
     if args.json:
         output.show_json(agreed.model_dump(mode="json"))
     else:
@@ -124,9 +126,7 @@ async def add_server(
     for variable, reference in references.items():
         show(f"it will be given {variable}, looked up at each start: {reference}")
     reads, writes = list(read), list(write)
-    for path in proposal.paths:
-        if path in reads or path in writes or not _exists(path):
-            continue
+    for path in _left(proposal.paths, {*reads, *writes}):
         answer = "r" if yes else output.ask(f"may it see {path}? r = read, w = read and write, n = no", "rwn")
         if answer != "n":
             (reads if answer == "r" else writes).append(path)
@@ -341,10 +341,10 @@ def _pair(text: str) -> tuple[str, str]:
     return name, value
 
 
-def _exists(path: str) -> bool:
-    return Path(path).expanduser().exists()
-
-
 def absolute(path: str) -> str:
     """A grant is a real place: links are followed now, once, and the result is what is agreed to."""
     return str(Path(path).expanduser().resolve())
+
+
+def _left(paths: Sequence[str], known: set[str]) -> list[str]:
+    return [path for path in dict.fromkeys(paths) if path not in known and Path(path).expanduser().exists()]

@@ -87,3 +87,25 @@ def test_what_was_accepted_is_not_offered_again_and_can_be_taken_back(
 def test_labels_are_one_json_document(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
     assert bulkhead("labels", "notes", "--json") == 0
     assert json.loads(capsys.readouterr().out) == VIEW.model_dump(mode="json")
+
+
+def test_what_a_person_says_of_a_tool_while_adding_its_server_is_accepted_and_nothing_else_is(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = schema.ProposedLabels(now=WORST.model_copy(update={"name": "erase"}), proposed=GUESS, because=[])
+    desk.answers |= {
+        "server.prepare": schema.Proposal(id="p", name="notes", digest="d" * 64, lines=[], paths=[]),
+        "server.agree": schema.Agreed(server=schema.ServerView(name="notes", enabled=True, state="pinned", argv=[])),
+        "labels": VIEW.model_copy(update={"tools": [*VIEW.tools, other]}),
+    }
+    line = ("add", "notes", "--yes", "--label", "search=PU/L", "--scope", "repo", "--", "/bin/true")
+    assert bulkhead(*line) == 0
+    said = schema.ToolLabels(name="search", labels=["P", "U"], level="L", reason="a person said so", scope=["repo"])
+    kept = other.now.model_copy(update={"scope": ["repo"]})
+    assert accepted(desk) == [schema.LabelsAccept(name="notes", catalog="c" * 64, tools=[said, kept])]
+    capsys.readouterr()
+    assert bulkhead("add", "notes", "--yes", "--label", "gone=P/L", "--", "/bin/true") == 1
+    assert "notes is pinned, and has no tool 'gone'" in capsys.readouterr().err
+    desk.asked.clear()
+    assert bulkhead("add", "notes", "--label", "search", "--", "/bin/true") == 2
+    assert "--label TOOL=LABELS/CLASS" in capsys.readouterr().err and desk.asked == []
