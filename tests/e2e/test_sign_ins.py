@@ -167,9 +167,13 @@ def home(guarded: Guarded) -> Iterator[Running]:
 
 @contextmanager
 def browsing(home: Running, *words: str) -> Iterator[str]:
-    """Run a command and be the browser of whoever typed it; what it said to them."""
+    """Run a command and be the browser of whoever typed it; what it said to them.
+
+    With `--paste` the browser is on another machine, and the person brings the address that it could not open.
+    """
+    pastes = "--paste" in words
     with subprocess.Popen(
-        home.home.argv(*words), env=dict(home.environment), stdin=subprocess.DEVNULL,
+        home.home.argv(*words), env=dict(home.environment), stdin=subprocess.PIPE if pastes else subprocess.DEVNULL,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     ) as command:  # fmt: skip
         assert command.stderr is not None and command.stdout is not None
@@ -177,9 +181,14 @@ def browsing(home: Running, *words: str) -> Iterator[str]:
         for line in command.stderr:
             said += line
             if line.startswith(LINK):
-                with httpx2.Client(follow_redirects=True, trust_env=False, timeout=WITHIN) as browser:
+                with httpx2.Client(follow_redirects=not pastes, trust_env=False, timeout=WITHIN) as browser:
                     page = browser.get(line.removeprefix(LINK).strip())
-                assert page.status_code == 200 and page.url.path == "/done"
+                if pastes:
+                    assert command.stdin is not None
+                    command.stdin.write(f"{page.headers['location']}\n")
+                    command.stdin.flush()
+                else:
+                    assert page.status_code == 200 and page.url.path == "/done"
         said += command.stdout.read()
         assert command.wait(WITHIN) == 0, said
         yield said
@@ -217,7 +226,8 @@ async def test_a_token_that_was_taken_back_is_renewed_without_a_word(home: Runni
 
 @pytest.mark.claim("C90")
 def test_another_client_signs_in_for_itself_and_out_again(home: Running, guarded: Guarded) -> None:
-    with browsing(home, "login", "far", "--client", "other", "--yes", "--json") as said:
+    with browsing(home, "login", "far", "--client", "other", "--yes", "--paste", "--json") as said:
+        assert "then paste the whole address that begins with http://127.0.0.1:" in said
         assert '"needed": true' in said and f'"issuer": "{guarded.base}"' in said
     assert [one["client"] for one in tokens(home)] == ["other", "web"]
     guarded.heads.clear()
