@@ -29,6 +29,7 @@ from broker.applications import Applications
 from broker.audit.index import Index
 from broker.audit.keys import AuditKeys
 from broker.audit.log import AuditLog
+from broker.audit.older import set_aside
 from broker.audit.redact import Redactor
 from broker.audit.retention import Retention
 from broker.audit.words import secret_words
@@ -112,7 +113,11 @@ async def keep_house(
     provisions.tell_redactor()
     policy = PolicyStore(agreed, default=STRICTEST if agreed.problem else DEFAULT)
     grants = GrantBook(agreed, time.time, lambda: secrets.token_hex(6))
+    older = set_aside(paths.audit, key.key, paths.audit_witness)
     audit = AuditLog.open(paths.audit, AuditKeys(key.key), time.time, redactor, witness=paths.audit_witness)
+    if older is not None and not audit.seq:
+        audit.append(Origin(), older.fact)
+        _log.warning("the receipts of before are of an older format; they stand in %s and still verify", older.folder)
     index = Index(paths.audit)
     consent = ConsentDesk(time.time, lambda: secrets.token_hex(4))
     store = Store(paths.store)

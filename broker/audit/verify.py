@@ -55,15 +55,12 @@ def verify(folder: Path, public: bytes, witness: Path | None = None) -> Report:
     try:
         head, problem = _head(folder, public, witness)  # before the entries: those written meanwhile stand after it
         files = segments(folder)
-        torn, broken, pruned = _follow(chain, files, head, public)
+        torn, broken, pruned = follow(chain, files, head, public)
     except OSError as cause:
         raise AuditError(f"the audit log cannot be read: {cause.strerror}") from cause
     broken = broken or problem
-    if broken is None and head is not None and chain.seq < head.seq:
-        last = files[-1] if files else None
-        count = chain.seq - first_seq(last.name) + 1 if last else 0
-        gone = f"entries {chain.seq + 1} to {head.seq}" if head.seq > chain.seq + 1 else f"entry {head.seq}"
-        broken = Broken(last.name if last else NAME, count + 1, chain.seq + 1, f"{gone} were written and are gone")
+    if broken is None and head is not None:
+        broken = compared(chain, files, head)
     if broken is None and head is None and files:
         broken = Broken(NAME, 1, chain.seq + 1, "the checkpoint is gone, so nothing vouches for the end of the chain")
     return Report(chain.seq, len(files), head.seq if head else 0, broken, torn, tuple(chain.jumps), pruned)
@@ -76,7 +73,18 @@ def _head(folder: Path, public: bytes, witness: Path | None) -> tuple[Head | Non
         return Head(), Broken(NAME, 1, 0, str(error))
 
 
-def _follow(chain: Chain, files: list[Path], head: Head | None, public: bytes) -> tuple[int, Broken | None, int]:
+def compared(chain: Chain, files: list[Path], head: Head) -> Broken | None:
+    """Whether a chain that was followed to its end comes as far as its checkpoint."""
+    if chain.seq >= head.seq:
+        return None
+    last = files[-1] if files else None
+    count = chain.seq - first_seq(last.name) + 1 if last else 0
+    gone = f"entries {chain.seq + 1} to {head.seq}" if head.seq > chain.seq + 1 else f"entry {head.seq}"
+    return Broken(last.name if last else NAME, count + 1, chain.seq + 1, f"{gone} were written and are gone")
+
+
+def follow(chain: Chain, files: list[Path], head: Head | None, public: bytes) -> tuple[int, Broken | None, int]:
+    """Follow every line of `files`: bytes of an unfinished one, the first broken link, and how many were let go."""
     pruned = 0
     for file in files:
         if first_seq(file.name) != chain.seq + 1:

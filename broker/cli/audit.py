@@ -12,6 +12,7 @@ from typing import Final
 from broker.api import schema
 from broker.audit.export import FORMATS
 from broker.audit.keys import AuditKeys
+from broker.audit.older import ENDING, verify_older
 from broker.audit.verify import verify as verify_chain
 from broker.cli import output
 from broker.cli.context import DONE, NO, Context
@@ -84,14 +85,17 @@ async def show(args: Namespace, context: Context) -> int:
 async def verify(args: Namespace, context: Context) -> int:
     """Check the whole chain, with or without a daemon; exit 1 names the first broken link."""
     paths = context.paths
-    public = AuditKeys((await asyncio.to_thread(integrity_key, paths.state, paths.home)).key).public
+    key = (await asyncio.to_thread(integrity_key, paths.state, paths.home)).key
+    public = AuditKeys(key).public
     report = await asyncio.to_thread(verify_chain, paths.audit, public, paths.audit_witness)
+    older = await asyncio.to_thread(verify_older, paths.audit, key)
     problem = str(report.broken) if report.broken else ""
+    past = f"in {paths.audit.name}{ENDING}, {older.broken}" if older is not None and older.broken else ""
     if args.json:
         jumps = [{"receipt": seq, "what": what} for seq, what in report.jumps]
         output.show_json({
-            "ok": report.ok, "receipts": report.entries, "vouched": report.vouched, "problem": problem,
-            "pruned": report.pruned,
+            "ok": report.ok and not past, "receipts": report.entries, "vouched": report.vouched, "problem": problem,
+            "pruned": report.pruned, "older": older.entries if older is not None else 0, "older_problem": past,
             "clock": jumps, "public_key": public.hex(),
         })  # fmt: skip
     elif report.ok:
@@ -100,10 +104,14 @@ async def verify(args: Namespace, context: Context) -> int:
             output.show(f"receipt {seq}: {what}")
         if report.pruned:
             output.show(f"{report.pruned} receipts were let go; signed stubs stand in for them")
+        if older is not None and not past:
+            output.show(f"{older.entries} receipts of an older format, in {paths.audit.name}{ENDING}, are whole too")
         output.show(f"signed with {public.hex()}")
     else:
         output.show(f"the chain is broken: {problem}")
-    return DONE if report.ok else NO
+    if past and not args.json:
+        output.show(f"the older chain is broken: {past}")
+    return DONE if report.ok and not past else NO
 
 
 async def prune(args: Namespace, context: Context) -> int:
