@@ -3,8 +3,11 @@
 The real npm and uv against registries on loopback, whose packages a Sigstore of the tests' own signed.
 """
 
+import asyncio
+import copy
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -71,6 +74,19 @@ class House:
             await self.prepare(line)
         assert self.registry.pin("s") == before
         return str(refused.value)
+
+
+@contextmanager
+def unharmed(house: House, pin: Pin, *kept: Any) -> Iterator[None]:
+    """What a registry keeps is afterwards as it was; and the old pin is there, whole, and nothing half-made is left."""
+    before = copy.deepcopy(kept)
+    yield
+    for now, then in zip(kept, before, strict=True):
+        now.clear()
+        now.update(then)
+    assert house.registry.pin("s") == pin
+    assert os.listdir(house.store.root / "staging") == []
+    assert asyncio.run(house.store.verified(pin)).tree == pin.artifact.tree
 
 
 async def never_spawned(*_arguments: object) -> Instance:

@@ -40,6 +40,7 @@ _OTHER_NAME = re.compile(r"metadata name `([^`]*)` does not match given name `([
 _OTHER_PYTHON = re.compile(
     r"Python>=?[\d.]+|requires-python|does not satisfy Python|current Python version", re.IGNORECASE
 )
+_BROKEN: Final = re.compile(r"Wheel '[\w.-]+' located at \S+ is invalid")
 _UNREACHED: Final = ("error sending request", "failed to fetch", "dns error", "connection refused", "timed out",
                      "could not connect", "connection reset", "max retries exceeded", "connection error")  # fmt: skip
 
@@ -211,6 +212,15 @@ class PypiClient:
         if "certificate" in lowered or "tls" in lowered.split():
             hint = "set SSL_CERT_FILE, or the certificate in uv's and pip's configuration"
             return TrustError(f"the certificate of {where} cannot be checked", hint=hint)
+        if _BROKEN.search(complaint):
+            hint = "try again; if it stays so, tell the package's author or the index's owner"
+            return TrustError(f"{where} served a wheel that cannot be unpacked", hint=hint)
+        if "unexpected json" in lowered or "unexpected html" in lowered:
+            hint = "open its address in a browser; an index that leads to itself looks like this too"
+            return TrustError(f"{where} answers with something that is no list of files", hint=hint)
+        if "404" in complaint:
+            hint = "try again; if it stays so, tell the index's owner"
+            return TrustError(f"{where} does not have a file it lists", hint=hint)
         if any(word in lowered for word in _UNREACHED):
             return TrustError(f"{where} cannot be reached", hint="check the network, and your uv configuration")
         if _OTHER_PYTHON.search(complaint):

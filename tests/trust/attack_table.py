@@ -410,8 +410,28 @@ ATTACKS: Final[Mapping[str, Attack]] = MappingProxyType({
         "trust/test_git.py::test_git_speaks_nothing_but_https_and_obeys_no_configuration_of_the_user",
         "trust/test_git_signatures.py::test_a_commit_that_was_changed_after_it_was_signed_is_refused",
         "trust/test_git_signatures.py::test_a_signed_commit_names_its_key_and_another_key_or_none_is_told",
+        "trust/test_openpgp_signatures.py::test_a_commit_signed_by_a_key_of_the_users_ring_names_it_and_any_other_is_told_as_unchecked",
     )),
     "H10": Attack("Roots of trust are held back, so that nobody learns of new ones.", (
         "trust/test_proofs.py::test_roots_that_nobody_renewed_go_on_and_say_so_after_ninety_days",
+    )),
+    "H11": Attack("A registry of images lies, bends an archive, or forges a statement.", (
+        "trust/test_oci.py::test_a_hostile_archive_is_refused_naming_image_layer_and_member",
+        "trust/test_oci.py::test_a_registry_that_lies_gets_nothing_into_the_store",
+        "trust/test_oci.py::test_a_statement_that_does_not_hold_refuses_the_image",
+    )),
+    "H12": Attack("A registry stalls, cuts short, or leads elsewhere.", (
+        "test_bad_index.py::test_an_index_that_leads_to_another_one_does_not_supply_its_packages",
+        "test_bad_index.py::test_an_update_is_refused_and_the_old_pin_keeps_running_when_an_index",
+        "test_bad_input.py::test_a_registry_that_leads_to_another_one_does_not_supply_its_packages",
+        "test_bad_input.py::test_an_update_is_refused_and_the_old_pin_keeps_running_when_a_registry",
+    )),
+    "H13": Attack("A lock or a pin is edited by hand, or comes from a program of tomorrow.", (
+        "test_bad_input.py::test_a_pin_file_from_the_future_changes_nothing_and_is_refused",
+        "trust/test_projects.py::test_a_uv_lock_that_was_edited_by_hand_is_refused_and_named",
+    )),
+    "H14": Attack("A dependency was built by somebody else, or its attestation does not hold.", (
+        "trust/test_evidence.py::test_an_attestation_of_a_dependency_that_is_wrong_refuses_the_closure",
+        "trust/test_evidence.py::test_every_wheel_of_a_closure_is_asked_for_its_publisher",
     )),
 })  # fmt: skip

@@ -11,9 +11,16 @@ from typing import Final
 from tests.trust.attack_table import ATTACKS
 
 TESTS: Final = Path(__file__).resolve().parents[1]
-OTHER_ROOMS: Final = ("test_agreed.py", "test_pinning.py", "test_race.py", "test_rollback.py")
+OTHER_ROOMS: Final = (
+    "test_agreed.py",
+    "test_bad_index.py",
+    "test_bad_input.py",
+    "test_pinning.py",
+    "test_race.py",
+    "test_rollback.py",
+)
 GROUPS: Final = {"A": range(21), "B": range(1, 27), "C": range(1, 22), "D": range(1, 18), "E": range(1, 18),
-                 "F": range(1, 12), "G": range(1, 13), "H": range(1, 11)}  # fmt: skip
+                 "F": range(1, 12), "G": range(1, 13), "H": range(1, 15)}  # fmt: skip
 _CASE: Final = re.compile(r"([A-H]\d\d) ")
 
 

@@ -20,6 +20,7 @@ from broker.trust.oci import resolve_image
 from broker.trust.oci_reference import read_reference
 from broker.trust.oci_settings import oci_settings
 from broker.trust.store import Store
+from tests.trust.attack_table import catches
 from tests.trust.images import MANIFEST, PROGRAM, TAR, ImageRegistry, digest_of, folder, layer, link, member, statement
 from tests.trust.mini_sigstore import Builder, MiniSigstore
 
@@ -168,6 +169,7 @@ HOSTILE_MEMBERS: Final[Mapping[str, tuple[tuple[tarfile.TarInfo, bytes], str]]] 
 }
 
 
+@catches("H11")
 @pytest.mark.parametrize("case", HOSTILE_MEMBERS)
 async def test_a_hostile_archive_is_refused_naming_image_layer_and_member(
     store: Store, images: ImageRegistry, case: str
@@ -276,6 +278,7 @@ LIES: Final[Mapping[str, tuple[Lie, str]]] = {
 }  # fmt: skip
 
 
+@catches("H11")
 @pytest.mark.parametrize("lie", LIES)
 async def test_a_registry_that_lies_gets_nothing_into_the_store(store: Store, images: ImageRegistry, lie: str) -> None:
     tell, said = LIES[lie]
@@ -434,6 +437,7 @@ async def test_who_built_an_image_is_verified_through_what_the_registry_keeps_be
     assert "verified: built by https://github.com/org/repo" in "\n".join(pins.describe(artifact, request_for(images)))
 
 
+@catches("H11")
 async def test_a_statement_that_does_not_hold_refuses_the_image(
     store: Store, images: ImageRegistry, sigstore: MiniSigstore
 ) -> None:

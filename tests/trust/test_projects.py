@@ -31,6 +31,7 @@ from broker.trust.store import Store
 from broker.trust.tree import Entry, Listing, read_listing
 from broker.trust.uv_project import asked_for, exported
 from tests.trust.archives import wheel
+from tests.trust.attack_table import catches
 from tests.trust.registries import PythonIndex
 
 
@@ -354,6 +355,25 @@ async def test_a_uv_lock_is_followed_to_its_hashes(uv_shop: Shop, python_index: 
     python_index.publish("lib", "1.0", wheel("lib", "1.0", {"lib.py": "WORD = 'other'"}))
     refused = await uv_shop.refusal("uv", "--directory", str(root), "run", "server.py")
     assert "lib 1.0 with other bytes than uv.lock names" in str(refused)
+
+
+@catches("H13")
+async def test_a_uv_lock_that_was_edited_by_hand_is_refused_and_named(uv_shop: Shop, python_index: PythonIndex) -> None:
+    root = uv_shop.home / "project"
+    python_index.publish("never", "1.0", wheel("never", "1.0", {"never.py": ""}))
+    await lock(uv_shop, root)
+    file = root / "uv.lock"
+    text = file.read_text()
+    sha256 = text.partition('name = "lib"')[2].partition("sha256:")[2][:64]
+    edits = {
+        "lib 1.0 with other bytes than uv.lock names": text.replace(sha256, sha256[::-1]),
+        "uv cannot read the project's uv.lock": text[: len(text) // 2],
+        "'lib==1.0', which is no release of an index with its hashes": text.replace(f', hash = "sha256:{sha256}"', ""),
+    }
+    for said, edited in edits.items():
+        assert edited != text
+        file.write_text(edited)
+        assert said in str(await uv_shop.refusal("uv", "--directory", str(root), "run", "server.py"))
 
 
 async def test_a_folder_without_a_project_file_and_a_script_with_its_own_list_are_refused(uv_shop: Shop) -> None:
