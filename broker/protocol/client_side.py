@@ -192,7 +192,8 @@ class ClientSide:
         if problem is None and "requestState" in request.params:
             problem = self._state_problem(request, target)
         if problem is not None:
-            refused = Decision(Verdict.DENY, "catalog", "it is not what the agreed catalog has")
+            rule = "R1" if link.is_held(request.method, target) else "R0"
+            refused = Decision(Verdict.DENY, rule, "it is not what the agreed catalog has")
             link.heard("client", request, target, size, decision=refused)
             link.reply(request, problem)
             return

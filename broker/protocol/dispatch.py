@@ -60,7 +60,7 @@ class Dispatcher:
             text = f"{link.names.server} has no {what} called {replies.quoted(target)}"
             return replies.error(request, replies.INVALID_PARAMS, text)
         if what == "tool" and (fault := self._schema(found).fault(params.get("arguments", {}))):
-            text = f"refused by Bulkhead (schema): {replies.quoted(target)} cannot be called so: {fault}"
+            text = f"refused by Bulkhead (R0, schema): {replies.quoted(target)} cannot be called so: {fault}"
             return replies.error(request, replies.INVALID_PARAMS, text)
         return None
 
@@ -333,9 +333,7 @@ class Dispatcher:
     def _drifted(self, method: str, request: replies.RequestId, what: str) -> JsonObject:
         server, era = self._link.names.server, self._link.era
         assert era is not None
-        text = (
-            f"refused by Bulkhead (drift): {server} {what} since you agreed to it; to allow: bulkhead review {server}"
-        )
+        text = f"refused by Bulkhead (R1, drift): {server} {what} since you agreed; to allow: bulkhead review {server}"
         return replies.refusal(era, method, request, text)
 
 

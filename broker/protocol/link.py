@@ -92,6 +92,11 @@ class Link:
             raise AssertionError(f"a server cannot go from {self.phase.value} to {phase.value}")
         self.phase = phase
 
+    def is_held(self, method: str, target: str) -> bool:
+        """Whether this is new or changed since a person agreed to what the server shows (R1)."""
+        what = {"tools/call": "tool", "prompts/get": "prompt"}.get(method, "")
+        return self.wrong_version or (what, target) in self.held
+
     # --- records and messages ---
 
     def next_turn(self) -> int:

@@ -257,7 +257,7 @@ def test_tools_that_changed_after_a_call_are_held_until_a_person_reviews_them(ru
         for tool, news in (("echo", "has changed (description)"), ("send_away", "is new")):
             held = link.call(tool, {"text": "two"})["result"]
             assert held["isError"]
-            assert "refused by Bulkhead (drift)" in str(held)
+            assert "refused by Bulkhead (R1, drift)" in str(held)
             assert news in str(held)
         assert running.desk.link("changes_tools", client).state == "drift"
         assert running.desk.server("changes_tools").changes == [

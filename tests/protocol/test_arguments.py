@@ -102,7 +102,8 @@ def test_a_wrong_value_is_refused_before_the_server_hears_of_it_and_a_changed_sc
     stage = Stage().running()
     stage.client(call(1, text=5))
     assert stage.to_server == []
-    assert "refused by Bulkhead (schema)" in stage.to_client[0]["error"]["message"]
+    assert "refused by Bulkhead (R0, schema)" in stage.to_client[0]["error"]["message"]
+    assert [fact.decision.rule for fact in stage.records if fact.decision] == ["R0"]
     assert "'text' is not text" in stage.to_client[0]["error"]["message"]
     assert "5" not in stage.to_client[0]["error"]["message"]
     stage = Stage(live=changed(LEGACY, tools=(WRITE,))).running()

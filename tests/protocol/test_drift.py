@@ -78,7 +78,9 @@ def test_a_changed_tool_disappears_a_new_one_does_not_appear_and_the_client_is_t
     assert LIST_CHANGED["method"] in [message.get("method") for message in stage.to_client]
     assert tools_shown(stage) == ["read"]
     stage.client(call(5, "delete"))
+    assert "refused by Bulkhead (R1, drift)" in refusal_of(stage.to_client[-1])
     assert "'delete' that is new" in refusal_of(stage.to_client[-1])
+    assert [fact.decision.rule for fact in stage.records if fact.decision][-1] == "R1"
 
 
 def test_a_tool_that_is_missing_is_not_drift_but_is_not_shown_either() -> None:
