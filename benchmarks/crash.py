@@ -2,7 +2,7 @@
 
     python -m benchmarks.crash [--kills 300] [--seed N]
 
-Ends with 0 only if no forwarded message lacks its receipt and the chain was whole after every start.
+Ends with 0 only if no forwarded message lacks its receipt, the chain was whole after every start, and there was work.
 """
 
 import argparse
@@ -37,7 +37,7 @@ def main() -> int:
         f"{lost} without a receipt, {broken} times a broken chain; {receipts} receipts, "
         f"{time.monotonic() - began:.0f} s\n"
     )
-    return 1 if lost or broken else 0
+    return 1 if lost or broken or not answered or not written else 0
 
 
 if __name__ == "__main__":

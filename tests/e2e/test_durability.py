@@ -24,6 +24,7 @@ def test_a_daemon_killed_under_load_has_a_receipt_for_everything_it_forwarded(ru
     crashes = [test.once(number, rng) for number in range(KILLS)]
     assert [(crash.lost, crash.problem) for crash in crashes] == [(set(), "")] * KILLS
     assert sum(len(crash.answered) for crash in crashes) > KILLS
+    assert any(crash.written for crash in crashes), "effects that stay were among them"
 
 
 @pytest.mark.claim("C43")
