@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from broker.auth import answers
 from broker.auth.grants import Settings
 from broker.endpoints.http_reach import Unreachable
-from tests.auth.servers.brought import running
+from tests.auth.servers.brought import KEY, running
 from tests.auth.servers.stand import Stand, Verify, asked, signed, signed_for_any, standing
 from tests.chromium import CHROMIUM, OPTIONS, tools
 
@@ -86,6 +87,15 @@ async def test_a_device_signs_in_with_a_code(issuers: dict[str, str], monkeypatc
     async with standing(issuers["strict"]) as stand:
         await stand.login("first", "device")
         assert await stand.call() == 200 and len(stand.wishes) == 1
+
+
+async def test_a_key_signs_in_and_renews_where_there_is_no_person(issuers: dict[str, str]) -> None:
+    pem = KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    async with standing(issuers["closed"], settings=Settings(client_id="robot", secret=pem, key=True)) as stand:
+        assert await stand.call() == 200 and not stand._browsers
+        stand.age()
+        assert set(await asyncio.gather(*(stand.call() for _ in range(5)))) == {200}
+        assert [wish.reason for wish in stand.wishes] == ["without a person"] and set(stand.clients) == {"robot"}
 
 
 async def test_who_registers_nobody_needs_a_client_id(issuers: dict[str, str]) -> None:

@@ -12,11 +12,16 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
+from cryptography.hazmat.primitives.asymmetric import ec
+from jwt.algorithms import ECAlgorithm
+
 from tests.conformance.installed import node
 from tests.fakes.launchers import node_environment, node_wheel
 
 HERE: Final = Path(__file__).parent
 WITHIN: Final = 300.0
+KEY: Final = ec.generate_private_key(ec.SECP256R1())
+"""Of the client `robot`, which signs in without a person."""
 
 
 @contextmanager
@@ -28,7 +33,10 @@ def running() -> Iterator[dict[str, str]]:
             for done in (both.submit(_by_npm, folder), both.submit(_by_uv, folder)):
                 done.result()
         commands = (
-            (node(folder / "issuers.mjs"), node_environment(os.environ)),
+            (
+                node(folder / "issuers.mjs"),
+                {**node_environment(os.environ), "ROBOT": ECAlgorithm.to_jwk(KEY.public_key())},
+            ),
             ([sys.executable, str(HERE / "authlib_server.py")], {**os.environ, "PYTHONPATH": str(folder / "python")}),
         )
         yield {key: url for argv, given in commands for key, url in ends.enter_context(_started(argv, given)).items()}

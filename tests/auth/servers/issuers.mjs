@@ -37,6 +37,7 @@ const settings = (issuer, { registers = true, document = false, clients = [] }) 
     registration: { enabled: registers },
     revocation: { enabled: true },
     deviceFlow: { enabled: true },
+    clientCredentials: { enabled: true },
     clientIdMetadataDocument: { enabled: document, ack: 'draft-02' },
     resourceIndicators: {
       enabled: true,
@@ -83,10 +84,14 @@ async function mocked() {
 }
 
 const byHand = { client_id: 'by-hand', client_secret: 'a secret of thirty-two characters', token_endpoint_auth_method: 'client_secret_basic' }
+const robot = {
+  client_id: 'robot', token_endpoint_auth_method: 'private_key_jwt', jwks: { keys: [JSON.parse(process.env.ROBOT)] },
+  grant_types: ['client_credentials'], response_types: [], redirect_uris: [],
+}
 console.log(JSON.stringify({
   strict: await provided({}),
   inserted: await provided({ path: '/tenant', inserted: true, registers: false, document: true }),
   appended: await provided({ path: '/tenant' }),
-  closed: await provided({ registers: false, clients: [byHand] }),
+  closed: await provided({ registers: false, clients: [byHand, robot] }),
   lax: await mocked(),
 }))
