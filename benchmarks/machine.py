@@ -29,9 +29,18 @@ def memory_of(*pids: int) -> float:
     while waiting:
         pid = waiting.pop()
         waiting += children.get(pid, [])
-        try:
-            text = Path("/proc", str(pid), "smaps_rollup").read_text()
-        except OSError:
-            continue
-        total += next((int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:")), 0)
+        total += _proportional(pid)
     return total / 1024
+
+
+def own_memory_of(pid: int) -> float:
+    """The same of one process, without its children."""
+    return _proportional(pid) / 1024
+
+
+def _proportional(pid: int) -> int:
+    try:
+        text = Path("/proc", str(pid), "smaps_rollup").read_text()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:")), 0)
