@@ -422,6 +422,7 @@ ATTACKS: Final[Mapping[str, Attack]] = MappingProxyType({
     )),
     "H12": Attack("A registry stalls, cuts short, or leads elsewhere.", (
         "test_bad_index.py::test_an_index_that_leads_to_another_one_does_not_supply_its_packages",
+        "test_bad_index.py::test_an_index_that_never_answers_is_given_up",
         "test_bad_index.py::test_an_update_is_refused_and_the_old_pin_keeps_running_when_an_index",
         "test_bad_input.py::test_a_registry_that_leads_to_another_one_does_not_supply_its_packages",
         "test_bad_input.py::test_an_update_is_refused_and_the_old_pin_keeps_running_when_a_registry",
