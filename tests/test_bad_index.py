@@ -4,7 +4,7 @@ The real uv and pip against an index on loopback; the sentence names the package
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Final, TypeAlias
 
 import pytest
@@ -21,6 +21,7 @@ LISTING: Final = "/simple/server/"
 WHEEL: Final = "/files/server/server-1.1.0-py3-none-any.whl"
 
 
+Wrong: TypeAlias = tuple[Callable[[AttestingIndex], None], str, str]
 Python: TypeAlias = Sold[AttestingIndex]
 
 
@@ -79,19 +80,17 @@ def gone(index: AttestingIndex) -> None:
 ASKING: Final = "(server, while asking "
 LOADING: Final = "(server, while downloading 1 packages)"
 SECONDS: Final = 3.0  # what uv and pip are given where an index never answers
-Wrong: TypeAlias = tuple[Callable[[AttestingIndex], None], str, str]
-WRONG: Final[Mapping[str, Wrong]] = {
-    "cuts a wheel short": (cut, "served a wheel that cannot be unpacked", LOADING),
-    "serves other bytes than it announced": (other_bytes, "served other bytes than it announced", LOADING),
-    "leads to itself": (leads_round, "answers with something that is no list of files", ASKING),
-    "has lost a wheel": (gone, "does not have a file it lists", ASKING),
-}
 
 
 @catches("H12")
-@pytest.mark.parametrize("case", WRONG)
-async def test_an_update_is_refused_and_the_old_pin_keeps_running_when_an_index(case: str, sold: Python) -> None:
-    await is_refused(sold, "uvx server", WRONG[case])
+@pytest.mark.parametrize("wrong", [
+    pytest.param((cut, "served a wheel that cannot be unpacked", LOADING), id="cuts a wheel short"),
+    pytest.param((other_bytes, "served other bytes than it announced", LOADING), id="serves other bytes"),
+    pytest.param((leads_round, "answers with something that is no list of files", ASKING), id="leads to itself"),
+    pytest.param((gone, "does not have a file it lists", ASKING), id="has lost a wheel"),
+])  # fmt: skip
+async def test_an_update_is_refused_and_the_old_pin_keeps_running_when_an_index(sold: Python, wrong: Wrong) -> None:
+    await is_refused(sold, "uvx server", wrong)
 
 
 @catches("H12")
