@@ -143,7 +143,7 @@ def _open_log(paths: Paths, foreground: bool) -> None:
 
 
 def _hide() -> None:
-    """From here on there are keys in this process; the supervisor, forked before, never has one."""
+    """From here on there are keys in this process.  The supervisor, forked before, has none, and hides by itself."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if sys.platform == "linux":
         hide_memory()

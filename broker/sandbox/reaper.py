@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
 from broker.sandbox import notices
-from broker.sandbox.kernel import adopt_orphans, arm_parent_death, memory_file
+from broker.sandbox.kernel import adopt_orphans, arm_parent_death, hide_memory, memory_file
 from broker.sandbox.landlock import READING, restrict
 from broker.sandbox.netns import send_connection, send_listeners
 
@@ -69,6 +69,8 @@ def supervise(channel: int, daemon: int) -> NoReturn:
 def _settle(channel: int) -> int:
     """Leave the daemon's terminal, descriptors and signals behind; answer the descriptor that wakes us."""
     os.setsid()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # what servers are given passes through here
+    hide_memory()
     adopt_orphans()
     nowhere = os.open(os.devnull, os.O_RDWR)
     os.dup2(nowhere, 0)

@@ -1,7 +1,10 @@
 """One secret through a whole life: set, given to the one server it is for, changed, sealed, removed; nowhere else."""
 
+import contextlib
 import json
 import os
+import resource
+import select
 import signal
 import subprocess
 import sys
@@ -136,3 +139,21 @@ def test_a_secret_reaches_the_one_server_it_is_for_and_nothing_else_that_anybody
         bulkhead("vault", "unlock", stdin="not that phrase", code=1)
         bulkhead("vault", "unlock", stdin=PHRASE)
         assert CANARY in ask(owner)
+        assert cores(running.desk.status().pid) == []
+
+
+def cores(daemon: int) -> list[Path]:
+    """What a crash of the supervisor and of the daemon writes down, with no limit on its size where we may lift it."""
+    (supervisor,) = [pid for pid in descendants(daemon)[1:] if command_line(pid) == command_line(daemon)]
+    found: list[Path] = []
+    for pid in (supervisor, daemon):  # the other way round the supervisor would end by itself
+        place = Path(os.readlink(f"/proc/{pid}/cwd"))
+        before = set(place.iterdir())
+        with contextlib.suppress(PermissionError):  # of one that is closed to us not even its limits can be changed
+            resource.prlimit(pid, resource.RLIMIT_CORE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        pidfd = os.pidfd_open(pid)
+        signal.pidfd_send_signal(pidfd, signal.SIGSEGV)
+        assert select.select([pidfd], [], [], 60)[0], "it ends"
+        os.close(pidfd)
+        found += sorted(file for file in set(place.iterdir()) - before if file.name.startswith("core"))
+    return found
