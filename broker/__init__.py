@@ -19,6 +19,7 @@ The rooms, from the street inwards:
     links       one link: the rooms it joins
     autonomy    how much of what a session did went without a question
     judge       may this call of a link happen: policy, ledger, grants, and a person; inside  answers given in a client
+    cards       what a held call would do, in lines for a person
     launch      verify, plan, spawn the server of a link
     house       every owner of state that links share; refusals  what one client was refused, so many in full
     clients     the AI applications: where their configuration lives, import, byte-exact undo

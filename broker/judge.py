@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from broker.cards import destinations, edits
 from broker.consent import Ticket
 from broker.flow.carried import RULE as CARRIED
 from broker.flow.carried import carried, snippets
@@ -121,6 +122,8 @@ class Judge:
     async def ask(self, call: Call, decision: Decision) -> Decision:
         """Put a call to a person and wait; whoever is cancelled meanwhile has withdrawn the question."""
         shown = {"arguments": call.arguments, **call.extra} if call.extra else call.arguments
+        redactor = self._house.audit.redactor
+        changes = redactor.text(edits(call.arguments))
         ticket = self._house.consent.ask(
             kind="call",
             client=self.client,
@@ -129,8 +132,8 @@ class Judge:
             what=sentence(call),
             why=f"{decision.rule}: {decision.reason}{self._way_out(call)}{self.caveat}",
             digest_of={"call": call.digest, "rule": decision.rule, "evidence": list(decision.evidence)},
-            evidence=(*decision.evidence, *self._snippets(call)),
-            detail=self._house.audit.redactor.json(shown),
+            evidence=(*decision.evidence, *self._snippets(call), *map(redactor.text, destinations(call.arguments))),
+            detail=f"{changes}\n\n{redactor.json(shown)}" if changes else redactor.json(shown),
             wait_seconds=self._house.waits.question,
         )
         self._tickets.setdefault(call.digest, []).append(ticket)

@@ -108,6 +108,22 @@ async def test_a_client_may_follow_where_a_server_points_within_itself(tmp_path:
         assert why.startswith("R4")
 
 
+async def test_a_question_says_where_a_call_goes_and_what_it_changes_and_the_record_does_not(tmp_path: Path) -> None:
+    async with housed(tmp_path, toy=mailbox, policy=ASKS) as rooms:
+        far = await opened(rooms)
+        edit = {"path": "/w/plan.md", "oldText": "we meet at noon", "newText": "we meet at one"}
+        await far.say(call(1, "read", **edit))
+        await until(rooms.house.consent.open)
+        (question,) = rooms.house.consent.open()
+        assert question.evidence[-1] == "goes to: path = /w/plan.md"
+        assert question.detail.startswith("@@ -1 +1 @@\n-we meet at noon\n+we meet at one\n\n{")
+        await answered(rooms, allowed=False)
+        await reply(far, 1)
+        kept = json.dumps([receipt.get("evidence") for receipt in rooms.receipts()])
+        assert "plan.md" not in kept
+        far.close()
+
+
 async def test_a_value_that_was_let_into_a_tool_is_asked_about_once(tmp_path: Path) -> None:
     async with housed(tmp_path, toy=mailbox) as rooms:
         far = await opened(rooms)
