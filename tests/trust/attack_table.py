@@ -435,4 +435,7 @@ ATTACKS: Final[Mapping[str, Attack]] = MappingProxyType({
         "trust/test_evidence.py::test_an_attestation_of_a_dependency_that_is_wrong_refuses_the_closure",
         "trust/test_evidence.py::test_every_wheel_of_a_closure_is_asked_for_its_publisher",
     )),
+    "H15": Attack("Native code lies where a server is started, in its user's home, or where a variable points.", (
+        "trust/test_pypi.py::test_native_code_in_the_users_way_is_not_loaded",
+    )),
 })  # fmt: skip

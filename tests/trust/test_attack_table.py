@@ -20,7 +20,7 @@ OTHER_ROOMS: Final = (
     "test_rollback.py",
 )
 GROUPS: Final = {"A": range(21), "B": range(1, 27), "C": range(1, 22), "D": range(1, 18), "E": range(1, 18),
-                 "F": range(1, 12), "G": range(1, 13), "H": range(1, 15)}  # fmt: skip
+                 "F": range(1, 12), "G": range(1, 13), "H": range(1, 16)}  # fmt: skip
 _CASE: Final = re.compile(r"([A-H]\d\d) ")
 
 

@@ -2,9 +2,12 @@
 
 import hashlib
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
+from typing import Final
 
 import anyio
 import pytest
@@ -91,6 +94,32 @@ async def test_modules_in_the_users_way_shadow_nothing(shop: Shop) -> None:
         (shop.home / name).write_text("print('evil')")
     done = await shop.started(pin, PYTHONPATH=str(shop.home), PYTHONSTARTUP=str(shop.home / "server.py"))
     assert done[0] == 7 and "evil" not in done[1]
+
+
+LOOKS: Final = """
+def main():
+    try:
+        import planted
+    except ModuleNotFoundError:
+        print("it is nowhere")
+    except ImportError:
+        print("it was loaded, and is no library")
+"""
+
+
+@catches("H15")
+async def test_native_code_in_the_users_way_is_not_loaded(shop: Shop) -> None:
+    shop.index.publish("server", "1.1.0", wheel("server", "1.1.0", {"server.py": LOOKS}, scripts=MAIN))
+    pin = await shop.pin()
+    own = shop.home / ".local/lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
+    own.mkdir(parents=True)
+    for folder in (shop.home, own):
+        (folder / f"planted{EXTENSION_SUFFIXES[0]}").write_text("no library")
+    around = {"HOME": str(shop.home), "PYTHONPATH": str(shop.home)}
+    assert (await shop.started(pin, **around))[1] == "it is nowhere\n"
+    asked = [sys.executable, "-c", f"{LOOKS}\nmain()"]
+    done = await anyio.run_process(asked, env=around, cwd=shop.home)
+    assert done.stdout.decode() == "it was loaded, and is no library\n"  # so Python is, unless it is kept from it
 
 
 @catches("F04")
