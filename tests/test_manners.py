@@ -19,9 +19,25 @@ from broker.manners.kept import MAX_ANSWERS, MAX_BYTES, Kept
 from broker.manners.rules import MANNERS, Bounds, MannersText, parse_manners
 from broker.model import Call, ClientName, Decision, Fact, JsonObject, ServerName, SessionId, Verdict
 from broker.protocol.catalog import Catalog
+from broker.protocol.effects import Effect, Record
+from broker.protocol.events import Due, Event
+from broker.protocol.replies import UNAVAILABLE
 from tests.house import Rooms, housed, pin_server
 from tests.peers import ToyServer, echo
-from tests.protocol.stage import LEGACY, READ, WRITE, changed, notice, refusal_of
+from tests.protocol.stage import (
+    CATALOG,
+    LEGACY,
+    READ,
+    WRITE,
+    Stage,
+    changed,
+    error,
+    modern,
+    notice,
+    refusal_of,
+    request,
+    result,
+)
 from tests.protocol.stage import call as call_of
 from tests.test_links import ASKS, answer, only_link, opened, reply
 from tests.waiting import until
@@ -402,3 +418,74 @@ def test_a_list_is_old_once_its_servers_own_time_is_over_and_never_at_once() -> 
     for now[0] in (29, 31, 59, 61, 62):
         said.append((manners.is_old("tools"), manners.is_old("prompts")))
     assert said == [(False, False), (False, True), (False, False), (True, False), (False, False)]
+
+
+class Fresh(Stage):
+    """A stage whose server says how long its lists are fresh, and whose conversation minds its manners."""
+
+    def __init__(self, manners: MannersBook, clock: Callable[[], float], catalog: Catalog) -> None:
+        super().__init__(catalog)
+        self.courtesy = Courtesies(manners, ServerName("notes"), clock)
+        self.conversation._link.courtesy = self.courtesy
+        self.decide = lambda call: self.courtesy.judged(call) or YES
+
+    def from_view(self, message: JsonObject) -> JsonObject | None:
+        said = super().from_view(message)
+        if said is not None and message["method"].endswith("/list"):
+            said["result"] |= {"ttlMs": 60_000, "cacheScope": "private"}
+        return said
+
+    def feed(self, event: Event) -> list[Effect]:
+        effects = super().feed(event)
+        for effect in effects:
+            if isinstance(effect, Record):
+                self.courtesy.heard(effect.fact, effect.turn)
+        return effects
+
+
+def asked_for(stage: Stage, method: str) -> int:
+    return sum(message.get("method") == method for message in stage.to_server)
+
+
+def test_a_list_whose_time_is_over_is_read_anew_when_its_client_asks_and_nobody_waits_for_that() -> None:
+    now = [0.0]
+    stage = Fresh(MannersBook(NoDocuments()), lambda: now[0], CATALOG)
+    stage.running_modern()
+    for number, now[0] in enumerate((1.0, 59.0, 61.0, 62.0)):
+        stage.settle(stage.client(modern(number, "tools/list")))
+    assert [message["id"] for message in stage.to_client if "result" in message] == [0, 1, 2, 3]
+    assert asked_for(stage, "tools/list") == 1
+
+
+class AgainBook:
+    """Everything may be tried again once, after a second."""
+
+    def load(self, _name: str) -> bytes:
+        return b"version = 1\n[[manner]]\nretry = {times = 1, wait = 1}\n"
+
+
+@pytest.mark.claim("C96")
+@pytest.mark.parametrize(
+    ("tool", "failure", "times"),
+    [("read", UNAVAILABLE, 2), ("read", -32603, 1), ("write", UNAVAILABLE, 1)],
+    ids=["nobody answered", "the server said no", "not safe"],
+)
+def test_a_call_that_could_not_be_delivered_is_judged_and_sent_once_more(tool: str, failure: int, times: int) -> None:
+    now = [0.0]
+    stage = Fresh(MannersBook(AgainBook()), lambda: now[0], Catalog({"legacy/full": SAFE}))
+    stage.opened()
+    stage.client(request("warm", "tasks/list"))
+    stage.start(SAFE)
+    stage.server(result("warm", tasks=[]))
+    stage.effects.clear()
+    stage.client(call_of(1, tool))
+    stage.server(error(1, failure))
+    assert (stage.to_client == []) is (times == 2)
+    now[0] = 2.0
+    for turn in stage.courtesy.due():
+        stage.feed(Due(turn))
+    assert asked_for(stage, "tools/call") == times == len([1 for fact in stage.records if fact.kind == "decision"])
+    if times == 2:
+        stage.server(error(1, failure))
+    assert [message["error"]["code"] for message in stage.to_client] == [failure]
+    assert stage.courtesy._calls.breaker.failed == (0 if failure != UNAVAILABLE else times)
