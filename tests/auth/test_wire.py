@@ -21,9 +21,9 @@ from broker.auth.places import Near, place_of
 from broker.auth.problems import AuthError
 from broker.auth.wire import Said, Wire
 from broker.endpoints.http_reach import Guard, Origin, trusted
-from tests.waiting import WITHIN
 
 GOOD: Final = b'HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{"a": 1}\n'
+WITHIN: Final = 60.0
 NOW: Final = datetime.now(UTC)
 
 

@@ -16,8 +16,7 @@ from broker.endpoints.http_proxy import Ways
 from broker.endpoints.http_reach import Reach, Unreachable, asked, origin_of
 from broker.endpoints.proxy_book import ProxyBook, parse_proxy
 from broker.errors import PolicyError
-from tests.auth.test_wire import GOOD, answering, certificate
-from tests.waiting import WITHIN
+from tests.auth.test_wire import GOOD, WITHIN, answering, certificate
 
 HOST = "api.example"
 
