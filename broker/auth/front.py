@@ -257,8 +257,8 @@ class Attached:
             if said.scopes and set(said.scopes) <= set(grant.requested):
                 raise AuthError("insufficient_scope").named(self._client, self._server)
             return False
-        if sent == self._renewed:
-            return False  # it was just made, and was not taken either
+        if sent == self._renewed and self._front.renewal.is_fresh(grant):
+            return False  # it was made for this, has not ended, and was not taken either
         try:
             renewed = await self._front.renewal.renewed(self._client, self._server, self._url, refused=sent)
         except AuthError as problem:

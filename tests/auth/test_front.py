@@ -249,6 +249,18 @@ async def test_a_token_that_was_taken_back_is_renewed_without_a_person() -> None
         assert await stage.call() == 200 and len(stage.opened) == 1 and refreshes(stage) == 1
 
 
+async def test_a_token_that_ended_on_its_way_is_renewed_again_however_often_without_a_person() -> None:
+    async with asyncio.timeout(WITHIN), staged() as stage:
+        await stage.login()
+        attached = stage.attached()
+        for number in range(1, 4):
+            sent = await attached.token()
+            stage.net.valid.clear()
+            old(stage)
+            assert await attached.refused(401, [WHERE], sent) and refreshes(stage) == number
+        assert len(stage.opened) == 1
+
+
 async def test_no_call_waits_for_another_ones_answer() -> None:
     go = asyncio.Event()
 
