@@ -6,7 +6,6 @@ from broker.outbox import Outbox
 from broker.protocol.batches import Batches
 from broker.protocol.effects import Forward, ForwardBatch, Record
 from broker.protocol.events import Closing
-from broker.protocol.frames import encode
 
 
 async def say_goodbye(conversation: Batches, edges: Edges, outbox: Outbox, client: LineEndpoint, reason: str) -> None:
@@ -17,7 +16,7 @@ async def say_goodbye(conversation: Batches, edges: Edges, outbox: Outbox, clien
         elif isinstance(effect, Record):
             edges.record(effect.fact, effect.turn)
         elif isinstance(effect, Forward) and effect.to == "client":
-            outbox.put(client, encode(effect.message))
+            outbox.put(client, effect.message)
         elif isinstance(effect, ForwardBatch) and effect.to == "client":
-            outbox.put(client, encode(effect.messages))
+            outbox.put(client, effect.messages)
     outbox.send()

@@ -6,6 +6,7 @@ reason recorded; other links go on.  Nothing that failed lets anything through.
 
 import asyncio
 import logging
+from collections.abc import Callable
 from functools import partial
 from typing import Final, assert_never
 
@@ -24,9 +25,10 @@ from broker.protocol.bridge import Bridge
 from broker.protocol.conversation import Conversation
 from broker.protocol.effects import Ask, Drift, Effect, End, Forward, ForwardBatch, Launch, Read, Record, Withdraw
 from broker.protocol.events import Answered, Event, FromClient, FromServer, NotStarted, ServerGone, Started
-from broker.protocol.frames import MAX_FRAME, Frame, FrameDecoder, encode
+from broker.protocol.frames import MAX_FRAME, Frame, FrameDecoder
 
 MAX_UNREAD: Final = 32 * 1024 * 1024  # beside one largest message; who is so far behind does not read
+AT_ONCE: Final = 4  # events in one turn of the loop, about a millisecond; then the other links have theirs
 PROGRESS_SECONDS: Final = 5.0  # clients reset their own time-out on progress, the shortest seen being 10
 
 _log = logging.getLogger(__name__)
@@ -44,16 +46,14 @@ class Relay:
         most: int = MAX_FRAME,
     ) -> None:
         """`most` is the size of the largest message, either way."""
-        self._most_unread = MAX_UNREAD + most
         self._conversation = Batches(conversation)
         self._edges = edges
         self._waits = waits
         self._loop = asyncio.get_running_loop()
         self._inbox = Inbox()
-        self._outbox = Outbox(edges.commit)
+        self._outbox = Outbox(edges.commit, MAX_UNREAD + most, self._behind)
         self._busy = False
-        self._heard: JsonObject | None = None
-        self._line = b""
+        self._goes_on = False
         self._ending: asyncio.Future[Ending] = self._loop.create_future()
         self._errands = Errands(self._break)
         self._questions: dict[int, tuple[Call, asyncio.Task[None]]] = {}
@@ -62,8 +62,7 @@ class Relay:
         self._last_lines = asyncio.Event()
         self.calls = 0
         self._client = LineEndpoint(
-            client[0],
-            client[1],
+            *client,
             on_bytes=lambda data: self._arrived("client", self._decoder.feed(data)),
             on_closed=self._client_closed,
             on_drained=self._client_drained,
@@ -131,37 +130,40 @@ class Relay:
         self._drain()
 
     def _drain(self) -> None:
-        try:
-            self._work()
-        except Exception as problem:  # noqa: BLE001 - the top of this conversation: it closes, it never carries on
-            self._break(problem)
-        self._heard, self._line = None, b""
+        if self._goes_on:
+            return  # in the next turn
+        self._guarded(self._work)
         self._deliver()
+        if self._inbox and not self._busy and not self._ending.done():
+            self._goes_on = True
+            self._loop.call_soon(self._go_on)
         self._regulate()
         self._leave()
 
+    def _go_on(self) -> None:
+        self._goes_on = False
+        self._drain()
+
     def _work(self) -> None:
-        """Deal with what arrived, event by event, until one has to wait for the disk."""
-        while self._inbox and not self._busy and not self._ending.done():
+        """Deal with what arrived, event by event, until one has to wait for the disk or it is the others' turn."""
+        for _ in range(AT_ONCE):
+            if not self._inbox or self._busy or self._ending.done():
+                return
             event = self._inbox.take()
             if isinstance(event, FromClient | FromServer):
-                self._heard, self._line = event.message, event.line
+                self._outbox.hear(event.message, event.line)
             rest = self._perform(self._conversation.receive(event))
             if rest:
                 self._busy = True
                 self._errands.start(self._finish(rest))
-            if self._outbox.full:
-                self._deliver()
 
     def _deliver(self) -> None:
-        """Let out what was said, behind its receipts.  A peer that is too far behind ends its link."""
-        try:
-            self._outbox.send()
-        except Exception as problem:  # noqa: BLE001 - as above
-            self._break(problem)
-        for side, endpoint in (("client", self._client), ("server", self._server.endpoint)):
-            if endpoint is not None and endpoint.waiting > self._most_unread:
-                self.end(f"the {side} does not read what it is sent", side)
+        """Let out what was said, behind its receipts."""
+        self._guarded(self._outbox.send)
+
+    def _behind(self, endpoint: LineEndpoint) -> None:
+        side = "client" if endpoint is self._client else "server"
+        self.end(f"the {side} does not read what it is sent", side)
 
     def _regulate(self) -> None:
         """Listen to each side only while there is room for what it says: the one place that pauses and resumes."""
@@ -194,8 +196,6 @@ class Relay:
             self._busy = False
         self._drain()
 
-    # --- effects out ---
-
     def _perform(self, effects: list[Effect]) -> list[Effect]:
         """Perform effects in order; returns those left over, the first of which must reach the disk first."""
         for index, effect in enumerate(effects):
@@ -205,10 +205,9 @@ class Relay:
                         return effects[index:]
                     self._edges.record(fact, turn)
                 case Forward(to, message):
-                    said = message if to == "client" else self._edges.outgoing(message)
-                    self._forward(to, self._line if said is self._heard and self._line else encode(said))
+                    self._forward(to, message if to == "client" else self._edges.outgoing(message))
                 case ForwardBatch(to, messages):
-                    self._forward(to, encode(messages))
+                    self._forward(to, messages)
                 case Read():
                     self._edges.read(effect)
                 case Ask(question, call, decision):
@@ -228,14 +227,14 @@ class Relay:
                     assert_never(effect)
         return []
 
-    def _forward(self, to: Side, line: bytes) -> None:
+    def _forward(self, to: Side, said: JsonObject | tuple[JsonObject, ...]) -> None:
         endpoint = self._client if to == "client" else self._server.endpoint
         if endpoint is None:
             if self._inbox.holds(ServerGone):
                 return  # it ended while this waited for the disk; that event answers whoever waits
             raise ProtocolError("the broker", "had a message for a server that does not run")
         self.calls += to == "server"
-        self._outbox.put(endpoint, line)
+        self._outbox.put(endpoint, said)
 
     async def _ask(self, question: int, call: Call, decision: Decision) -> None:
         waiting = asyncio.ensure_future(self._edges.ask(call, decision))
@@ -285,12 +284,9 @@ class Relay:
 
     def _complained(self, text: str, lost: int) -> None:
         """The server wrote on its standard error: on record, with the requests that are under way."""
-        try:
-            self._edges.record(Fact("stderr", "server", size=len(text), body={"text": text, "lost": lost}), 0)
-        except Exception as problem:  # noqa: BLE001 - as above
-            self._break(problem)
-
-    # --- ends and bounds ---
+        fact = Fact("stderr", "server", size=len(text), body={"text": text, "lost": lost})
+        self._guarded(lambda: self._edges.record(fact, 0))
+        self._deliver()
 
     def _client_closed(self) -> None:
         self._client_gone = True
@@ -313,9 +309,12 @@ class Relay:
         self._leave()
 
     def _changed(self) -> None:
+        self._guarded(self._edges.changed)
+
+    def _guarded(self, work: Callable[[], None]) -> None:
         try:
-            self._edges.changed()
-        except Exception as problem:  # noqa: BLE001 - as above
+            work()
+        except Exception as problem:  # noqa: BLE001 - the top of this conversation: it closes, it never carries on
             self._break(problem)
 
     def _break(self, problem: BaseException) -> None:

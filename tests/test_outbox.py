@@ -39,13 +39,13 @@ def taken(descriptor: int) -> bytes:
 async def test_what_is_said_together_leaves_in_its_order_behind_its_receipts(tmp_path: Path) -> None:
     log = a_log(tmp_path)
     far, near = endpoint()
-    outbox = Outbox(log.flush)
+    outbox = Outbox(log.flush, 1 << 20, lambda _: None)
     for number in range(3):
         log.take_down(Origin(), Fact("request", "client", "ping", request=number))
-        outbox.put(near, b"%d\n" % number)
+        outbox.put(near, {"id": number})
     assert (lines_of(tmp_path), taken(far)) == ([], b"")
     outbox.send()
-    assert taken(far) == b"0\n1\n2\n"
+    assert taken(far) == b'{"id":0}\n{"id":1}\n{"id":2}\n'
     assert len(lines_of(tmp_path)) == 3
     assert check(lines_of(tmp_path)) is None
     log.close()
@@ -59,9 +59,9 @@ async def test_nothing_leaves_when_its_receipts_cannot_be_written(tmp_path: Path
     log = a_log(tmp_path)
     log.append(Origin(), Fact("request", "client", "ping"))
     far, near = endpoint()
-    outbox = Outbox(log.flush)
+    outbox = Outbox(log.flush, 1 << 20, lambda _: None)
     log.take_down(Origin(), Fact("request", "client", "ping"))
-    outbox.put(near, b"0\n")
+    outbox.put(near, {"id": 0})
     os.close(log._segment)
     log._segment = os.open(os.devnull, os.O_RDONLY)
     if not taken_down:
@@ -87,3 +87,18 @@ async def test_entries_taken_down_across_a_full_segment_are_one_chain(tmp_path: 
     assert len(list(segments(tmp_path))) > 1
     assert len(lines_of(tmp_path)) == 9
     assert check(lines_of(tmp_path)) is None
+
+
+async def test_what_goes_on_as_it_came_is_not_written_again_and_what_became_another_is() -> None:
+    far, near = endpoint()
+    outbox = Outbox(lambda: None, 1 << 20, lambda _: None)
+    came = {"id": 1}
+    outbox.hear(came, b"as it came\n")
+    outbox.put(near, came)
+    outbox.put(near, dict(came))
+    outbox.send()
+    outbox.put(near, came)
+    outbox.send()
+    assert taken(far) == b'as it came\n{"id":1}\n{"id":1}\n'
+    near.close()
+    os.close(far)

@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any, Final
 
 import pytest
@@ -799,3 +800,19 @@ async def test_a_drifted_server_is_told_and_what_is_new_is_held() -> None:
             pass
         assert "content" not in json.dumps(answer.get("result", {}).get("structuredContent", {}))
     assert not [message for message in world.servers[0].heard if message.get("params", {}).get("name") == "erase"]
+
+
+async def test_a_flood_on_one_link_leaves_the_loop_to_others_between_a_few_messages() -> None:
+    """All of it lies in the pipe and is read at once; what is asked of the loop meanwhile has its turn in between."""
+    async with playing(World()) as world:
+        await world.open()
+        begun, seen = len(world.facts), list[int]()
+        pings = [{"jsonrpc": "2.0", "id": f"p{number}", "method": "ping"} for number in range(20)]
+        await world.client.say_bytes(b"".join(json.dumps(ping).encode() + b"\n" for ping in pings))
+        async with asyncio.timeout(WITHIN):
+            while not seen or seen[-1] < 2 * len(pings):  # each is recorded, and so is its answer
+                await asyncio.sleep(0)
+                seen.append(len(world.facts) - begun)
+        assert max(after - before for before, after in pairwise([0, *seen])) <= len(pings)
+        heard = [await world.client.hear() for _ in pings]
+        assert [answer["id"] for answer in heard] == [ping["id"] for ping in pings]
