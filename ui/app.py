@@ -5,29 +5,40 @@ says so, and shows no question as if it could still be answered.
 """
 
 import asyncio
+import shlex
+from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 from textual import on, work
-from textual.app import App
+from textual.app import App, SuspendNotSupported, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.content import Content
+from textual.screen import Screen
 
 from broker.api import schema
 from broker.api.client import DeskClient
 from broker.errors import BulkheadError
 from ui.clock import Clock
 from ui.known import Known
-from ui.messages import Lost, Refused, Replied, Seen
+from ui.messages import Lost, Ran, Refused, Replied, Seen
 from ui.present import untrusted
 from ui.screens.audit import AuditScreen
 from ui.screens.base import Place
+from ui.screens.catalog import CatalogScreen
+from ui.screens.clients import ClientsScreen
 from ui.screens.confirm import ConfirmScreen
+from ui.screens.dashboard import DashboardScreen
+from ui.screens.doctor import DoctorScreen
 from ui.screens.number import NumberScreen
 from ui.screens.pages import HelpScreen
+from ui.screens.policy import PolicyScreen
 from ui.screens.questions import QuestionsScreen
 from ui.screens.servers import ServersScreen
 from ui.screens.sessions import SessionsScreen
+from ui.shell import Shell
+from ui.widgets.status_bar import PLACES
 
 BACKOFF: Final = (0.3, 1.0, 2.0, 5.0)  # seconds; a daemon that restarts is back within the first two
 ANSWER_SECONDS: Final = 120.0  # a yes may wait for a fingerprint or a password
@@ -41,14 +52,20 @@ class BulkheadApp(App[int]):
 
     TITLE = "Bulkhead"
     CSS_PATH = "app.tcss"
-    ENABLE_COMMAND_PALETTE = False
-    MODES: ClassVar = {place.NAME: place for place in (QuestionsScreen, SessionsScreen, ServersScreen, AuditScreen)}
+    COMMAND_PALETTE_BINDING = "ctrl+p"
+    MODES: ClassVar = {
+        place.NAME: place
+        for place in (
+            QuestionsScreen, SessionsScreen, ServersScreen, AuditScreen, PolicyScreen, ClientsScreen, DoctorScreen,
+            DashboardScreen,
+        )
+    }  # fmt: skip
     DEFAULT_MODE = QuestionsScreen.NAME
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("1", "go('questions')", "Questions", show=False),
-        Binding("2", "go('sessions')", "Sessions", show=False),
-        Binding("3", "go('servers')", "Servers", show=False),
-        Binding("4", "go('audit')", "Audit", show=False),
+        *(
+            Binding(str(number), f"go('{name}')", title, show=False)
+            for number, (name, title, _) in enumerate(PLACES, 1)
+        ),
         Binding("t", "theme", "Light/dark", show=False),
         Binding("question_mark", "help", "Help", key_display="?"),
         Binding("q", "leave", "Quit"),
@@ -62,6 +79,7 @@ class BulkheadApp(App[int]):
         pulse: float | None = 1.0,
         backoff: tuple[float, ...] = BACKOFF,
         answer_seconds: float = ANSWER_SECONDS,
+        shell: Shell | None = None,
     ) -> None:
         super().__init__()
         self.known = Known()
@@ -72,6 +90,7 @@ class BulkheadApp(App[int]):
         self._pulse = pulse
         self._backoff = backoff
         self._answer_seconds = answer_seconds
+        self._shell = shell or Shell()
         self._unseen = asyncio.Semaphore(MAX_UNSEEN)
 
     def on_mount(self) -> None:
@@ -123,7 +142,11 @@ class BulkheadApp(App[int]):
     @on(Seen)
     def _seen(self, seen: Seen) -> None:
         self._unseen.release()
+        before = self.known.newest_alert
         self.known.apply(seen.event)
+        if isinstance(seen.event, schema.AlertsChanged) and self.known.newest_alert > before:
+            self.bell()
+            self.say(Content.assemble("ALERT (8 shows all): ", untrusted(self.known.alerts[-1].text)))
         self._redraw()
 
     @on(Lost)
@@ -134,11 +157,16 @@ class BulkheadApp(App[int]):
     @on(Replied)
     def _replied(self, replied: Replied) -> None:
         self.known.in_flight.discard(replied.ticket)
-        self.say(replied.said)
-        if isinstance(replied.answer, schema.Review) and isinstance(self.screen, ServersScreen):
-            self.screen.review(replied.answer.items)
-        if isinstance(replied.answer, schema.LabelsView) and isinstance(self.screen, ServersScreen):
-            self.screen.labels(replied.answer)
+        if replied.said:
+            self.say(replied.said)
+        if isinstance(self.screen, Place):
+            self.screen.answered(replied.answer)
+
+    @on(Ran)
+    def _ran(self, ran: Ran) -> None:
+        self.known.in_flight.discard(ran.ticket)
+        for place in self._places():
+            place.ran(ran.words, ran.printed)
 
     @on(Refused)
     def _refused(self, refused: Refused) -> None:
@@ -152,6 +180,28 @@ class BulkheadApp(App[int]):
             return
         self.known.in_flight.add(ticket)
         self._ask(ticket, route, params, said)
+
+    def run_command(self, words: Sequence[str], *, into: Path | None = None) -> None:
+        """Run `bulkhead WORDS` quietly, one of a kind at a time; the place hears of it."""
+        ticket = f"run {' '.join(words[:2])}"
+        if ticket not in self.known.in_flight:
+            self.known.in_flight.add(ticket)
+            self._command(ticket, words, into)
+
+    @work(group="command")
+    async def _command(self, ticket: str, words: Sequence[str], into: Path | None) -> None:
+        printed = await (self._shell.printed(words) if into is None else self._shell.kept(words, into))
+        self.post_message(Ran(ticket, words, printed))
+
+    def run_in_terminal(self, words: Sequence[str]) -> None:
+        """Stand aside while `bulkhead WORDS` asks its own questions in this terminal."""
+        try:
+            with self.suspend():
+                self._shell.in_terminal(words)
+        except SuspendNotSupported:
+            line = untrusted(shlex.join(("bulkhead", *words)), 400)
+            self.say(Content.assemble("run this in a terminal: ", line))
+        self.refresh(repaint=True, layout=True)
 
     def say(self, words: Content | str) -> None:
         """Tell the person, for a while."""
@@ -175,7 +225,27 @@ class BulkheadApp(App[int]):
         self.theme = "textual-light" if self.theme == "textual-dark" else "textual-dark"
 
     def action_help(self) -> None:
-        self.push_screen(HelpScreen())
+        places = [screen for screen in self.screen_stack if isinstance(screen, Place)]
+        titles = {name: title for name, title, _ in PLACES}
+        place = places[0] if places else None
+        self.push_screen(HelpScreen(titles.get(place.NAME, "") if place else "", place.HELP_TEXT if place else ""))
+
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
+        """What the palette (ctrl+p) offers: the places, and the keys of the one that is open."""
+        for number, (name, title, _) in enumerate(PLACES, 1):
+            yield SystemCommand(title, f"go there ({number})", partial(self.action_go, name))
+        for binding in screen.active_bindings.values():
+            if binding.binding.description and isinstance(binding.node, Place) and binding.enabled:
+                key = self.get_key_display(binding.binding)
+                yield SystemCommand(
+                    binding.binding.description, f"here ({key})", partial(self._act, binding.binding.action)
+                )
+        yield SystemCommand("Light or dark", "the other theme (t)", self.action_theme)
+        yield SystemCommand("Help", "what the keys of this place do (?)", self.action_help)
+        yield SystemCommand("Quit", "leave; open questions stay open (q)", self.action_leave)
+
+    async def _act(self, action: str) -> None:
+        await self.screen.run_action(action)
 
     def action_leave(self) -> None:
         """Open questions stay open; nobody answering them is a no at their deadline."""
@@ -183,7 +253,7 @@ class BulkheadApp(App[int]):
 
     def _redraw(self) -> None:
         for screen in list(self.screen_stack):
-            if isinstance(screen, ConfirmScreen | NumberScreen):
+            if isinstance(screen, ConfirmScreen | NumberScreen | CatalogScreen) and screen.is_mounted:
                 screen.check(self.known)
         for place in self._places():
             place.redraw()

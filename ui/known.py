@@ -27,6 +27,11 @@ class ReceiptLine:
         value = self.entry.get(name)
         return value if isinstance(value, str) else "" if value is None else json.dumps(value)
 
+    @property
+    def is_call(self) -> bool:
+        """Whether it says how a client's call was judged."""
+        return (self.column("kind"), self.column("side"), self.column("method")) == ("decision", "client", "tools/call")
+
     def holds(self, needle: str) -> bool:
         """True if `needle` (lower case) stands anywhere in what was kept of it."""
         return needle in self.text.lower()
@@ -47,6 +52,8 @@ class Known:
     applications: tuple[schema.ApplicationView, ...] = ()
     alerts: tuple[schema.AlertView, ...] = ()
     vitals: list[schema.VitalView] = field(default_factory=list)
+    alerts_seen: int = 0
+    """The number of the newest alert that was looked at."""
     in_flight: set[str] = field(default_factory=set)
     events: int = 0
     """How much was heard from the daemon; only ever grows."""
@@ -93,6 +100,14 @@ class Known:
         self.connected, self.trouble = False, trouble
         self.questions = ()
 
+    @property
+    def newest_alert(self) -> int:
+        return self.alerts[-1].number if self.alerts else 0
+
+    @property
+    def unseen_alerts(self) -> int:
+        return sum(alert.number > self.alerts_seen for alert in self.alerts)
+
     def question(self, question_id: str) -> schema.QuestionView | None:
         return next((question for question in self.questions if question.id == question_id), None)
 
@@ -112,11 +127,11 @@ class Known:
     def _add(self, entries: list[dict[str, Any]]) -> None:
         for entry in entries[-RING:]:
             self._arrivals += 1
-            self.receipts.append(_line(self._arrivals, entry))
+            self.receipts.append(receipt_line(self._arrivals, entry))
         del self.receipts[:-RING]
 
 
-def _line(number: int, entry: dict[str, Any]) -> ReceiptLine:
+def receipt_line(number: int, entry: dict[str, Any]) -> ReceiptLine:
     """A receipt may hold a large body: of one that is too long only the short columns are kept."""
     text = json.dumps(entry, ensure_ascii=False)
     if len(text) > RECEIPT_TEXT:

@@ -1,4 +1,4 @@
-"""The lists: open questions, sessions, servers, receipts; and the daemon in one line.
+"""The lists: open questions, servers, receipts; and the daemon in one line.
 
 One row is one line, cut to the width there is; every string goes through `present`.
 """
@@ -6,7 +6,6 @@ One row is one line, cut to the width there is; every string goes through `prese
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import tzinfo
 from typing import Final
 
 from textual.content import Content
@@ -14,12 +13,11 @@ from textual.content import Content
 from broker.api import schema
 from ui import blocked
 from ui.known import Known, ReceiptLine
-from ui.present import clock_time, columns, count, left, untrusted, untrusted_block
+from ui.present import columns, left, untrusted, untrusted_block
 
 QUESTION_WIDTHS: Final = (10, 7, 28)
 SERVER_WIDTHS: Final = (18, 10, 12, 12, 5)
 RECEIPT_WIDTHS: Final = (8, 12, 14, 12, 5)
-LINK_WIDTHS: Final = (22, 17)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,69 +48,6 @@ def question_row(question: schema.QuestionView, now: float) -> Row:
         untrusted(question.what),
     )
     return Row(question.id, cells, QUESTION_WIDTHS)
-
-
-# --- sessions ----------------------------------------------------------------------------------------------------
-
-
-def session_rows(known: Known, zone: tzinfo | None) -> list[Row]:
-    """Client, its sessions, their links and what was read, as an indented list.  Keys of sessions are `session:ID`."""
-    rows: list[Row] = []
-    by_client: dict[str, list[schema.SessionView]] = {}
-    for session in known.sessions:
-        by_client.setdefault(session.client, []).append(session)
-    for client, sessions in by_client.items():
-        rows.append(Row(f"client:{client}", (untrusted(client).stylize("bold"),)))
-        for session in sessions:
-            rows.extend(_session(session, known, zone))
-    return rows
-
-
-def session_at(known: Known, key: str) -> schema.SessionView | None:
-    """The session whose row, or one of whose rows, has `key`."""
-    return next(
-        (found for found in known.sessions if key == _session_key(found) or key.startswith(f"{_session_key(found)}:")),
-        None,
-    )
-
-
-def _session_key(session: schema.SessionView) -> str:
-    return f"session:{session.id}"
-
-
-def _session(session: schema.SessionView, known: Known, zone: tzinfo | None) -> list[Row]:
-    key = _session_key(session)
-    about = Content.assemble(
-        "  session ", untrusted(session.id, 40).stylize("bold"), f"  since {clock_time(session.started, zone)}  ",
-        untrusted(session.root_executable), f" ({session.root_pid})",
-    )  # fmt: skip
-    inside: list[tuple[str, tuple[Content, ...]]] = [(f"link:{link.id}", _link(link)) for link in session.links]
-    for name in dict.fromkeys(link.server for link in session.links):
-        server = known.server(name)
-        inside.extend((at, (words,)) for at, words in (blocked.words_of(server) if server is not None else ()))
-    inside.extend(
-        (f"read:{place}", (Content.assemble("has read ", untrusted(read)),)) for place, read in enumerate(session.reads)
-    )
-    rows = [Row(key, (about,))]
-    if session.workspace:
-        rows.append(Row(f"{key}:workspace", (Content.assemble("    in ", untrusted(session.workspace)),)))
-    for place, (name, (first, *others)) in enumerate(inside):
-        branch = "    └ " if place == len(inside) - 1 else "    ├ "
-        cells = (Content.assemble(branch, first), *others)
-        rows.append(Row(f"{key}:{name}", cells, LINK_WIDTHS if others else ()))
-    if not inside:
-        rows.append(Row(f"{key}:nothing", (Content("    └ no links open, nothing read"),)))
-    return rows
-
-
-def _link(link: schema.LinkView) -> tuple[Content, ...]:
-    process = f"pid {link.pid}" if link.pid else "no process"
-    tier = Content.assemble("tier ", untrusted(link.tier)) if link.tier else Content("no tier")
-    return (
-        untrusted(link.server),
-        Content(link.state),
-        Content.assemble(tier, f"  {count(link.calls, 'call')}  {process}"),
-    )
 
 
 # --- servers -----------------------------------------------------------------------------------------------------
@@ -165,10 +100,12 @@ class ReceiptRow:
     """A receipt in the tail; drawn only while it is on the screen."""
 
     line: ReceiptLine
+    name: str = ""
+    """Its key, where another one is wanted than its place in the tail."""
 
     @property
     def key(self) -> str:
-        return self.line.key
+        return self.name or self.line.key
 
     def draw(self, width: int) -> Content:
         column = self.line.column

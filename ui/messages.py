@@ -1,8 +1,11 @@
 """What workers post to the app.  Workers change nothing themselves."""
 
+from collections.abc import Sequence
+
 from textual.message import Message
 
 from broker.api import schema
+from ui.shell import Printed
 
 
 class Seen(Message):
@@ -41,3 +44,13 @@ class Refused(Message):
         self.ticket = ticket
         self.what = what
         self.hint = hint
+
+
+class Ran(Message):
+    """A command of `bulkhead` came to its end."""
+
+    def __init__(self, ticket: str, words: Sequence[str], printed: Printed) -> None:
+        super().__init__()
+        self.ticket = ticket
+        self.words = words
+        self.printed = printed

@@ -86,6 +86,6 @@ def clock_time(moment: float, zone: tzinfo | None) -> str:
     return datetime.fromtimestamp(moment, zone).strftime("%H:%M:%S")
 
 
-def count(number: int, noun: str) -> str:
-    """`1 question`, `2 questions`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+def count(number: int, noun: str, nouns: str = "") -> str:
+    """`1 question`, `2 questions`; `nouns` where an s is not enough."""
+    return f"{number} {noun}" if number == 1 else f"{number} {nouns or noun + 's'}"

@@ -51,6 +51,35 @@ def facts(server: schema.ServerView, tier: str, zone: tzinfo | None) -> Content:
     return Content("\n").join([Content.assemble(f"{name:10}", said) for name, said in pairs])
 
 
+def people_facts(
+    server: schema.ServerView,
+    tokens: Sequence[schema.TokenView],
+    secrets: Sequence[schema.SecretView],
+    zone: tzinfo | None,
+) -> Content:
+    """Who signed in there, and which secrets it is given: names only, never a value."""
+    signed = [_signed(token, zone) for token in tokens if token.server == server.name]
+    held = [
+        Content.assemble(untrusted(secret.name), "" if secret.kept else "  (missing: bulkhead secret set)")
+        for secret in secrets
+        if server.name in secret.servers
+    ]
+    pairs = (
+        ("Sign-in", _lines(signed) or Content("nobody signed in, or none is asked for")),
+        ("Secrets", _lines(held) or Content("none")),
+        ("Tools off", untrusted(", ".join(server.disabled_tools) or "none", BLOCK)),
+    )
+    return Content("\n").join([Content.assemble(f"{name:10}", said) for name, said in pairs])
+
+
+def _signed(token: schema.TokenView, zone: tzinfo | None) -> Content:
+    until = f" until {clock_time(token.expires, zone)}" if token.expires else ""
+    renews = ", renewed by itself" if token.renews else ""
+    return Content.assemble(
+        untrusted(token.client), ": ", token.state, until, renews, "  at ", untrusted(token.issuer or token.url)
+    )
+
+
 BASES: Final = MappingProxyType({
     "accepted": "you accepted these labels",
     "shipped": "Bulkhead's own label of this package counts",

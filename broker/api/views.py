@@ -152,6 +152,7 @@ def server_view(
         boxed=server.grants.boxed,
         keeps=server.grants.state,
         limits=differing(server.grants.limits),
+        disabled_tools=list(server.disabled_tools),
         changes=[change_line(change) for change in drift],
         drift_digest=drift_digest,
         development=development(artifact),

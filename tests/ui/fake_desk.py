@@ -10,9 +10,17 @@ from typing import Any, Self
 
 from broker.api import schema
 
-WAIT = 60.0  # one thing takes a few hundred milliseconds, and many times that on a busy machine
+WAIT = 20.0  # one thing takes a few hundred milliseconds, and many times that on a busy machine
+
+BY_ITSELF = ("watch", "tokens", "secrets", "policy.show")
 
 Answers = Callable[[schema.Words], schema.Words]
+
+
+BALANCED = schema.PolicyView(
+    name="balanced", text="version = 1\n", description="the default", holds=True, shipped=["balanced", "strict"],
+    rules=[schema.RuleView(name="all", effect="ask", about="* → *: tools/call *", reason="one rule")],
+)  # fmt: skip
 
 
 class Refusal(Exception):
@@ -32,6 +40,9 @@ class FakeDesk:
         self.snapshot = snapshot
         self.asked: list[tuple[str, schema.Words]] = []
         self.answers: dict[str, Answers] = defaultdict(lambda: lambda _params: schema.Nothing())
+        self.answers["tokens"] = lambda _params: schema.TokenList(tokens=[])
+        self.answers["secrets"] = lambda _params: schema.SecretList(vault=schema.VaultView(where="file", lasts=True))
+        self.answers["policy.show"] = lambda _params: BALANCED
         self.open_for_answers = asyncio.Event()
         self.open_for_answers.set()
         self._watchers: dict[asyncio.StreamWriter, int] = {}
@@ -83,8 +94,8 @@ class FakeDesk:
 
     @property
     def answered(self) -> list[schema.Words]:
-        """Every request but `watch`, in order."""
-        return [params for method, params in self.asked if method != "watch"]
+        """Every request but those that a place makes by itself when it is opened, in order."""
+        return [params for method, params in self.asked if method not in BY_ITSELF]
 
     async def _until(self, condition: Callable[[], bool]) -> None:
         async with asyncio.timeout(WAIT), self._changed:

@@ -3,7 +3,8 @@
 A screen draws what the app knows (`Known`) and asks the desk through the app; it holds no facts of its own.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import ClassVar, Protocol, cast
 
 from textual.app import ComposeResult
@@ -19,6 +20,7 @@ from ui.clock import Clock
 from ui.known import Known
 from ui.present import untrusted
 from ui.screens.confirm import ConfirmScreen
+from ui.shell import Printed
 from ui.widgets.status_bar import StatusBar
 
 
@@ -35,11 +37,17 @@ class Desk(Protocol):
 
     def ask_desk(self, ticket: str, route: schema.Route, params: schema.Words, said: str) -> None: ...
 
+    def run_command(self, words: Sequence[str], *, into: Path | None = None) -> None: ...
+
+    def run_in_terminal(self, words: Sequence[str]) -> None: ...
+
 
 class Place(Screen[None]):
     """A place that a number key leads to.  `NAME` is its mode."""
 
     NAME: ClassVar[str] = ""
+    HELP_TEXT: ClassVar[str] = ""
+    """What its keys do, for the help page."""
 
     @property
     def desk(self) -> Desk:
@@ -70,6 +78,27 @@ class Place(Screen[None]):
     def beat(self) -> None:
         """A second passed."""
 
+    def answered(self, answer: schema.Words) -> None:
+        """The desk answered what this place asked; most answers are followed by a change of `known`."""
+
+    def ran(self, words: Sequence[str], printed: Printed) -> None:
+        """A command that this place asked for came to its end."""
+
+    def confirm(
+        self, title: str, words: Content, still: Callable[[Known], bool], yes: str, then: Callable[[], None],
+        *, no: str = "No",
+    ) -> None:  # fmt: skip
+        """Ask once more; `then` happens only after an explicit yes, while what it is about still stands."""
+
+        def decided(said: bool | None) -> None:
+            if said:
+                then()
+            elif not still(self.desk.known):
+                self.desk.say("it changed while you read; nothing was done")
+
+        window = ConfirmScreen(title, words, clock=self.desk.clock, still=still, yes=yes, no=no)
+        self.app.push_screen(window, decided)
+
     def allow(self, key: str) -> None:
         """Ask whether the server of this row may reach the one host the row names; deny has focus."""
         wanted = blocked.wanted_at(self.desk.known, key)
@@ -93,6 +122,22 @@ class Place(Screen[None]):
             no="Keep blocked",
         )  # fmt: skip
         self.app.push_screen(window, decided)
+
+    def switch(self, name: str, *, on: bool) -> None:
+        """Switch a server, or one tool of it (`server/tool`): off at once, on after one more yes."""
+        shown = untrusted(name).plain
+        if not on:
+            self.desk.ask_desk(f"disable {name}", schema.DISABLE, schema.Name(name=name), f"{shown} is off")
+            return
+
+        def enable() -> None:
+            self.desk.ask_desk(f"enable {name}", schema.ENABLE, schema.Name(name=name), f"{shown} is on")
+
+        def there(known: Known) -> bool:
+            return known.connected and known.server(name.partition("/")[0]) is not None
+
+        words = Content.assemble("Switch ", untrusted(name).stylize("bold"), " on again?")
+        self.confirm("Switch it on?", words, there, "Switch it on", enable)
 
     def on_screen_resume(self) -> None:
         self.redraw()

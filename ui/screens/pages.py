@@ -12,24 +12,11 @@ from textual.widgets import Static
 from ui.widgets.words_of_others import WordsOfOthers
 
 HELP: Final = """\
-1 2 3 4        questions, sessions, servers, audit
-up, down       choose a row        Enter  open it
-t              light or dark       q      quit        ?  this page
-
-Questions      every question has a deadline; nobody answering is a no
-  d Enter Esc  deny: Deny has focus, whatever else you do
-  o            yes, this once
-  s            yes, until the session ends
-  a            yes, always: shows what that means and asks again
-  v            everything about the question, uncut
-               answer keys do nothing for 0.7 s after a card changed
-
-Sessions       e      end the session under the cursor
-Servers        Enter  pin and definitions     r  review what changed
-both           g      let a server reach a host it was denied; asks again
-Audit          /      filter as you type      p  pause
-               Enter  the whole receipt       End  follow again
-
+1 to 8         the places named on top
+up, down       choose a row          Enter  open it
+t              light or dark         ctrl+p every command by name
+?              this page             q      quit
+{here}
 What stands beside a thick line was written by a server or a client.
 Everything here can be done with `bulkhead` commands too: bulkhead --help"""
 
@@ -80,5 +67,6 @@ class HelpScreen(Page):
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("question_mark", "close", "Close", show=False)]
 
-    def __init__(self) -> None:
-        super().__init__("Keys", Content(HELP))
+    def __init__(self, place: str, keys: str) -> None:
+        here = f"\n{place}\n{keys}\n" if keys else ""
+        super().__init__(f"Keys{f' of {place}' if place else ''}", Content(HELP.format(here=here)))

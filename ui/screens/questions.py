@@ -48,6 +48,15 @@ class QuestionsScreen(Place):
         Binding("pagedown", "page(1)", "Page down", show=False),
     ]
 
+    HELP_TEXT = """\
+every question has a deadline; nobody answering is a no
+d Enter Esc  deny: Deny has focus, whatever else you do
+o            yes, this once
+s            yes, until the session ends
+a            yes, always: shows what that means and asks again
+v            everything about the question, uncut
+             answer keys do nothing for 0.7 s after a card changed"""
+
     def body(self) -> Iterable[Widget]:
         rows = Rows(id="open")
         rows.can_focus = False  # focus stays on the answers, so that Enter can only ever press the button it shows

@@ -3,6 +3,7 @@
 A drift stays held until a person accepts exactly the changes shown; the digest of those goes along.
 """
 
+import shlex
 from collections.abc import Iterable
 from typing import ClassVar
 
@@ -16,6 +17,8 @@ from ui import listings, server_page
 from ui.known import Known
 from ui.present import BLOCK, count, untrusted, untrusted_block
 from ui.screens.base import Place
+from ui.screens.catalog import CatalogScreen
+from ui.screens.choose import WriteScreen
 from ui.screens.confirm import ConfirmScreen
 from ui.screens.pages import Page
 from ui.widgets.rows import Rows
@@ -29,7 +32,42 @@ class ServersScreen(Place):
         Binding("r", "review", "Review changes"),
         Binding("g", "allow", "Allow host"),
         Binding("l", "labels", "Labels"),
+        Binding("c", "catalog", "Catalog"),
+        Binding("space", "on_off", "On/off"),
+        Binding("a", "add", "Add", show=False),
+        Binding("p", "update", "Update pin", show=False),
+        Binding("i", "sign_in", "Sign in", show=False),
+        Binding("w", "watch", "Watch paths", show=False),
     ]
+    HELP_TEXT = """\
+Enter    pin, evidence, grants, sign-in, names of secrets, its own words
+c        its catalog: search, switch single tools off and on
+space    switch the server off (at once) or on (asks again)
+r        go through what changed      l  labels of its tools
+g        let it reach the host it was denied; asks again
+w        watch it, and grant the paths and hosts it asked for in vain
+a add    p update its pin    i sign in: in the terminal, with their questions"""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._tokens: tuple[schema.TokenView, ...] = ()
+        self._secrets: tuple[schema.SecretView, ...] = ()
+
+    def on_screen_resume(self) -> None:
+        super().on_screen_resume()
+        if self.desk.known.connected:
+            self.desk.ask_desk("tokens", schema.TOKENS, schema.Nothing(), "")
+            self.desk.ask_desk("secrets", schema.SECRETS, schema.Nothing(), "")
+
+    def answered(self, answer: schema.Words) -> None:
+        if isinstance(answer, schema.Review):
+            self.review(answer.items)
+        elif isinstance(answer, schema.LabelsView):
+            self.labels(answer)
+        elif isinstance(answer, schema.TokenList):
+            self._tokens = tuple(answer.tokens)
+        elif isinstance(answer, schema.SecretList):
+            self._secrets = tuple(answer.secrets)
 
     def body(self) -> Iterable[Widget]:
         yield Static(Content(""), id="heading", markup=False)
@@ -50,14 +88,58 @@ class ServersScreen(Place):
         self.redraw()
 
     def action_open(self) -> None:
-        server = listings.server_at(self.desk.known, self.query_one("#servers", Rows).cursor_key)
+        server = self._under
         if server is not None:
             words = server_page.words(server)
             whose = f"{count(len(server.tools), 'tool')}, in the server's own words: not checked, do not obey"
             title = f"Server {untrusted(server.name).plain}"
             known, zone = self.desk.known, self.desk.clock.zone
-            facts = server_page.facts(server, known.status.tier if known.status else "", zone)
-            self.app.push_screen(Page(title, facts, words, whose))
+            about = server_page.facts(server, known.status.tier if known.status else "", zone)
+            more = server_page.people_facts(server, self._tokens, self._secrets, zone)
+            self.app.push_screen(Page(title, Content.assemble(about, "\n", more), words, whose))
+
+    def action_catalog(self) -> None:
+        """Its tools, to search and to switch."""
+        if (server := self._under) is not None:
+            self.app.push_screen(CatalogScreen(server.name, lambda: self.desk.known, self._switch))
+
+    def _switch(self, name: str, on: bool) -> None:
+        self.switch(name, on=on)
+
+    def action_on_off(self) -> None:
+        """Off at once; on after one more yes, since it loosens something."""
+        if (server := self._under) is not None:
+            self.switch(server.name, on=not server.enabled)
+
+    def action_add(self) -> None:
+        about = "A name, two dashes, and the command as its documentation gives it."
+        self.app.push_screen(WriteScreen("Add a server", about, "NAME -- npx -y PACKAGE"), self._add)
+
+    def _add(self, line: str | None) -> None:
+        if line is None:
+            return
+        try:
+            words = shlex.split(line)
+        except ValueError:
+            self.desk.say("NOT DONE: a quotation mark is not closed")
+            return
+        self.desk.run_in_terminal(("add", *words))
+
+    def action_update(self) -> None:
+        if (server := self._under) is not None:
+            self.desk.run_in_terminal(("pin", server.name, "--update"))
+
+    def action_sign_in(self) -> None:
+        if (server := self._under) is not None:
+            self.desk.run_in_terminal(("login", server.name))
+
+    def action_watch(self) -> None:
+        if (server := self._under) is not None:
+            self.desk.run_in_terminal(("sandbox", "learn", server.name))
+
+    @property
+    def _under(self) -> schema.ServerView | None:
+        return listings.server_at(self.desk.known, self.query_one("#servers", Rows).cursor_key)
 
     def action_allow(self) -> None:
         """One key, one host, one server; and one more yes."""
@@ -65,7 +147,7 @@ class ServersScreen(Place):
 
     def action_labels(self) -> None:
         """Fetch what its tools are said to do; the app opens `labels` with the desk's answer."""
-        server = listings.server_at(self.desk.known, self.query_one("#servers", Rows).cursor_key)
+        server = self._under
         if server is not None:
             self.desk.ask_desk(f"labels of {server.name}", schema.LABELS, schema.Name(name=server.name), "")
 
@@ -104,7 +186,7 @@ class ServersScreen(Place):
         if not items:
             self.desk.say("nothing has drifted")
             return
-        under = listings.server_at(self.desk.known, self.query_one("#servers", Rows).cursor_key)
+        under = self._under
         chosen = under.name if under is not None else ""
         waiting = sorted(items, key=lambda item: (item.kind, item.name) != ("catalog", chosen))
         self._review_next(waiting)

@@ -10,7 +10,18 @@ from textual.widgets import Static
 from ui import listings
 from ui.known import Known
 
-PLACES: Final = (("questions", "Questions"), ("sessions", "Sessions"), ("servers", "Servers"), ("audit", "Audit"))
+PLACES: Final = (
+    ("questions", "Questions", "Quest"),
+    ("sessions", "Sessions", "Sess"),
+    ("servers", "Servers", "Serv"),
+    ("audit", "Audit", "Audit"),
+    ("policy", "Policy", "Policy"),
+    ("clients", "Clients", "Client"),
+    ("doctor", "Doctor", "Doctor"),
+    ("dashboard", "Dashboard", "Dash"),
+)
+"""Each with the name it has where there is little room."""
+WIDE: Final = 110  # columns in which all of them fit in full
 
 
 class StatusBar(Vertical):
@@ -44,10 +55,16 @@ class StatusBar(Vertical):
         waiting = {
             "questions": len(known.questions),
             "servers": sum(server.state == "drift" for server in known.servers),
+            "clients": sum(one.came_back for one in known.applications),
+            "dashboard": known.unseen_alerts,
         }
         parts: list[Content] = []
-        for number, (place, title) in enumerate(PLACES, 1):
-            label = Content(f" {number} {title}{f' ({waiting[place]})' if waiting.get(place) else ''} ")
-            parts.append(Content.assemble("▸", label.stylize("bold reverse")) if place == self._place else
-                         Content.assemble(" ", label))  # fmt: skip
+        wide = self.size.width >= WIDE
+        for number, (place, title, short) in enumerate(PLACES, 1):
+            waits = f"({waiting[place]})" if waiting.get(place) else ""
+            if place == self._place:
+                label = Content(f" {number} {title}{' ' if waits else ''}{waits} ").stylize("bold reverse")
+                parts.append(Content.assemble("▸", label))
+            else:
+                parts.append(Content(f" {number} {title} {waits} " if wide else f"{number} {short}{waits}"))
         return Content(" ").join(parts)

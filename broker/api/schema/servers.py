@@ -66,6 +66,7 @@ class ServerView(Words):
     boxed: bool = True
     keeps: State = "none"
     limits: dict[str, str] = {}
+    disabled_tools: list[str] = []
     changes: list[str] = []
     drift_digest: str = ""
     development: str = ""
