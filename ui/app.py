@@ -234,8 +234,9 @@ class BulkheadApp(App[int]):
         """What the palette (ctrl+p) offers: the places, and the keys of the one that is open."""
         for number, (name, title, _) in enumerate(PLACES, 1):
             yield SystemCommand(title, f"go there ({number})", partial(self.action_go, name))
+        own = {binding.action for binding in type(screen).BINDINGS if isinstance(binding, Binding)}
         for binding in screen.active_bindings.values():
-            if binding.binding.description and isinstance(binding.node, Place) and binding.enabled:
+            if binding.binding.action in own and binding.enabled:
                 key = self.get_key_display(binding.binding)
                 yield SystemCommand(
                     binding.binding.description, f"here ({key})", partial(self._act, binding.binding.action)

@@ -82,7 +82,7 @@ def compared(found: schema.Replayed, width: int) -> Content:
     more = f"; {found.left_out} more calls were left out" if found.left_out else ""
     heads = (
         Content("Receipt"), Content("Call"), Content.assemble("Now: ", untrusted(found.now)),
-        Content.assemble("Then: ", untrusted(found.other)),
+        Content.assemble("Other: ", untrusted(found.other)),
     )  # fmt: skip
     lines = [
         Content(

@@ -64,7 +64,7 @@ READS: Final = {"P": "private", "U": "untrusted", "E": "told to others", "M": "c
 
 def read_words(read: schema.ReadView) -> Content:
     """`private, untrusted from mail (tools/call search), 3 times`."""
-    kinds = ", ".join(READS[flag] for flag in read.labels) or "nothing that counts"
+    kinds = ", ".join(READS[flag] for flag in read.labels) or "what is harmless"
     harmless = "  (declared harmless)" if read.clean else ""
     times = f", {count(read.times, 'time')}" if read.times > 1 else ""
     return Content.assemble(
@@ -106,14 +106,10 @@ def _session(session: schema.SessionView, known: Known, zone: tzinfo | None) -> 
     for name in dict.fromkeys(link.server for link in session.links):
         server = known.server(name)
         inside.extend((at, (words,)) for at, words in (blocked.words_of(server) if server is not None else ()))
-    if session.readings:
-        inside.extend(
-            (f"read:{read.id}", (Content.assemble("has read ", read_words(read)),)) for read in session.readings
-        )
-    else:
-        inside.extend(
-            (f"read:{at}", (Content.assemble("has read ", untrusted(read)),)) for at, read in enumerate(session.reads)
-        )
+    reads = [(read.id, read_words(read)) for read in session.readings]
+    if not reads:
+        reads = [(str(place), untrusted(read)) for place, read in enumerate(session.reads)]
+    inside.extend((f"read:{id}", (Content.assemble("has read ", words),)) for id, words in reads)
     inside.extend((f"grant:{grant.id}", (_grant(grant),)) for grant in known.grants if _is_of(grant, session))
     rows = [Row(key, (about,))]
     if session.effects:
@@ -136,7 +132,7 @@ def _link(link: schema.LinkView) -> tuple[Content, ...]:
     return (
         untrusted(link.server),
         Content(link.state),
-        Content.assemble(tier, f"  {count(link.calls, 'call')}  {process}{_memory(link.memory)}"),
+        Content.assemble(tier, f"  {count(link.calls, 'call')}{_memory(link.memory)}  {process}"),
     )
 
 

@@ -11,13 +11,18 @@ from collections.abc import Sequence
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    opens_screen = words in ([], ["ui"])
+    if opens_screen:
+        from ui import splash  # the screen takes longer to load than a person likes to see nothing
+
+        splash.paint()
     import asyncio  # here, so that importing the package costs a client's start nothing
     import io
 
     from pydantic import ValidationError
 
     from broker.cli import output
-    from broker.cli.arguments import parser, spelled_out
     from broker.cli.context import CANNOT_ENFORCE, NO, UNREACHABLE, USAGE, Context
     from broker.config import paths_of
     from broker.errors import BulkheadError, DaemonUnreachable, DeskError, MachineError
@@ -25,14 +30,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without our characters still gets the sentence
-    args = parser().parse_args(spelled_out(list(sys.argv[1:] if argv is None else argv)))
     context = Context(paths_of(os.environ), os.environ)
+    command = "bulkhead"
     try:
-        if args.command_name is None or (args.command_name == "ui" and not args.web):
-            from broker.cli.screen import screen
+        if not opens_screen:  # which needs none of the other commands
+            from broker.cli.arguments import parser, spelled_out
 
-            return screen(context)
-        return int(asyncio.run(args.run(args, context)))
+            args = parser().parse_args(spelled_out(words))
+            command = f"bulkhead {args.command_name}"
+            if args.command_name != "ui" or args.web:
+                return int(asyncio.run(args.run(args, context)))
+        from broker.cli.screen import screen
+
+        return screen(context)
     except DaemonUnreachable as error:
         output.complain(error)
         return UNREACHABLE
@@ -48,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ValidationError as error:  # what was typed does not fit into a request
         first = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
-        output.complain(BulkheadError(f"{where}: {first['msg']}", hint=f"bulkhead {args.command_name} --help"))
+        output.complain(BulkheadError(f"{where}: {first['msg']}", hint=f"{command} --help"))
         return USAGE
     except KeyboardInterrupt:
         return NO

@@ -8,6 +8,7 @@ from broker.cli import output
 from broker.cli.context import DONE, Context
 from broker.cli.start import ensure
 from broker.errors import ConfigError, DaemonUnreachable
+from ui import splash
 
 
 def screen(context: Context) -> int:
@@ -20,9 +21,11 @@ def screen(context: Context) -> int:
         raise DaemonUnreachable(
             "the screen needs a terminal", hint="bulkhead status; bulkhead pending; bulkhead --help"
         )
-    asyncio.run(ensure(context.paths, context.environment))
-    from ui.app import run  # textual is slow to import, and only needed here
-
+    try:
+        asyncio.run(ensure(context.paths, context.environment))
+        from ui.app import run  # textual is slow to import, and only needed here
+    finally:
+        splash.wipe()
     return run(context.paths.control_socket)
 
 

@@ -58,7 +58,7 @@ class Place(Screen[None]):
         yield from self.body()
         with Vertical(id="bottom"):
             yield Static(Content(""), id="said", markup=False)
-            yield Footer(show_command_palette=False)
+            yield Footer(show_command_palette=False, compact=True)
 
     def body(self) -> Iterable[Widget]:
         raise NotImplementedError

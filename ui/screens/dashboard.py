@@ -21,8 +21,8 @@ class DashboardScreen(Place):
     AUTO_FOCUS = "#alerts"
     HELP_TEXT = """\
 Enter    the whole alert, and what to do
-Each bar is two seconds, the last one now.  Which alerts there are, and a webhook
-for them, stand in alerts.toml of the configuration folder."""
+each bar is two seconds, the last one now; which alerts there are, and a
+webhook for them, stand in alerts.toml of the configuration folder"""
     BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "open", "Open")]
 
     def body(self) -> Iterable[Widget]:

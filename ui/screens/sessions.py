@@ -22,9 +22,9 @@ class SessionsScreen(Place):
     AUTO_FOCUS = "#sessions"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("e", "end", "End session"),
-        Binding("n", "renew", "New session"),
+        Binding("n", "renew", "Anew"),
         Binding("g", "allow", "Allow host"),
-        Binding("w", "watch", "Watch paths"),
+        Binding("w", "watch", "Watch"),
         Binding("x", "take_back", "Take back"),
         Binding("h", "harmless", "Harmless"),
     ]
