@@ -1,7 +1,7 @@
 """Hold the screen before a fake desk: open it, look at it, move its clock."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC
@@ -15,9 +15,30 @@ from tests.ui import scenes
 from tests.ui.fake_desk import WAIT, FakeDesk
 from ui.app import BulkheadApp
 from ui.clock import DEAD_SECONDS, Clock
+from ui.shell import Printed, Shell
 from ui.widgets.card import Card
 
 BACKOFF = (0.01, 0.2)
+
+
+class FakeShell(Shell):
+    """Runs nothing: prints what the test says, and keeps what was asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, ...]] = []
+        self.prints: dict[str, Printed] = {}
+
+    async def printed(self, words: Sequence[str]) -> Printed:
+        self.asked.append(tuple(words))
+        return self.prints.get(words[0], Printed(0, ""))
+
+    async def kept(self, words: Sequence[str], file: Path) -> Printed:
+        self.asked.append((*words, f"> {file.suffix}"))
+        return self.prints.get(words[0], Printed(0, ""))
+
+    def in_terminal(self, words: Sequence[str]) -> int:
+        self.asked.append(tuple(words))
+        return 0
 
 
 class HandClock:
@@ -41,6 +62,7 @@ class Bench:
     pilot: Pilot[int]
     desk: FakeDesk
     clock: HandClock
+    shell: FakeShell
 
     @property
     def seen(self) -> str:
@@ -105,9 +127,12 @@ async def screen(
     answer_seconds: float = WAIT,
 ) -> AsyncIterator[Bench]:
     """The screen, having taken in the desk's first snapshot; nothing is asked yet and the keys are alive."""
-    app = BulkheadApp(socket, clock=clock.clock, pulse=None, backoff=BACKOFF, answer_seconds=answer_seconds)
+    shell = FakeShell()
+    app = BulkheadApp(
+        socket, clock=clock.clock, pulse=None, backoff=BACKOFF, answer_seconds=answer_seconds, shell=shell
+    )
     async with FakeDesk(socket, snapshot or scenes.snapshot()) as desk, app.run_test(size=size) as pilot:
-        bench = Bench(app, pilot, desk, clock)
+        bench = Bench(app, pilot, desk, clock, shell)
         await bench.until(lambda: app.known.events > 0)
         await bench.read_card()
         yield bench

@@ -127,9 +127,51 @@ RECEIPTS = [
 ]
 
 
+POLICY = schema.PolicyView(
+    name="balanced", text="version = 1", description="asks once for each client and server, then allows work",
+    holds=True, shipped=["balanced", "strict", "observe"],
+    rules=[
+        schema.RuleView(name="first-connection", effect="ask", about="* → *: bulkhead/connection *",
+                        reason="this client has not used this server before"),
+        schema.RuleView(name="agreed-server", effect="allow", about="* → *: tools/call *",
+                        reason="the client may use this server"),
+        schema.RuleView(name="no-secrets", effect="deny", about="* → filesystem: tools/call write_*",
+                        when=["path under ('/home/ann/.ssh',)"], reason="keys are nobody's to write"),
+    ],
+)  # fmt: skip
+STRICT = POLICY.model_copy(update={"name": "strict", "description": "asks for every call"})
+APPLICATIONS = [
+    schema.ApplicationView(client="claude-desktop", label="Claude Desktop", through=3,
+                           path="/home/ann/.config/Claude/claude_desktop_config.json"),
+    schema.ApplicationView(client="cursor", label="Cursor", path="/home/ann/.cursor/mcp.json", through=1,
+                           past=["fetch", "notes"], came_back=True, project_files=["/home/ann/src/.cursor/mcp.json"]),
+    schema.ApplicationView(client="zed", label="Zed", path="/home/ann/.config/zed/settings.json",
+                           problem="is not JSON its client can read, line 3, column 1"),
+]  # fmt: skip
+ALERTS = [
+    schema.AlertView(number=1, rule="bypass", server="", client="cursor", at=NOON - 300, last=NOON - 300,
+                     text="cursor goes past Bulkhead again with 2 entries"),
+    schema.AlertView(number=2, rule="errors", server="time", at=NOON - 120, last=NOON - 20, times=4,
+                     text="9 of the last 12 answers of time were errors"),
+]  # fmt: skip
+VITALS = [
+    schema.VitalView(at=NOON - 2 * back, answers=4 + (back * 7) % 23, errors=back % 4, denials=int(back % 17 == 0),
+                     holds=int(back % 11 == 0), half=0.002 + 0.001 * (back % 5), most=0.02 + 0.01 * (back % 7),
+                     memory=90e6 + 1e5 * back, servers=140e6 + 3e6 * (back % 9))
+    for back in range(59, -1, -1)
+]  # fmt: skip
+FINDINGS = [
+    {"what": "keychain", "state": "warn", "said": "the key of this home lies in a file that only you can read",
+     "fix": "nothing on a machine without a keychain"},
+    {"what": "user namespaces", "state": "bad", "said": "AppArmor keeps programs without a profile from making them",
+     "fix": "write this into /etc/apparmor.d/bulkhead-bwrap:\n    abi <abi/4.0>,\n    profile bulkhead-bwrap {}"},
+    {"what": "disk", "state": "ok", "said": "/home/ann: 63316 MiB free", "fix": ""},
+]  # fmt: skip
+
+
 def snapshot(**changes: Any) -> schema.Snapshot:
     fields: dict[str, Any] = {
         "status": STATUS, "questions": [CALL, CONNECTION], "sessions": SESSIONS, "servers": [FILESYSTEM, TIME, NOTES],
-        "grants": [], "receipts": RECEIPTS,
+        "grants": [], "receipts": RECEIPTS, "applications": APPLICATIONS, "alerts": ALERTS, "vitals": VITALS,
     }  # fmt: skip
     return schema.Snapshot(**(fields | changes))

@@ -12,6 +12,7 @@ import pytest
 from tests.ui import scenes
 from tests.ui.bench import HandClock, screen
 from tests.ui.fake_desk import WAIT, FakeDesk
+from ui.widgets.card import Card, Chosen
 
 pytestmark = pytest.mark.anyio
 
@@ -156,3 +157,17 @@ async def test_run_opens_on_a_real_terminal_and_returns_0_when_the_person_leaves
 def test_nothing_but_the_opened_screen_imports_textual(module: str) -> None:
     probe = f"import {module}, sys; sys.exit(any(name.split('.')[0] == 'textual' for name in sys.modules))"
     assert subprocess.run([sys.executable, "-c", probe], timeout=60, check=False).returncode == 0
+
+
+async def test_a_confirmation_whose_question_went_before_it_opened_closes_by_itself(
+    socket: Path, clock: HandClock
+) -> None:
+    async with screen(socket, clock) as bench:
+        card = bench.app.screen.query_one(Card)
+        assert card.question is not None
+        chosen = Chosen(card.question, "always")
+        bench.app.known.lose("the daemon went away")  # between the key and the window, nothing else is ever said
+        card.post_message(chosen)
+        await bench.until(lambda: "nothing was answered" in bench.seen)
+        assert len(bench.app.screen_stack) == 1
+        assert bench.desk.answered == []

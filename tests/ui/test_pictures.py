@@ -1,4 +1,4 @@
-"""Pictures of every screen, compared with those in `__snapshots__`.
+"""Pictures of what the gallery does not show, compared with those in `__snapshots__`.
 
 Nothing moves in them: the clock stands still, no timer runs, no daemon is there.  After a wanted change:
 `pytest tests/ui/test_pictures.py --snapshot-update`, then look at the pictures.
@@ -45,18 +45,6 @@ def showing(
     return run
 
 
-def test_a_held_call(snap_compare: Compare, clock: HandClock) -> None:
-    assert snap_compare(still(clock), run_before=showing(clock))
-
-
-def test_a_held_call_on_a_wide_terminal(snap_compare: Compare, clock: HandClock) -> None:
-    assert snap_compare(still(clock), run_before=showing(clock), terminal_size=WIDE)
-
-
-def test_a_held_call_in_the_light_theme(snap_compare: Compare, clock: HandClock) -> None:
-    assert snap_compare(still(clock), run_before=showing(clock, "t"))
-
-
 def test_the_keys_of_a_card_that_just_changed_are_dim(snap_compare: Compare, clock: HandClock) -> None:
     async def run(pilot: Pilot[Any]) -> None:
         await showing(clock)(pilot)
@@ -81,14 +69,6 @@ def test_always_asks_again(snap_compare: Compare, clock: HandClock) -> None:
 
 def test_everything_about_a_question(snap_compare: Compare, clock: HandClock) -> None:
     assert snap_compare(still(clock), run_before=showing(clock, "v"))
-
-
-def test_sessions(snap_compare: Compare, clock: HandClock) -> None:
-    assert snap_compare(still(clock), run_before=showing(clock, "2", "down"))
-
-
-def test_servers(snap_compare: Compare, clock: HandClock) -> None:
-    assert snap_compare(still(clock), run_before=showing(clock, "3"))
 
 
 def test_one_server(snap_compare: Compare, clock: HandClock) -> None:
@@ -118,10 +98,6 @@ def test_allowing_a_blocked_host(snap_compare: Compare, clock: HandClock) -> Non
 def test_one_server_and_what_happened_with_it(snap_compare: Compare, clock: HandClock) -> None:
     shown = showing(clock, "3", "enter", snapshot=blocked())
     assert snap_compare(still(clock), run_before=shown, terminal_size=WIDE)
-
-
-def test_audit(snap_compare: Compare, clock: HandClock) -> None:
-    assert snap_compare(still(clock), run_before=showing(clock, "4"))
 
 
 def test_help(snap_compare: Compare, clock: HandClock) -> None:

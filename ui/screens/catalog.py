@@ -59,7 +59,7 @@ class CatalogScreen(ModalScreen[None]):
         """Draw it again from what is known now."""
         server = known.server(self._server)
         if server is None:
-            self.dismiss(None)
+            self.action_leave()
             return
         needle = self.query_one("#search", Input).value.lower()
         tools = [tool for tool in server.tools if needle in f"{tool.name}\n{tool.title}\n{tool.description}".lower()]
@@ -94,7 +94,8 @@ class CatalogScreen(ModalScreen[None]):
             self._switch(f"{server.name}/{tool.name}", tool.name in server.disabled_tools)
 
     def action_leave(self) -> None:
-        self.dismiss(None)
+        if self.is_current:  # else what lies over it would be taken away
+            self.dismiss(None)
 
     @property
     def _chosen(self) -> schema.ToolView | None:

@@ -47,7 +47,7 @@ u        give the file back as it was, later edits kept"""
         line.update(Content.assemble("  ", heading.draw(max(1, self.size.width - 4))))
         line.display = bool(found)
         rows = self.query_one("#clients", Rows)
-        rows.show([_row(one) for one in found])
+        rows.show([row(one) for one in found])
         rows.display = bool(found)
         self.query_one("#nothing").display = not found
 
@@ -84,7 +84,7 @@ def _key(one: schema.ApplicationView) -> str:
     return f"{one.client} {one.path}"
 
 
-def _row(one: schema.ApplicationView) -> Row:
+def row(one: schema.ApplicationView) -> Row:
     past = Content(f"{len(one.past)}{' AGAIN' if one.came_back else ''}").stylize("bold" if one.past else "")
     about = f"not read: {one.problem}" if one.problem else ", ".join(one.past) or one.path
     return Row(_key(one), (untrusted(one.client), Content(str(one.through)), past, untrusted(about)), WIDTHS)

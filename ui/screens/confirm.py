@@ -5,7 +5,7 @@ about is gone or has changed, the window closes with a no.
 """
 
 from collections.abc import Callable
-from typing import ClassVar
+from typing import ClassVar, Protocol, cast
 
 from textual import on
 from textual.app import ComposeResult
@@ -18,6 +18,12 @@ from textual.widgets import Button, Static
 from ui.clock import DEAD_SECONDS, Clock, DeadTime
 from ui.known import Known
 from ui.widgets.words_of_others import WordsOfOthers
+
+
+class Knows(Protocol):
+    """What a window may ask of the app."""
+
+    known: Known
 
 
 class ConfirmScreen(ModalScreen[bool]):
@@ -50,6 +56,7 @@ class ConfirmScreen(ModalScreen[bool]):
         self._no = no
         self._still = still
         self._dead = DeadTime(clock.steady)
+        self._left = False
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="window"):
@@ -67,11 +74,12 @@ class ConfirmScreen(ModalScreen[bool]):
     def on_mount(self) -> None:
         self.add_class("-dead")
         self.call_after_refresh(self._painted)
+        self.check(cast(Knows, self.app).known)  # it may have gone between the key and this
 
     def check(self, known: Known) -> None:
         """Close with a no when what is asked about is gone."""
         if not self._still(known):
-            self.dismiss(False)
+            self._leave(False)
 
     def beat(self) -> None:
         """Show whether the keys live; a second passed."""
@@ -79,6 +87,12 @@ class ConfirmScreen(ModalScreen[bool]):
 
     def action_answer(self, yes: bool) -> None:
         if not yes or self._dead.over:
+            self._leave(yes)
+
+    def _leave(self, yes: bool) -> None:
+        """Once, and only while it is the one on top: `dismiss` takes away whatever lies there."""
+        if self.is_current and not self._left:
+            self._left = True
             self.dismiss(yes)
 
     def action_scroll(self, by: int) -> None:

@@ -52,15 +52,7 @@ r        look again (it tries sandboxes: some seconds)"""
 
     def refresh_body(self) -> None:
         self.query_one("#heading", Static).update(Content(f"  {self._note}"))
-        self.query_one("#findings", Rows).show(
-            [
-                Row(str(place), (
-                    Content(STATES.get(one["state"], "?")).stylize("" if one["state"] == "ok" else "bold"),
-                    untrusted(one["what"]), untrusted(one["said"]),
-                ), WIDTHS)
-                for place, one in enumerate(self._findings)
-            ]
-        )  # fmt: skip
+        self.query_one("#findings", Rows).show([row(place, one) for place, one in enumerate(self._findings)])
         self._show_fix()
 
     def action_again(self) -> None:
@@ -78,7 +70,7 @@ r        look again (it tries sandboxes: some seconds)"""
     def ran(self, words: Sequence[str], printed: Printed) -> None:
         if tuple(words) != COMMAND:
             return
-        self._findings = _read(printed.text)
+        self._findings = read(printed.text)
         bad = sum(one["state"] == "bad" for one in self._findings)
         warned = sum(one["state"] == "warn" for one in self._findings)
         counted = f"{count(len(self._findings), 'finding')}: {bad} bad, {count(warned, 'warning')}"
@@ -101,7 +93,12 @@ r        look again (it tries sandboxes: some seconds)"""
         return self._findings[int(key)] if key and int(key) < len(self._findings) else None
 
 
-def _read(text: str) -> list[dict[str, str]]:
+def row(place: int, one: dict[str, str]) -> Row:
+    state = Content(STATES[one["state"]]).stylize("" if one["state"] == "ok" else "bold")
+    return Row(str(place), (state, untrusted(one["what"]), untrusted(one["said"])), WIDTHS)
+
+
+def read(text: str) -> list[dict[str, str]]:
     """What the command printed; a row that is none of ours is left out."""
     try:
         found = json.loads(text)

@@ -29,7 +29,7 @@ class ServersScreen(Place):
     AUTO_FOCUS = "#servers"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "open", "Open"),
-        Binding("r", "review", "Review changes"),
+        Binding("r", "review", "Review"),
         Binding("g", "allow", "Allow host"),
         Binding("l", "labels", "Labels"),
         Binding("c", "catalog", "Catalog"),

@@ -15,9 +15,9 @@ PLACES: Final = (
     ("sessions", "Sessions", "Sess"),
     ("servers", "Servers", "Serv"),
     ("audit", "Audit", "Audit"),
-    ("policy", "Policy", "Policy"),
-    ("clients", "Clients", "Client"),
-    ("doctor", "Doctor", "Doctor"),
+    ("policy", "Policy", "Pol"),
+    ("clients", "Clients", "Cli"),
+    ("doctor", "Doctor", "Doc"),
     ("dashboard", "Dashboard", "Dash"),
 )
 """Each with the name it has where there is little room."""
