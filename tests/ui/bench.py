@@ -83,6 +83,9 @@ class Bench:
     async def until(self, condition: Callable[[], bool]) -> None:
         await until(self.pilot, condition)
 
+    async def says(self, words: str) -> None:
+        await self.until(lambda: words in self.seen)
+
     async def show(self, event: schema.WatchEvent) -> None:
         """The desk says something, and the screen has taken it in."""
         known = self.app.known

@@ -66,7 +66,8 @@ async def test_a_recorded_call_is_explained_and_a_recorded_session_shown_under_b
         about=f"cursor on time: tools/call {scenes.HOSTILE}", ruled=schema.Ruled(verdict="deny", rule="no-secrets"),
         voices=[schema.Voice(rule="agreed-server", effect="allow", reason="fine", fits=False, unmet=["path"])],
     )  # fmt: skip
-    allowed, denied = (schema.Ruled(verdict=v, rule=r) for v, r in (("allow", "agreed-server"), ("deny", "no-secrets")))
+    allowed = schema.Ruled(verdict="allow", rule="agreed-server")
+    denied = schema.Ruled(verdict="deny", rule="no-secrets")
     call = schema.ReplayedCall(receipt=9, server="files", tool="write", then="allow x", now=allowed, other=denied)
     replayed = schema.Replayed(now="balanced", other="strict", calls=[call, call.model_copy(update={"other": allowed})])
     async with screen(socket, clock, scenes.snapshot(receipts=[CALLED])) as bench:

@@ -130,7 +130,7 @@ async def test_a_server_s_page_says_who_signed_in_and_names_its_secrets_and_off_
             ("i", "login filesystem"),
         ):
             await bench.press(key)
-            await bench.until(lambda line=line: f"run this in a terminal: bulkhead {line}" in bench.seen)
+            await bench.says(f"run this in a terminal: bulkhead {line}")
         await bench.press("a", *"x -- npx y", "enter")
         await bench.until(lambda: "run this in a terminal: bulkhead add x -- npx y" in bench.seen)
 
