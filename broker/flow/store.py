@@ -35,6 +35,7 @@ MAX_NAME: Final = 256  # characters of a tool's name that are kept as they are
 TOUCH_SECONDS: Final = 1.0  # how late the time of a session's last read may be on the disk; the quiet time is hours
 MAX_LOADED: Final = 1024  # sessions in memory; others are read again from the disk
 MAX_MARKS_FILE: Final = 16 * 1024 * 1024  # above every mark of a session, each written again for another origin
+MAX_MARKED: Final = 8 * 1024 * 1024  # characters of one read; what could be part of a longer one is not looked up
 MAX_LOADED_MARKS: Final = 1_000_000  # in memory, of all sessions: about 100 MB
 
 
@@ -229,7 +230,11 @@ class LedgerStore:
         provenance = self.provenance(session)
         number = sum(each.count for each in ledger.reads) + 1
         origin = Origin(number, read.server, read.scope, origin_target(read), read.flags)
-        kept, marks = provenance.read(origin, self._marker.of_read(leaves(text)))
+        texts = list(leaves(text))
+        if sum(map(len, texts)) > MAX_MARKED:
+            kept, marks = provenance.read(replace(origin, blind=True), frozenset())
+        else:
+            kept, marks = provenance.read(origin, self._marker.of_read(texts))
         if marks or not known or (kept.blind and kept.number == number):
             self._write(self._path(session, "marks"), written(kept, marks, self._seal))
 

@@ -5,6 +5,7 @@ import json
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -13,7 +14,10 @@ from mcp import Client
 from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
 
+from broker.flow.store import MAX_MARKED
+from tests.e2e.processes import daemons
 from tests.e2e.running import Running, home_of_a_stranger
+from tests.fakes.raw_client import MODERN, PREFIX
 from tests.passes.sdk import Kept, provider
 
 pytestmark = pytest.mark.sandbox
@@ -144,3 +148,38 @@ async def test_a_client_that_insists_on_oauth_signs_in_and_a_person_repeats_the_
     files = [file for file in http.paths.home.rglob("*") if file.is_file() and not file.is_symlink()]
     secrets = [kept.tokens.access_token, kept.tokens.refresh_token]
     assert not [file for file in files for secret in secrets if secret.encode() in file.read_bytes()]
+
+
+@pytest.mark.parametrize("how", ["stdio", "http"])
+def test_a_long_message_passes_both_ways_in_little_memory(http: Running, how: str) -> None:
+    """More than the marks of a read are made of, in words that differ: what is judged and recorded stays bounded."""
+    words = " ".join(f"w{number * 7919 % 10_000_019:x}" for number in range(1_150_000))
+    assert len(words) > MAX_MARKED
+    done = http.bulkhead("limits", "honest", "--message-size", "32M")
+    assert done.returncode == 0, done.stderr
+    call = {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": {"name": "echo", "arguments": {"text": words}}}
+    (pid,) = daemons(http.paths.home)
+    Path(f"/proc/{pid}/clear_refs").write_text("5")  # from here on its peak is counted anew
+    before = peak(pid)
+    if how == "stdio":
+        with http.connect("honest", http.newcomer("honest")) as client:
+            client.open()
+            client.send_bytes(json.dumps(call).encode() + b"\n", within=WITHIN)
+            answer = client.answer_to(2, within=WITHIN)
+    else:
+        url, headers = address(http, "--workspace", "/usr")
+        meta = {PREFIX + "protocolVersion": MODERN, PREFIX + "clientCapabilities": {}}
+        headers |= {"mcp-protocol-version": MODERN, "mcp-method": "tools/call", "mcp-name": "echo"}
+        call["params"] |= {"_meta": meta}  # type: ignore[operator]
+        headers |= {"accept": "application/json, text/event-stream"}
+        with httpx2.Client(headers=headers, timeout=WITHIN, trust_env=False) as web:
+            said = web.post(url, json=call).text
+        answer = json.loads(said[said.index("{") : said.rindex("}") + 1])
+    assert answer["result"]["content"] == [{"type": "text", "text": words}]
+    assert peak(pid) - before < 16 * len(words) // 1024, "each way it is read, judged, recorded and written"
+
+
+def peak(pid: int) -> int:
+    """The most memory a process has had, in KiB."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0])

@@ -7,7 +7,7 @@ import pytest
 
 from broker.flow.labels import Labels
 from broker.flow.provenance import Match
-from broker.flow.store import LedgerStore
+from broker.flow.store import MAX_MARKED, LedgerStore
 from broker.model import ServerName, SessionId
 
 KEY: Final = b"integrity key of this test home!"
@@ -78,6 +78,17 @@ def test_a_read_whose_marks_were_lost_matches_everything(tmp_path: Path) -> None
     marks_file(tmp_path).unlink()
     (match,) = matches(store(tmp_path), MADE_UP)
     assert match.origin.blind and match.origin.server == MAIL
+
+
+def test_a_read_too_long_to_be_marked_matches_everything_after_a_restart_too(tmp_path: Path) -> None:
+    ledgers = store(tmp_path)
+    labels = Labels(frozenset({"P", "U"}), "L", "reads mail")
+    halves = ["x" * (MAX_MARKED // 2), "y" * (MAX_MARKED // 2), "z"]
+    ledgers.note(SESSION, MAIL, "tools/call", "read_mail", labels, {"content": halves})
+    for known in (ledgers, store(tmp_path)):
+        (match,) = matches(known, MADE_UP)
+        assert match.origin.blind and match.origin.server == MAIL
+    assert marks_file(tmp_path).stat().st_size < 1024
 
 
 def test_reading_the_same_again_writes_no_marks_again(tmp_path: Path) -> None:
