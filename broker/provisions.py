@@ -55,7 +55,7 @@ class Provisions:
 
     async def given(self, server: Server) -> dict[str, str] | None:
         """The values there are now, with nothing run for them; None if not all are at hand."""
-        if any(parse_reference(reference).kind == "command" for reference in server.references.values()):
+        if any(parse_reference(reference).kind in ("command", "host") for reference in server.references.values()):
             return None
         try:
             return await self.of(server)

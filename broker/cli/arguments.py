@@ -99,7 +99,8 @@ def parser() -> argparse.ArgumentParser:
     add.add_argument("name", metavar="NAME")
     add.add_argument("--env", action="append", default=[], metavar="KEY=VALUE", help="a variable for the server")
     add.add_argument("--secret", action="append", default=[], metavar="KEY=REF",
-                     help="a variable (or header) from keychain:NAME, file:PATH or command:PROGRAM ...")  # fmt: skip
+                     help="a variable (or header) from keychain:NAME, file:PATH or command:PROGRAM ...; "
+                     "or host:aws[/PROFILE], host:gcloud, host:gh: what that program hands out")  # fmt: skip
     add.add_argument("--read", action="append", default=[], metavar="PATH", help="let it read a file or folder")
     add.add_argument("--write", action="append", default=[], metavar="PATH", help="let it change a file or folder")
     add.add_argument("--host", action="append", default=[], metavar="HOST[:PORT]", help="let it reach a host")

@@ -18,7 +18,7 @@ from broker.errors import DeskError
 from broker.model import State
 from broker.sandbox.hosts import PUBLIC, HostRules
 from broker.secrecy import looks_secret
-from broker.vault.references import parse_reference
+from broker.vault.references import named
 
 LEAVES = "it may also leave new files there that tools run by themselves (told when it ends), such as .vscode or .envrc"
 EVERY_HOST = "every public host"
@@ -36,13 +36,11 @@ async def add(args: Namespace, context: Context) -> int:
         return USAGE
     try:
         env = dict(_pair(text) for text in args.env)
-        references = dict(_pair(text) for text in args.secret)
+        references = named(args.secret)
     except ValueError:
         hint = "bulkhead add NAME --env KEY=VALUE --secret KEY=keychain:NAME -- COMMAND"
         output.complain(DeskError("--env takes NAME=VALUE, and --secret NAME=REFERENCE", hint=hint))
         return USAGE
-    for reference in references.values():
-        parse_reference(reference)
     try:
         places = [secret_place(text) for text in args.inject]
     except ValueError:
@@ -124,7 +122,8 @@ async def add_server(
     if hidden := sorted(name for name, value in env.items() if elsewhere or looks_secret(name, value)):
         show(f"its secrets go to the vault, and to nobody but it: {', '.join(hidden)}")
     for variable, reference in references.items():
-        show(f"it will be given {variable}, looked up at each start: {reference}")
+        held = " (the server holds it then)" if reference.startswith("host:") else ""
+        show(f"it will be given {variable}, looked up at each start: {reference}{held}")
     reads, writes = list(read), list(write)
     for path in _left(proposal.paths, {*reads, *writes}):
         answer = "r" if yes else output.ask(f"may it see {path}? r = read, w = read and write, n = no", "rwn")

@@ -1,4 +1,4 @@
-"""Where a secret comes from: `keychain:NAME` (the vault), `file:PATH`, or `command:PROGRAM ARGUMENT ...`.
+"""Where a secret comes from: `keychain:NAME` (the vault), `file:PATH`, `command:PROGRAM ...`, `host:PROGRAM`.
 
 A reference is no secret and stands in a server's document; its value is looked up when the server starts.  A command is
 a list of words and no shell reads it; what it prints is kept in memory for a while and written nowhere.
@@ -12,13 +12,14 @@ import shlex
 import shutil
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
 from broker.errors import ConfigError
 from broker.files import read_bounded
+from broker.vault.adapters import PROGRAMS, line_of, taken, words_of
 from broker.vault.book import Place
 from broker.vault.vault import Vault
 
@@ -27,7 +28,7 @@ MAX_SECRET: Final = 64 * 1024
 COMMAND_SECONDS = 60.0  # a password manager may ask for a fingerprint first
 KEPT_SECONDS: Final = 300.0  # how long a command's answer counts; the next launch after that asks again
 MAX_REFERENCE: Final = 4096
-FORMS: Final = "keychain:NAME, file:PATH or command:PROGRAM ARGUMENT ..."
+FORMS: Final = "keychain:NAME, file:PATH, command:PROGRAM ARGUMENT ..., or host:aws, gcloud, gh, kube/ACCOUNT"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}(?:/[A-Za-z0-9_.!#$%&'*+^`|~-]{1,128})?")
 
 
@@ -37,9 +38,9 @@ class SecretMissing(ConfigError):
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """`words` is the name, the path, or the command line."""
+    """`words` is the name, the path, the command line, or a program, whose credentials, and which part of them."""
 
-    kind: Literal["keychain", "file", "command"]
+    kind: Literal["keychain", "file", "command", "host"]
     words: tuple[str, ...]
 
 
@@ -73,7 +74,31 @@ def parse_reference(text: str) -> Reference:
                     words = tuple(shlex.split(rest))
                 if words:
                     return Reference("command", words)
+            case "host" if found := words_of(rest):
+                return Reference("host", found)
     raise ConfigError("a secret is named by where it is, and this names no place", hint=FORMS)
+
+
+def named(texts: Sequence[str]) -> dict[str, str]:
+    """References by variable: `NAME=REFERENCE`, or `host:PROGRAM[/WHO]` alone for all that servers look for.
+
+    Raises:
+        ValueError: one is neither.
+        ConfigError: a reference means nothing.
+    """
+    found: dict[str, str] = {}
+    for text in texts:
+        name, sign, reference = text.partition("=")
+        adapter = PROGRAMS.get(text.removeprefix("host:").partition("/")[0]) if text.startswith("host:") else None
+        if adapter is not None and not sign:
+            found |= {each: f"{text}#{part}" if part else text for each, part in adapter.variables.items()}
+        elif name and sign:
+            found[name] = reference
+        else:
+            raise ValueError(text)
+    for reference in found.values():
+        parse_reference(reference)
+    return found
 
 
 class References:
@@ -103,6 +128,8 @@ class References:
                 value = await asyncio.to_thread(_read, reference.words[0])
             case "command":
                 value = await self._asked(reference.words)
+            case "host":
+                value = await self._handed_over(*reference.words)
         if not value:
             raise SecretMissing(f"the secret at {reference.kind}:{reference.words[0]} is empty")
         return value
@@ -116,6 +143,18 @@ class References:
         if row is None:
             raise SecretMissing(f"there is no secret {name}", hint=f"bulkhead secret set {name}")
         return row.value.decode()
+
+    async def _handed_over(self, program: str, who: str, part: str) -> str:
+        """What another program gives for a while; an answer that ends sooner than it would be kept is not kept."""
+        argv = line_of(program, who)
+        try:
+            value, left = taken(await self._asked(argv), program, part, time.time())
+            if left < KEPT_SECONDS:
+                self._printed.pop(argv, None)
+        except ConfigError as cause:
+            self._printed.pop(argv, None)
+            raise SecretMissing(str(cause), hint=cause.hint) from cause
+        return value
 
     async def _asked(self, argv: tuple[str, ...]) -> str:
         async with self._turns.setdefault(argv, asyncio.Lock()):  # as many as documents name, and one at a time each
