@@ -138,7 +138,7 @@ TRIED: Final[dict[str, tuple[str, ...]]] = {
         f"{_WIRE}an_answer_whose_end_can_be_read_in_two_ways_is_none",
         f"{_WIRE}what_follows_an_answer_is_the_answer_to_nothing",
     ),
-    "M32": (f"{_WIRE}a_certificate_counts_for_its_name_in_its_time_and_from_an_authority",),
+    "M32": (f"{_WIRE}a_certificate_counts_for_its_name_in_its_time_with_a_strong_key_and_from_an_authority",),
     "M33": (f"{_WIRE}no_proxy_and_no_password_of_the_environment_is_used",),
     "M34": (
         f"{_PLACES}a_server_in_the_public_network_names_no_such_place",

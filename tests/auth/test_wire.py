@@ -12,7 +12,7 @@ from typing import Final
 import httpx2
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
@@ -98,9 +98,12 @@ async def test_no_proxy_and_no_password_of_the_environment_is_used(
 # --- certificates ---
 
 
-def certificate(folder: Path, name: str, days: int = 30) -> ssl.SSLContext:
-    """A server that shows a certificate for this name, signed by itself; it lies at `folder/cert.pem`."""
-    key = ec.generate_private_key(ec.SECP256R1())
+def certificate(folder: Path, name: str, days: int = 30, bits: int = 0) -> ssl.SSLContext:
+    """A server that shows a certificate for this name, signed by itself; it lies at `folder/cert.pem`.
+
+    With `bits` its key is one of RSA, of that size.
+    """
+    key = rsa.generate_private_key(65537, bits) if bits else ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     made = (
         x509.CertificateBuilder()
@@ -118,6 +121,7 @@ def certificate(folder: Path, name: str, days: int = 30) -> ssl.SSLContext:
     (folder / "cert.pem").write_bytes(made.public_bytes(Encoding.PEM))
     (folder / "key.pem").write_bytes(pem)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.set_ciphers("DEFAULT@SECLEVEL=0")  # it shows whatever it was given
     context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
     return context
 
@@ -133,18 +137,20 @@ def trusting(folder: Path) -> Callable[[Origin], Guard]:
 
 
 @pytest.mark.parametrize(
-    ("name", "days", "known", "is_taken"),
+    ("name", "days", "bits", "known", "is_taken"),
     [
-        ("localhost", 30, True, True),
-        ("other.example", 30, True, False),
-        ("localhost", -1, True, False),
-        ("localhost", 30, False, False),
+        ("localhost", 30, 0, True, True),
+        ("localhost", 30, 2048, True, True),
+        ("localhost", 30, 1024, True, False),
+        ("other.example", 30, 0, True, False),
+        ("localhost", -1, 0, True, False),
+        ("localhost", 30, 0, False, False),
     ],
 )
-async def test_a_certificate_counts_for_its_name_in_its_time_and_from_an_authority(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, days: int, *, known: bool, is_taken: bool
+async def test_a_certificate_counts_for_its_name_in_its_time_with_a_strong_key_and_from_an_authority(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, days: int, bits: int, *, known: bool, is_taken: bool
 ) -> None:
-    context = certificate(tmp_path, name, days)
+    context = certificate(tmp_path, name, days, bits)
     trusted.cache_clear()
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "cert.pem"))  # the environment makes nobody an authority
     async with answering(GOOD, context) as (port, sent):
