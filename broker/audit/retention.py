@@ -6,17 +6,17 @@ What is let go is on record before it is gone, and leaves the same signed stub a
 import asyncio
 import logging
 import time
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Final, Literal, Protocol, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from broker.audit.log import AuditLog
 from broker.audit.prune import Pruned, prune
-from broker.errors import AuditError, BulkheadError
+from broker.errors import BulkheadError
 from broker.model import Fact, Origin
+from broker.toml_text import read_document
 
 RETENTION: Final = "retention.toml"
 DAY: Final = 86_400.0
@@ -58,16 +58,10 @@ def parse_retention(data: bytes) -> RetentionText:
     """Read the document.
 
     Raises:
-        AuditError: it is not acceptable.
+        PolicyError: it is not acceptable; the line is named.
     """
-    try:
-        return RetentionText.model_validate(tomllib.loads(data.decode("utf-8")))
-    except ValidationError as cause:
-        fault = cause.errors(include_url=False, include_input=False, include_context=False)[0]
-        where = ".".join(map(str, fault["loc"]))
-        raise AuditError(f"{RETENTION}: {where}: {fault['msg'][:1].lower()}{fault['msg'][1:]}", hint=_HINT) from cause
-    except ValueError as cause:
-        raise AuditError(f"{RETENTION} is not TOML in UTF-8", hint=_HINT) from cause
+    document, _ = read_document(RetentionText, data, RETENTION, _HINT)
+    return document
 
 
 class Retention:
@@ -95,7 +89,7 @@ class Retention:
         """Everything that is due at `now`.
 
         Raises:
-            AuditError: the document, the folder or the disk does not allow it.
+            BulkheadError: the document, the folder or the disk does not allow it.
         """
         data = self._documents.load(RETENTION)
         total = Pruned()

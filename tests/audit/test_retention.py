@@ -11,7 +11,7 @@ from broker.audit.log import AuditLog
 from broker.audit.retention import DAY, RETENTION, Retention, parse_retention
 from broker.audit.segments import segments
 from broker.audit.verify import verify
-from broker.errors import AuditError
+from broker.errors import PolicyError
 from broker.model import Fact
 from tests.audit.facts import KEY, NOON, ORIGIN, VAULT, called, lines_of
 
@@ -87,8 +87,8 @@ async def test_nothing_is_let_go_twice_or_where_nobody_agreed_to_it(tmp_path: Pa
 )  # fmt: skip
 async def test_a_document_that_is_not_understood_lets_nothing_go(tmp_path: Path, log: AuditLog, text: bytes) -> None:
     before = lines_of(tmp_path)
-    with pytest.raises(AuditError, match=r"retention\.toml"):
+    with pytest.raises(PolicyError, match=r"retention\.toml"):
         parse_retention(text)
-    with pytest.raises(AuditError, match=r"retention\.toml"):
+    with pytest.raises(PolicyError, match=r"retention\.toml"):
         await Retention(Agreed(text), tmp_path, log, lambda: None).let_go(NOON + 4000 * DAY)
     assert lines_of(tmp_path) == before
