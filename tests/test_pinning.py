@@ -191,6 +191,24 @@ async def test_an_update_by_somebody_else_is_refused_and_the_old_pin_stays(
     assert "PUBLISHER_CHANGED: it would come from somebody else" in await house.refusal("npx -y server")
 
 
+@catches("H14")
+@pytest.mark.claim("C15")
+async def test_an_update_in_which_a_dependency_comes_from_somebody_else_or_lost_its_attestation_is_refused(
+    house: House, npm: SigningNpmRegistry
+) -> None:
+    needs = {"dependencies": {"lib": "*"}}
+    npm.release("lib", "1.0.0", **WHEN)
+    npm.release("server", "1.1.0", needs, **WHEN)
+    pin = await house.pin("npx -y server")
+    said = pins.describe(pin.artifact, pin.launch)
+    assert "who built its 2 packages: 2 verified" in said
+    npm.release("lib", "1.1.0", owner_id="666", **WHEN)
+    assert "PUBLISHER_CHANGED: lib 1.1.0: it would come from somebody else" in await house.refusal("npx -y server")
+    npm.publish("lib", "1.1.0")
+    npm.sign("lib", "1.1.0")
+    assert "PROV_DROPPED: lib 1.1.0" in await house.refusal("npx -y server")
+
+
 @pytest.mark.claim("C15")
 async def test_an_update_that_lost_its_attestation_or_signature_is_refused(
     house: House, npm: SigningNpmRegistry
@@ -238,7 +256,7 @@ async def test_a_python_server_is_held_to_its_publisher_too(house: House, index:
     index.roles["server"] = ["ann"]
     pin = await house.pin("uvx server")
     assert pin.artifact.publisher is not None and pin.artifact.publisher.owner_id == "2002"
-    assert "verified: built by https://github.com/org/repo" in "\n".join(pins.describe(pin.artifact, pin.launch))
+    assert "verified: built by https://github.com/org/repo" in "\n".join(pins.pins.describe(pin.artifact, pin.launch))
     assert codes(await house.prepare("uvx server")) == []
     upload(index, "1.1.0")
     index.attest("server", **WHEN)

@@ -432,6 +432,7 @@ ATTACKS: Final[Mapping[str, Attack]] = MappingProxyType({
         "trust/test_projects.py::test_a_uv_lock_that_was_edited_by_hand_is_refused_and_named",
     )),
     "H14": Attack("A dependency was built by somebody else, or its attestation does not hold.", (
+        "test_pinning.py::test_an_update_in_which_a_dependency_comes_from_somebody_else_or_lost_its_attestation_is_refused",
         "trust/test_evidence.py::test_an_attestation_of_a_dependency_that_is_wrong_refuses_the_closure",
         "trust/test_evidence.py::test_every_wheel_of_a_closure_is_asked_for_its_publisher",
     )),
