@@ -18,7 +18,7 @@ CLAIMS: Final[dict[str, str]] = {
     "C12": "One changed byte in the store refuses the launch, and the refusal names the file.",
     "C13": "Lists are answered from the agreed catalog, without starting the server.",
     "C14": "A tool that is new or changed since you agreed is held until you look at it.",
-    "C15": "An update from another publisher, or without the signature or provenance it had, is refused.",
+    "C15": "An update in which a package has another publisher, or lost its signature or provenance, is refused.",
     "C16": "npm, uv, pip and git work in a box of their own, without your home, and reach only your registries.",
     "C17": "A `docker run` line runs without a container engine, its image being all its server sees of a machine.",
     "C18": "A server elsewhere is pinned by its address and by what it offers, and your key for it is in no document.",
