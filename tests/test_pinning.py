@@ -256,7 +256,7 @@ async def test_a_python_server_is_held_to_its_publisher_too(house: House, index:
     index.roles["server"] = ["ann"]
     pin = await house.pin("uvx server")
     assert pin.artifact.publisher is not None and pin.artifact.publisher.owner_id == "2002"
-    assert "verified: built by https://github.com/org/repo" in "\n".join(pins.pins.describe(pin.artifact, pin.launch))
+    assert "verified: built by https://github.com/org/repo" in "\n".join(pins.describe(pin.artifact, pin.launch))
     assert codes(await house.prepare("uvx server")) == []
     upload(index, "1.1.0")
     index.attest("server", **WHEN)
