@@ -18,10 +18,11 @@ from broker.cli.sign_ins import Attending
 from broker.clients import apply as changes
 from broker.clients.configs import ClientConfig
 from broker.clients.families import FAMILIES, family_of
-from broker.clients.found import found_clients
-from broker.clients.plan import ImportPlan, ServerLine, plan_import
+from broker.clients.found import found_clients, project_configs
+from broker.clients.plan import ImportPlan, ServerLine, plan_import, server_name
 from broker.clients.rewrite import fast_form
 from broker.clients.sealing import UNDO_KEY
+from broker.clients.tree import printable
 from broker.errors import BulkheadError, ConfigError
 from broker.home import CONF, SHIM, shim_command, write_conf
 from broker.model import ServerName
@@ -32,6 +33,7 @@ from broker.visit import ALL
 async def found(args: Namespace, context: Context) -> int:
     """AI applications on this machine, and which of their entries go through Bulkhead."""
     configs = await asyncio.to_thread(_found, context)
+    projects = await asyncio.to_thread(project_configs, Path.cwd(), Path.home())
     if args.json:
         output.show_json(
             [
@@ -40,11 +42,12 @@ async def found(args: Namespace, context: Context) -> int:
                     "label": config.label,
                     "path": str(config.path),
                     "problem": config.problem,
+                    "project": config in projects,
                     "entries": [
                         {"name": entry.name, "state": entry.fate, "reason": entry.reason} for entry in config.entries
                     ],
                 }
-                for config in configs
+                for config in (*configs, *projects)
             ]
         )
         return DONE
@@ -60,6 +63,10 @@ async def found(args: Namespace, context: Context) -> int:
             output.show(f"    {entry.name}: {words.get(entry.fate, entry.reason)}")
         for project in config.project_files:
             output.show(f"    {project}: a project's own file; import leaves it alone")
+    for config in projects:
+        output.show(f"{config.client}  {config.path}  (this folder's own; import leaves it alone)")
+        for line in _project_lines(config):
+            output.show(f"    {line}")
     return DONE
 
 
@@ -74,6 +81,10 @@ async def bring(args: Namespace, context: Context) -> int:
             _show_plan(_plan(config, context, {}))
         return DONE
     complete = True
+    for config in await asyncio.to_thread(project_configs, Path.cwd(), Path.home()):
+        output.show(f"left alone: {config.path} belongs to this folder's project, not to you")
+        for line in _project_lines(config):
+            output.show(f"    {line}")
     async with context.desk() as desk:
         for config in configs:
             complete &= await _bring_one(desk, config, args.yes, context)
@@ -235,6 +246,18 @@ async def _registered(desk: DeskClient, config: ClientConfig) -> dict[ServerName
             same = await desk.ask(schema.SAME, line, schema.Names)
             lines |= dict.fromkeys(map(ServerName, same.names), ServerLine(entry.argv, dict(entry.env)))
     return lines
+
+
+def _project_lines(config: ClientConfig) -> list[str]:
+    """What a project's file names; each server of it is a stranger that a person adds by itself."""
+    if config.problem:
+        return [config.problem]
+    ways = {"import": "if you want it: bulkhead add", "bulkhead": "goes through Bulkhead"}
+    return [
+        f"{printable(entry.name)}: {ways.get(entry.fate, entry.reason)}"
+        + (f" {server_name(entry.name)} -- COMMAND, as that file has it" if entry.fate == "import" else "")
+        for entry in config.entries
+    ]
 
 
 def _shown_without(argv: Sequence[str]) -> Callable[[str], None]:

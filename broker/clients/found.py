@@ -33,6 +33,18 @@ def found_clients(home: Path, platform: str, environment: Mapping[str, str]) -> 
     ]
 
 
+def project_configs(folder: Path, home: Path) -> list[ClientConfig]:
+    """What the project in `folder` brought along for any client.  It is named and read, never imported as a whole."""
+    if folder.resolve() == home.resolve():  # there the same names are the user's own files
+        return []
+    found = (
+        read_client(family, f"{family.client}, this folder", folder / family.project_file, home)
+        for family in FAMILIES
+        if family.project_file
+    )
+    return [config for config in found if config is not None and (config.entries or config.problem)]
+
+
 def config_paths(home: Path, platform: str, environment: Mapping[str, str]) -> list[Path]:
     """Every existing configuration file, and the real file behind it, unread: what no server may be granted."""
     bases = base_folders(home, platform, environment)

@@ -7,7 +7,7 @@ import pytest
 
 from broker.clients.entries import goes_through_bulkhead
 from broker.clients.families import FAMILIES, base_folders, family_of
-from broker.clients.found import found_clients
+from broker.clients.found import found_clients, project_configs
 from broker.clients.rewrite import fast_form
 from broker.errors import ConfigError
 from broker.model import ClientName
@@ -248,3 +248,20 @@ def test_a_client_outside_the_table_is_refused_with_the_names_it_knows() -> None
 def test_a_large_file_is_read(tmp_path: Path) -> None:
     put(tmp_path, "claude-code", claude_code(tmp_path, projects=300))
     assert len(only(tmp_path).importable) == 5
+
+
+def test_the_files_of_the_project_in_a_folder_are_found_for_every_client_and_the_home_is_no_project(
+    tmp_path: Path,
+) -> None:
+    home, project = tmp_path / "home", tmp_path / "app"
+    for folder in (home, project):
+        for name in (".mcp.json", ".cursor/mcp.json", ".zed/settings.json"):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / ".mcp.json").write_text('{"mcpServers": {"notes": {"command": "npx", "args": ["notes"]}}}')
+        (folder / ".cursor/mcp.json").write_text("{ half")
+        (folder / ".zed/settings.json").write_text('{"theme": "dark"}')  # no server in it: nothing to say
+    found = {config.client: config for config in project_configs(project, home)}
+    assert found.keys() == {"claude-code", "cursor"}
+    assert [entry.name for entry in found["claude-code"].entries] == ["notes"]
+    assert "is not JSON" in found["cursor"].problem
+    assert project_configs(home, home) == []
