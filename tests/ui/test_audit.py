@@ -1,5 +1,6 @@
 """The tail of the audit log: follows, stays, pauses, filters, and keeps up."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from broker.api import schema
 from tests.ui import scenes
 from tests.ui.bench import Bench, HandClock, screen
 from ui.known import RING
+from ui.shell import Printed
 
 pytestmark = pytest.mark.anyio
 
@@ -98,3 +100,43 @@ async def test_a_flood_of_receipts_is_bounded_and_the_last_one_is_seen(socket: P
         await bench.until(lambda: "read_file-19999" in bench.seen)
         assert len(bench.app.known.receipts) == RING
         assert f"{RING} receipts" in bench.seen
+
+
+async def test_the_whole_log_is_searched_with_the_words_of_the_filter_and_escape_is_back_at_the_tail(
+    socket: Path, clock: HandClock
+) -> None:
+    async with screen(socket, clock) as bench:
+        bench.desk.answers["audit"] = lambda _: schema.Receipts(receipts=[scenes.receipt(1, target="old-one")])
+        await bench.press("4", "slash", *"client:cursor since:2h budget", "enter", "s")
+        await bench.until(lambda: "1 receipt of all" in bench.seen)
+        assert "old-one" in bench.seen
+        wanted = schema.Search(client="cursor", text="budget", since=scenes.NOON - 7200, limit=1000)
+        assert await bench.desk.asked_for(schema.AUDIT) == [wanted]
+        await add(bench, 50)
+        assert "read_file-50" not in bench.seen  # what was found stands still
+        await bench.press("escape")
+        await bench.until(lambda: "6 receipts" in bench.seen)
+
+
+async def test_the_chain_is_checked_and_receipts_are_exported_after_a_yes_as_the_filter_means_them(
+    socket: Path, clock: HandClock
+) -> None:
+    async with screen(socket, clock) as bench:
+        whole = {"ok": True, "receipts": 7, "vouched": 6, "pruned": 0, "problem": ""}
+        broken = whole | {"ok": False, "problem": "entry 3 is gone"}
+        for found, said in (
+            (whole, "the chain is whole: 7 receipts, 6 under the checkpoint"),
+            (broken, "THE CHAIN IS BROKEN: entry 3 is gone"),
+            (None, "the chain could not be checked"),
+        ):
+            bench.shell.prints["audit"] = Printed(0, json.dumps(found) if found else "nonsense")
+            await bench.press("4", "c")
+            await bench.says(said)
+        await bench.press("slash", *"verdict:deny", "enter", "x", "enter")
+        assert len(bench.shell.asked) == 3
+        await bench.press("x")
+        await bench.read_card()
+        await bench.press("y")
+        await bench.until(lambda: "the receipts were written" in bench.seen)
+        words = ("audit", "export", "--format", "jsonl", "--verdict=deny", "> .jsonl")
+        assert bench.shell.asked[3:] == [words]
