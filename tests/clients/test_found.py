@@ -260,7 +260,7 @@ def test_the_files_of_the_project_in_a_folder_are_found_for_every_client_and_the
         (folder / ".mcp.json").write_text('{"mcpServers": {"notes": {"command": "npx", "args": ["notes"]}}}')
         (folder / ".cursor/mcp.json").write_text("{ half")
         (folder / ".zed/settings.json").write_text('{"theme": "dark"}')  # no server in it: nothing to say
-    found = {config.client: config for config in project_configs(project, home)}
+    found = {str(config.client): config for config in project_configs(project, home)}
     assert found.keys() == {"claude-code", "cursor"}
     assert [entry.name for entry in found["claude-code"].entries] == ["notes"]
     assert "is not JSON" in found["cursor"].problem
