@@ -112,12 +112,38 @@ async def test_a_post_that_does_not_fit_is_told_so(
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"{", b"[]", b"7", b'{"jsonrpc":"2.0","id":null,"method":"ping"}', b'{"a":1,"a":2}', b"\xff"]
+    ("body", "code", "why"),
+    [
+        (b"", -32700, "it is not JSON in UTF-8"),
+        (b"{", -32700, "it is not JSON in UTF-8"),
+        (b"\xff", -32700, "it is not JSON in UTF-8"),
+        (b'{"a":1,"a":2}', -32700, "an object has a key twice"),
+        (b'{"jsonrpc":"2.0","id":1,"method":"ping","params":{"a":NaN}}', -32700, "a number JSON cannot carry"),
+        (b'{"jsonrpc":"2.0","id":1,"method":"ping","params":{"a":1e309}}', -32700, "a number JSON cannot carry"),
+        (b'{"jsonrpc":"2.0","id":1,"method":"ping","params":{"a":"\\ud800"}}', -32700, "half a surrogate pair"),
+        (b"[" * 200 + b"]" * 200, -32700, "deeper than 128 levels"),
+        (b"[]", -32600, "the body is no message"),
+        (b"7", -32600, "the body is no message"),
+        (b'{"jsonrpc":"2.0","id":null,"method":"ping"}', -32600, "an id that is neither text nor a whole number"),
+        (b'{"jsonrpc":"2.0","id":1.0,"method":"ping"}', -32600, "an id that is neither text nor a whole number"),
+        (b'{"jsonrpc":"2.0","id":true,"method":"ping"}', -32600, "an id that is neither text nor a whole number"),
+        (b'{"jsonrpc":"2.0","method":"ping","params":[]}', -32600, "params that are not an object"),
+    ],
 )
-async def test_a_body_that_is_no_message_is_an_error_of_json_rpc(tmp_path: Path, body: bytes) -> None:
+async def test_a_body_that_is_no_message_is_refused_by_name(tmp_path: Path, body: bytes, code: int, why: str) -> None:
     async with fronted(tmp_path) as front:
         response = await front.post(body, await front.begin())
-        assert response.status_code == 400 and response.json()["error"]["code"] in (-32700, -32600)
+        assert (response.status_code, response.json()["error"]["code"]) == (400, code)
+        assert why in response.json()["error"]["message"]
+
+
+async def test_a_session_is_opened_once_and_answers_nothing_it_was_not_asked(tmp_path: Path) -> None:
+    async with fronted(tmp_path) as front:
+        id = await front.begin()
+        again = message_of(await front.post({**INITIALIZE, "id": 7}, id))
+        assert "initialize a second time" in again["error"]["message"]
+        assert (await front.post({"jsonrpc": "2.0", "id": 9, "result": {}}, id)).status_code == 202
+        assert front.rooms.servers == []
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "HEAD", "TRACE"])
