@@ -9,6 +9,7 @@ import secrets
 from collections.abc import AsyncGenerator
 from typing import Final
 
+from broker.endpoints.http_link import HttpLink
 from broker.endpoints.http_replies import GRACE_SECONDS, PING_SECONDS, refused, said, streamed
 from broker.endpoints.http_server import Answer, Head, Reply
 from broker.endpoints.http_wire import Wire
@@ -28,38 +29,20 @@ RETRY_MILLISECONDS: Final = 1000
 OPENING_SECONDS: Final = 90.0  # a person may be asked first, and a server may have to start
 
 
-class HttpSession:
+class HttpSession(HttpLink):
     """One client's conversation with one server, and everything that waits for it."""
 
     def __init__(self, guest: Guest, server: str, wire: Wire) -> None:
+        super().__init__(wire)
         self.id = secrets.token_urlsafe(32)
         self.guest = guest
         self.server = server
         self.version = ""
-        self.idle_since: float | None = None
-        self.ended = False
-        self._wire = wire
         self._streams = Streams(wire.most)
-        self._changed = asyncio.Condition()
         self._readers = 0
-
-    async def run(self) -> None:
-        """Hear the link to its end."""
-        try:
-            await self._wire.listen(self._heard)
-        finally:
-            await self.end()
-
-    async def end(self) -> None:
-        """Leave the link; whoever still reads gets the end of its stream.  Idempotent."""
-        self.ended = True
-        self._wire.close()
-        async with self._changed:
-            self._changed.notify_all()
 
     @property
     def busy(self) -> bool:
-        """Somebody reads, or waits for an answer."""
         return self._readers > 0 or self._streams.busy
 
     async def post(self, envelopes: list[Envelope], batch: bool) -> Answer:
@@ -219,12 +202,7 @@ class HttpSessions:
     async def sweep(self, now: float, idle: float) -> None:
         """End what nobody used for a while."""
         for session in tuple(self._sessions.values()):
-            if session.busy:
-                session.idle_since = None
-            elif session.idle_since is None:
-                session.idle_since = now
-            elif now - session.idle_since > idle:
-                await session.end()
+            await session.sweep(now, idle)
 
     async def close(self) -> None:
         for session in tuple(self._sessions.values()):

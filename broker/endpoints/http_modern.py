@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from typing import Final
 
+from broker.endpoints.http_link import HttpLink
 from broker.endpoints.http_replies import PING_SECONDS, said, streamed
 from broker.endpoints.http_server import Answer
 from broker.endpoints.http_wire import Welcome, Wire
@@ -23,34 +24,17 @@ FIRST_SECONDS: Final = 10.0  # an error's status goes ahead of it, and the serve
 BEHIND_SECONDS: Final = 30.0  # a response that is not read for so long is given up
 
 
-class ModernLink:
+class ModernLink(HttpLink):
     """One link and the requests under way on it."""
 
     def __init__(self, wire: Wire, schemas: Mapping[str, object]) -> None:
-        self.ended = False
+        super().__init__(wire)
         self.schemas = schemas
-        self.idle_since: float | None = None
-        self._wire = wire
         self._exchanges = Exchanges()
-        self._changed = asyncio.Condition()
 
     @property
     def busy(self) -> bool:
         return bool(self._exchanges)
-
-    async def run(self) -> None:
-        """Hear the link to its end."""
-        try:
-            await self._wire.listen(self._heard)
-        finally:
-            await self.end()
-
-    async def end(self) -> None:
-        """Leave the link; whoever still waits is told.  Idempotent."""
-        self.ended = True
-        self._wire.close()
-        async with self._changed:
-            self._changed.notify_all()
 
     async def post(self, request: Request) -> Answer:
         """Carry one request: its answer alone if that comes soon, else a stream."""
@@ -161,12 +145,8 @@ class ModernLinks:
         for key, link in tuple(self._links.items()):
             if link.ended:
                 del self._links[key]
-            elif link.busy:
-                link.idle_since = None
-            elif link.idle_since is None:
-                link.idle_since = now
-            elif now - link.idle_since > idle:
-                await link.end()
+            else:
+                await link.sweep(now, idle)
 
     async def close(self) -> None:
         for link in tuple(self._links.values()):
