@@ -31,13 +31,14 @@ from broker.home import shim_command
 from tests.e2e.desk import Desk
 from tests.fakes.home import Home, throwaway_home
 
-WITHIN: Final = 60.0
+WITHIN: Final = 20.0
 CASES: Final = (
     ("echo", 100, 1), ("echo", 100, 64), ("echo", 10_000, 1), ("read", 10_000, 1), ("read", 1_000_000, 1),
 )  # fmt: skip
 """The tool, how many bytes (there and back, or back alone), and how many at once."""
 LINE: Final = "the quick brown fox jumps over the lazy dog and 0123456789 counts along; "
-_ID: Final = re.compile(rb'"id":(\d+)')
+_ID: Final = re.compile(rb'"id": ?(\d+)')
+_FAILED: Final = re.compile(rb'"isError": ?true|"error": ?{')
 DIRECT: Final = "direct"
 OURS: Final = "Bulkhead"
 
@@ -100,7 +101,7 @@ class Wire:
             number = _ID.search(line, 0, 200) or _ID.search(line, max(0, len(line) - 200))
             begun = sent.pop(int(number.group(1)), None) if number is not None else None
             if begun is not None:
-                if b'"isError":false' not in line[-200:] and b'"content"' in line[:200]:
+                if _FAILED.search(line, 0, 200) or _FAILED.search(line, max(0, len(line) - 200)):
                     raise RuntimeError(line[:300].decode(errors="replace"))
                 took.append((now - begun) * 1e6)
 
@@ -204,8 +205,16 @@ def _case(running: dict[str, Candidate], case: tuple[str, int, int], rounds: int
     tool, size, at_once = case
     blocks: dict[str, list[Block]] = {name: [] for name in running}
     for number in range(rounds + 1):
-        for name, one in running.items():
-            measured = block(one, tool, size, at_once, seconds if number else seconds / 2)
+        for name, one in tuple(running.items()):
+            try:
+                measured = block(one, tool, size, at_once, seconds if number else seconds / 2)
+            except (EOFError, OSError, RuntimeError) as problem:
+                if name in (DIRECT, OURS):
+                    raise
+                sys.stderr.write(f"{name} is left out from {tool} {size} x{at_once} on: {problem}\n")
+                running.pop(name).wire.close()
+                del blocks[name]
+                continue
             if number:  # the first round warms what is still cold
                 blocks[name].append(measured)
                 rows.keep(case=case, round=number, who=name, **asdict(measured))

@@ -4,8 +4,8 @@
 measures whatever it finds there.
 """
 
-import json
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -17,6 +17,7 @@ _FASTMCP: Final = """
 from fastmcp.server import create_proxy
 create_proxy({"mcpServers": {"echo": {"command": %r, "args": []}}}).run(transport="stdio", show_banner=False)
 """
+_TOONER: Final = "@chaindead/tooner_linux_amd64"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +29,10 @@ class Peer:
     line: Callable[[Path, Path], Sequence[str]]
 
 
-def _python(package: str) -> Callable[[Path], Sequence[Sequence[str]]]:
+def _python(*packages: str) -> Callable[[Path], Sequence[Sequence[str]]]:
     return lambda folder: (
         ("uv", "venv", "--quiet", str(folder)),
-        ("uv", "pip", "install", "--quiet", "--python", str(folder / "bin" / "python"), package),
+        ("uv", "pip", "install", "--quiet", "--python", str(folder / "bin" / "python"), *packages),
     )
 
 
@@ -39,21 +40,13 @@ def _fastmcp(folder: Path, server: Path) -> Sequence[str]:
     return str(folder / "bin" / "python"), "-c", _FASTMCP % str(server)
 
 
-def _lasso(folder: Path, server: Path) -> Sequence[str]:
-    inner = {"echo": {"command": str(server), "args": []}}
-    document = {"mcpServers": {"mcp-gateway": {"command": "true", "args": [], "servers": inner}}}
-    (folder / "mcp.json").write_text(json.dumps(document))
-    return str(folder / "bin" / "mcp-gateway"), "--mcp-json-path", str(folder / "mcp.json"), "-p", "basic"
-
-
 PEERS: Final = (
     Peer("mcp-firewall 0.1.0", _python("mcp-firewall==0.1.0"),
          lambda folder, server: (str(folder / "bin" / "mcp-firewall"), "wrap", "--", str(server))),
     Peer("FastMCP 4.1.2", _python("fastmcp==4.1.2"), _fastmcp),
-    Peer("Lasso gateway 1.2.1", _python("mcp-gateway==1.2.1"), _lasso),
     Peer("tooner 0.2.6",
-         lambda folder: (("npm", "install", "--silent", "--prefix", str(folder), "@chaindead/tooner@0.2.6"),),
-         lambda folder, server: (str(folder / "node_modules" / ".bin" / "tooner"), str(server))),
+         lambda folder: (("npm", "install", "--silent", "--prefix", str(folder), f"{_TOONER}@0.2.6"),),
+         lambda folder, server: (str(folder / "node_modules" / _TOONER / "tooner"), str(server))),
 )  # fmt: skip
 
 
@@ -70,10 +63,13 @@ def main() -> int:
     folder = Path(sys.argv[1]).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     for peer in PEERS:
+        if peer in found(folder):
+            continue
         for command in peer.install(home_of(peer, folder)):
             done = subprocess.run(command, check=False)
             if done.returncode != 0:
                 sys.stderr.write(f"{peer.name} cannot be had here: {shlex.join(command)}\n")
+                shutil.rmtree(home_of(peer, folder), ignore_errors=True)
                 break
     return 0
 
