@@ -27,6 +27,7 @@ from broker.model import Call, ClientName, Decision, Fact, JsonObject, Lifetime,
 from broker.pin import Pin
 from broker.policy.around import NOWHERE, Around
 from broker.policy.evaluate import evaluate, strictest
+from broker.policy.masks import Part
 from broker.policy.tokens import RULE as TOKEN_RULE
 from broker.policy.walls import permitted
 from broker.protocol.sight import Masked
@@ -35,6 +36,9 @@ from broker.sentences import sentence
 from broker.trust import pins
 
 TOKEN: Final = f"{TOKEN_RULE} token"
+MASKED: Final[dict[Part, tuple[str, ...]]] = {
+    "result": ("result", "error"), "arguments": ("arguments", "inputResponses")
+}  # fmt: skip
 MAX_SHOWN: Final = 256  # questions whose evidence is still to be shown
 MAX_KNOWN: Final = 256  # kinds of calls whose labels are remembered, and characters of a target that is
 MAX_ANSWERED: Final = 65_536  # marks of values that were let into a tool
@@ -258,15 +262,22 @@ class Judge:
 
     def masked(self, call: Call, answer: JsonObject) -> Masked | None:
         """The answer as the policy in force lets the client see it."""
+        return self._masked(call, answer, "result")
+
+    def sent(self, call: Call, params: JsonObject) -> Masked | None:
+        """What the policy in force lets its server have of a call."""
+        return self._masked(call, params, "arguments")
+
+    def _masked(self, call: Call, words: JsonObject, of: Part) -> Masked | None:
         policy = self._house.policy.current
-        found = policy.masker(call, self._around(call)) if policy.masking else None
+        found = policy.masker(call, self._around(call), of) if policy.masking else None
         if found is None:
             return None
         rules, masker = found
-        shown, places = dict(answer), 0
-        for part in ("result", "error"):
-            if part in answer:
-                shown[part], count = masker.applied(answer[part])
+        shown, places = dict(words), 0
+        for part in MASKED[of]:
+            if part in words:
+                shown[part], count = masker.applied(words[part])
                 places += count
         return Masked(shown, rules, places) if places else None
 

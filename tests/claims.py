@@ -62,7 +62,7 @@ CLAIMS: Final[dict[str, str]] = {
     "C88": "A yes to a held call is good once, for exactly that call, for two minutes, also when it comes late.",
     "C89": "No effect after a read of elsewhere goes without such a yes, in any order of events and through restarts.",
     "C80": "Labels you accepted for a server hold for its publisher and these definitions, until you take them back.",
-    "C81": "A result is changed only where a mask rule of your policy matches, and the receipt says so.",
+    "C81": "Results and arguments are changed only where a mask rule of your policy matches, and a receipt says so.",
     "C82": "`bulkhead policy learn` proposes rules for what was seen; they never permit more than your policy does.",
     "C98": "A policy bundle of your organisation counts only as its keys sign it, and never loosens what you have.",
     # what is recorded

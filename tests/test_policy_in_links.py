@@ -7,7 +7,9 @@ from typing import Final
 
 import pytest
 
+from broker.model import JsonObject
 from tests.house import ME, OPEN, housed
+from tests.peers import ToyServer, echo
 from tests.protocol.stage import INITIALIZE, INITIALIZED, call, refusal_of, request
 from tests.test_judge import LETTER, answered, mailbox, opened, reply
 
@@ -50,6 +52,31 @@ async def test_a_result_is_changed_only_where_a_mask_matches_and_the_receipt_say
         await far.say(call(3, text="to collect@far.example"))  # what was hidden counts as read all the same
         why, _ = await answered(rooms, allowed=False)
         assert why.startswith("R4")
+        far.close()
+
+
+@pytest.mark.claim("C81")
+async def test_what_a_mask_of_arguments_names_reaches_neither_the_server_nor_the_record(tmp_path: Path) -> None:
+    rule = (
+        'name = "no-names"\neffect = "mask"\nreason = "it stays here"\ntool = "write"\n'
+        'mask = { words = ["Rosebud"], kinds = ["mail"], of = "arguments" }'
+    )
+    masking = OPEN.replace(b"[[rule]]", f"[[rule]]\n{rule}\n\n[[rule]]".encode(), 1)
+    heard: list[JsonObject] = []
+
+    def listening(message: JsonObject) -> JsonObject | None:
+        heard.append(message)
+        return echo(message)
+
+    async with housed(tmp_path, toy=lambda: ToyServer(answer=listening), policy=masking) as rooms:
+        far = await opened(rooms)
+        await far.say(call(1, text="about Rosebud, to a@far.example"), call(2, text="about the weather"))
+        assert "result" in await reply(far, 1) and "result" in await reply(far, 2)
+        asked = [message["params"]["arguments"] for message in heard if message.get("method") == "tools/call"]
+        assert asked == [{"text": "about [masked], to [masked]"}, {"text": "about the weather"}]
+        assert "Rosebud" not in json.dumps(rooms.receipts())
+        (fact,) = [receipt for receipt in rooms.receipts() if receipt["kind"] == "policy"]
+        assert fact["body"] == {"masked": 2, "rules": ["no-names"], "of": "arguments"}
         far.close()
 
 

@@ -15,7 +15,7 @@ from broker.policy.conditions import AtTimes, Condition, InFolder, Labelled, Oft
 from broker.policy.constraints import Constraint, check_schema
 from broker.policy.contradictions import contradictions
 from broker.policy.evaluate import Policy, Rule
-from broker.policy.masks import Mask
+from broker.policy.masks import Mask, Part
 from broker.toml_text import line_of, read_document
 
 MAX_RULES: Final = 1000
@@ -83,9 +83,10 @@ class MaskText(_Strict):
     words: Annotated[tuple[Sentence, ...], Field(max_length=MAX_WANTED, strict=False)] = ()
     fields: Annotated[tuple[Pattern, ...], Field(max_length=MAX_WANTED, strict=False)] = ()
     kinds: Annotated[tuple[Literal["mail", "card", "iban", "phone", "ip"], ...], Field(strict=False)] = ()
+    of: Part = "result"
 
     def mask(self) -> Mask:
-        return Mask(self.words, self.kinds, self.fields)
+        return Mask(self.words, self.kinds, self.fields, self.of)
 
 
 class RuleText(_Strict):
@@ -162,8 +163,8 @@ def _rule(rule: RuleText, source: str, text: str, number: int) -> Rule:
             raise refuse("tool", "'tool' stands for a method and a target, so neither is named beside it")
         method, target = "tools/call", rule.tool
     if (rule.effect == "mask") != (rule.mask is not None):
-        raise refuse("effect", "the effect mask and what it masks (mask = {words, fields, kinds}) go together")
-    if rule.mask is not None and not rule.mask.model_fields_set:
+        raise refuse("effect", "the effect mask and what it masks (mask = {words, fields, kinds, of}) go together")
+    if rule.mask is not None and not rule.mask.model_fields_set - {"of"}:
         raise refuse("mask", "it masks nothing")
     if rule.up_to is not None and rule.effect != "allow":
         raise refuse("up_to", "a rule that asks, denies or masks counts what goes 'beyond' a rate")

@@ -14,7 +14,7 @@ from broker.model import STRICTNESS, Call, ClientName, Decision, ServerName, Ses
 from broker.policy.around import NOWHERE, Around
 from broker.policy.conditions import Condition, Often
 from broker.policy.constraints import Answer, Constraint
-from broker.policy.masks import Mask, Masker
+from broker.policy.masks import Mask, Masker, Part
 
 CONNECTION: Final = "bulkhead/connection"
 """The method of the call that asks whether a client may use a server at all.  No peer can send it."""
@@ -30,7 +30,7 @@ class Rule:
     """One rule.  Each pattern is a shell pattern; all of them must match, and all constraints and conditions hold.
 
     Where that cannot be said for sure, a rule that allows does not match, and one that asks, denies or masks does.  A
-    rule with a `mask` has no say in whether a call may happen: it changes what comes back.
+    rule with a `mask` has no say in whether a call may happen: it changes what comes back, or what is sent.
     """
 
     name: str
@@ -93,7 +93,7 @@ class Rule:
                 yield condition.answer(call, around, self.name)
 
     def masks(self, call: Call, around: Around) -> bool:
-        """Whether it blots something out of the answer to this call.
+        """Whether it blots something out of this call, or of the answer to it.
 
         What becomes of a task is asked for by the task's own id: nobody knows of which tool it is.
         """
@@ -137,9 +137,12 @@ class Policy:
         object.__setattr__(self, "looks_around", any(rule.conditions for rule in self.rules))
         object.__setattr__(self, "_deciding", tuple(rule for rule in self.rules if rule.mask is None))
 
-    def masker(self, call: Call, around: Around = NOWHERE) -> tuple[tuple[str, ...], Masker] | None:
-        """The rules that change what comes back from this call, and how; None where nothing is changed."""
-        rules = tuple(rule for rule in self.masking if rule.masks(call, around))
+    def masker(
+        self, call: Call, around: Around = NOWHERE, of: Part = "result"
+    ) -> tuple[tuple[str, ...], Masker] | None:
+        """The rules that change what comes back from this call, or is sent by it; None where nothing is changed."""
+        masking = (rule for rule in self.masking if rule.mask is not None and rule.mask.of == of)
+        rules = tuple(rule for rule in masking if rule.masks(call, around))
         if not rules:
             return None
         names = tuple(rule.name for rule in rules)

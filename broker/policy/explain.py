@@ -14,6 +14,7 @@ from broker.errors import PolicyError
 from broker.model import Call, ClientName, Decision, ServerName, SessionId, Verdict
 from broker.policy.around import DAYS, NOWHERE, Around
 from broker.policy.evaluate import Policy, evaluate
+from broker.policy.masks import Part
 from broker.toml_text import read_document
 
 MAX_CASES: Final = 10_000
@@ -61,8 +62,9 @@ def explain(policy: Policy, call: Call, around: Around = NOWHERE) -> Explanation
             effect = rule.verdict.value if rule.mask is None else "mask"
             voices.append(Voice(rule.name, effect, rule.reason, fits, unmet))
     voices.sort(key=lambda voice: not voice.fits)
-    masked = policy.masker(call, around)
-    return Explanation(evaluate(policy, call, around), tuple(voices), masked[0] if masked else ())
+    parts: tuple[Part, ...] = ("arguments", "result")
+    masks = [name for part in parts if (found := policy.masker(call, around, part)) for name in found[0]]
+    return Explanation(evaluate(policy, call, around), tuple(voices), tuple(masks))
 
 
 class _Strict(BaseModel):

@@ -1,4 +1,6 @@
-"""What a `mask` rule blots out of a result before the client gets it.  Without such a rule no result is changed.
+"""What a `mask` rule blots out of a result before the client gets it, or of arguments before the server does.
+
+Without such a rule nothing is changed.
 
 Words, fields by their names, and kinds of values with a fixed form; no expressions of the user's, since these would run
 over whatever a server sends.
@@ -9,7 +11,9 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
+
+Part: TypeAlias = Literal["result", "arguments"]
 
 BLOT: Final = "[masked]"
 MAX_DEPTH: Final = 64
@@ -24,11 +28,15 @@ KINDS: Final = MappingProxyType({
 
 @dataclass(frozen=True, slots=True)
 class Mask:
-    """What to blot out: these words wherever they stand, values of these kinds, and what stands in these fields."""
+    """What to blot out: these words wherever they stand, values of these kinds, and what stands in these fields.
+
+    Of what comes back, or of what is sent.
+    """
 
     words: tuple[str, ...] = ()
     kinds: tuple[str, ...] = ()
     fields: tuple[str, ...] = ()
+    of: Part = "result"
 
 
 class Masker:

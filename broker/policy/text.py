@@ -48,6 +48,8 @@ def _row(rule: Rule) -> dict[str, Any]:
     if rule.mask is not None:
         mask = {"words": rule.mask.words, "fields": rule.mask.fields, "kinds": rule.mask.kinds}
         row["mask"] = {key: list(value) for key, value in mask.items() if value}
+        if rule.mask.of != "result":
+            row["mask"]["of"] = rule.mask.of
     arguments: dict[str, dict[str, Any]] = {}
     for constraint in rule.arguments:
         wanted = list(constraint.wanted) if isinstance(constraint.wanted, tuple) else constraint.wanted

@@ -9,7 +9,7 @@ from broker.protocol.envelope import meta_of
 from broker.protocol.versions import RESERVED_META
 from broker.spelling import spelled
 
-_ARGUMENTS_OF: Final = frozenset({"tools/call", "prompts/get"})
+CARRY_ARGUMENTS: Final = frozenset({"tools/call", "prompts/get"})
 _NAMES: Final = {"tools/call": "name", "prompts/get": "name", "tasks/update": "taskId"}
 
 
@@ -31,7 +31,7 @@ class Names:
         said = {name: value for name, value in params.items() if name not in ("_meta", own)}
         meta = {name: value for name, value in meta_of(params).items() if name not in RESERVED_META}
         said = {**said, "_meta": meta} if meta else said
-        arguments, extra = (said.pop("arguments", {}), said) if method in _ARGUMENTS_OF else (said, {})
+        arguments, extra = (said.pop("arguments", {}), said) if method in CARRY_ARGUMENTS else (said, {})
         asked = digest(method, params)
         return Call(self.client, self.server, self.session, origin, method, target, arguments, asked, extra)
 

@@ -3,9 +3,12 @@
 Only `_use` leads to the server; everything else is answered here and starts nothing.
 """
 
+from dataclasses import replace
+
 from broker.errors import ProtocolError
 from broker.model import Decision, Era, Fact, JsonObject, Verdict
 from broker.protocol import replies
+from broker.protocol.calls import CARRY_ARGUMENTS
 from broker.protocol.dispatch import Dispatcher
 from broker.protocol.envelope import Notification, Request, Response, read, token_of
 from broker.protocol.eras import modern_view, speaks
@@ -197,6 +200,7 @@ class ClientSide:
             link.heard("client", request, target, size, decision=refused)
             link.reply(request, problem)
             return
+        request = self._masked(request, target)
         waiting = OpenRequest(request.id, request.method, target, request.message, size, token_of(request.params))
         waiting.turn, waiting.said = link.turn, said
         link.from_client.add(waiting)
@@ -207,6 +211,19 @@ class ClientSide:
         else:
             link.heard("client", request, target, size)
             self._dispatcher.go("client", waiting)
+
+    def _masked(self, request: Request, target: str) -> Request:
+        """The call as the policy lets its server have it: that is what is judged, recorded and sent."""
+        link = self._link
+        if request.method not in CARRY_ARGUMENTS:
+            return request
+        call = link.names.call("client", request.method, target, request.params)
+        found = link.sight.sent(call, request.params)
+        if found is None:
+            return request
+        body = {"masked": found.places, "rules": list(found.rules), "of": "arguments"}
+        link.record(Fact("policy", "broker", request.method, target, request.id, body=body))
+        return replace(request, params=found.answer, message={**request.message, "params": found.answer})
 
     def _state_problem(self, request: Request, target: str) -> JsonObject | None:
         """A state a server handed out counts once, for the call it was handed out for."""

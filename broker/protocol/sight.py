@@ -39,13 +39,16 @@ class Sight(Protocol):
     def masked(self, call: Call, answer: JsonObject, /) -> "Masked | None":
         """The answer as the client may see it; None where it may see it as it is."""
 
+    def sent(self, call: Call, params: JsonObject, /) -> "Masked | None":
+        """The params of a client's call as its server may see them; None where it may see them as they are."""
+
     def went(self, call: Call, /) -> None:
         """A client's call goes to the server now."""
 
 
 @dataclass(frozen=True, slots=True)
 class Masked:
-    """An answer with something blotted out: by which rules, and in how many places."""
+    """An answer, or the params of a call, with something blotted out: by which rules, and in how many places."""
 
     answer: JsonObject
     rules: tuple[str, ...]
@@ -74,6 +77,9 @@ class _Clear:
         return consent
 
     def room(self, _call: Call, /) -> int | None:
+        return None
+
+    def sent(self, _call: Call, _params: JsonObject, /) -> Masked | None:
         return None
 
     def masked(self, _call: Call, _answer: JsonObject, /) -> Masked | None:
