@@ -11,7 +11,7 @@ from broker.errors import DeskError
 from broker.model import JsonObject
 from broker.visit import ALL
 from tests.endpoints.front import fronted, message_of
-from tests.house import QUICK, Rooms, housed, pin_server
+from tests.house import OPEN, QUICK, Rooms, housed, pin_server
 from tests.peers import FarEnd, ToyServer, echo
 from tests.protocol.stage import INITIALIZE, INITIALIZED, MODERN, call, modern, notice, request
 from tests.waiting import WITHIN, until
@@ -199,7 +199,8 @@ async def test_news_and_cancelling_cross_it(tmp_path: Path) -> None:
     def silent(_message: JsonObject) -> None:
         return None
 
-    async with housed(tmp_path, toy=lambda: ToyServer(answer=silent)) as rooms:
+    watched = OPEN.replace(b"[[rule]]", b"holds = false\n[[rule]]")  # what a server wants is asked about elsewhere
+    async with housed(tmp_path, toy=lambda: ToyServer(answer=silent), policy=watched) as rooms:
         far = await entered(rooms)
         await far.say(request(1, "tools/call", name="notes__read", arguments={}, _meta={"progressToken": "p"}))
         await until(lambda: any(server.heard for server in rooms.servers))
