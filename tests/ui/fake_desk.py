@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from broker.api import schema
 
-WAIT = 20.0  # one thing takes a few hundred milliseconds, and many times that on a busy machine
+WAIT = 60.0  # one thing takes a few hundred milliseconds, and many times that on a busy machine
 
 BY_ITSELF = ("watch", "tokens", "secrets", "policy.show")
 
