@@ -3,12 +3,12 @@
 Everything here is text of the call: it is shown, never recorded, and bounded whatever the call says.
 """
 
-import re
 from collections.abc import Iterator
 from difflib import unified_diff
 from typing import Final
 
 from broker.model import JsonObject
+from broker.policy.narrowing import PLACE
 from broker.sentences import shown
 
 MAX_PLACES: Final = 8  # destinations that a person reads
@@ -18,12 +18,6 @@ MAX_EDIT: Final = 400  # lines of one text; comparing takes the square of it
 MAX_DIFF: Final = 40  # lines that a person reads
 MAX_LINE: Final = 200
 
-_PLACE: Final = re.compile(
-    r"(?:to|cc|bcc|recipients?|receivers?|e?mail(?:_?address(?:es)?)?|address|ur[li]|link|endpoint|webhook(?:_?url)?|"
-    r"host(?:_?name)?|domain|(?:channel|chat|room|user|team|project|page|parent)(?:_?(?:id|name|key))?|phone(?:_?number)?|"
-    r"path|file(?:_?(?:path|name))?|folder|directory|dest(?:ination)?|target|repo(?:sitory)?|owner|branch|bucket|table)",
-    re.IGNORECASE,
-)
 _EDITS: Final = {
     "oldstring": "newstring", "oldstr": "newstr", "oldtext": "newtext", "oldcontent": "newcontent", "old": "new",
     "search": "replace", "find": "replace", "before": "after", "original": "replacement",
@@ -39,7 +33,7 @@ def destinations(arguments: JsonObject) -> tuple[str, ...]:
             said = [
                 str(one) for one in values if isinstance(one, str | int) and not isinstance(one, bool) and one != ""
             ]
-            if said and len(name) <= MAX_VALUE and _PLACE.fullmatch(name):
+            if said and len(name) <= MAX_VALUE and PLACE.fullmatch(name):
                 found += [f"{name} = {shown(one[:MAX_VALUE])}" for one in said]
     more = f"; and {len(found) - MAX_PLACES} more" if len(found) > MAX_PLACES else ""
     return (f"goes to: {'; '.join(found[:MAX_PLACES])}{more}",) if found else ()

@@ -168,8 +168,10 @@ class ConsentDesk:
         detail: str = "",
         wait_seconds: float,
         number: str = "",
+        reach: str = "",
     ) -> Ticket:
         """Put a question to the person.  With a `number`, which stands elsewhere, a yes has to repeat it.
+        `reach` says how far a yes for always would go.
 
         `digest_of` is what exactly is asked about; with all that is shown it makes the question's digest.  A session
         that asks the very same again while it is open joins the open question.  Where too many are open, or the desk
@@ -184,7 +186,7 @@ class ConsentDesk:
                 waiting.tickets.append(ticket)
                 return ticket
         question = Question(QuestionId(self._new_id()), kind, client, server, session, what, why, digest, asked,
-                            asked + wait_seconds, evidence, detail, bool(number))  # fmt: skip
+                            asked + wait_seconds, evidence, detail, bool(number), reach)  # fmt: skip
         refusal = CLOSED if self._closed else TOO_MANY if self._is_full(client) else None
         if refusal is not None:
             future.set_result(refusal)

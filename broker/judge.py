@@ -27,7 +27,8 @@ from broker.model import Call, ClientName, Decision, Fact, JsonObject, Lifetime,
 from broker.pin import Pin
 from broker.policy.around import NOWHERE, Around
 from broker.policy.evaluate import evaluate, strictest
-from broker.policy.masks import Part
+from broker.policy.grants import lasting_reach
+from broker.policy.masks import MASKED, Part
 from broker.policy.tokens import RULE as TOKEN_RULE
 from broker.policy.walls import permitted
 from broker.protocol.sight import Masked
@@ -36,9 +37,6 @@ from broker.sentences import sentence
 from broker.trust import pins
 
 TOKEN: Final = f"{TOKEN_RULE} token"
-MASKED: Final[dict[Part, tuple[str, ...]]] = {
-    "result": ("result", "error"), "arguments": ("arguments", "inputResponses")
-}  # fmt: skip
 MAX_SHOWN: Final = 256  # questions whose evidence is still to be shown
 MAX_KNOWN: Final = 256  # kinds of calls whose labels are remembered, and characters of a target that is
 MAX_ANSWERED: Final = 65_536  # marks of values that were let into a tool
@@ -139,6 +137,7 @@ class Judge:
             evidence=(*decision.evidence, *self._snippets(call), *map(redactor.text, destinations(call.arguments))),
             detail=f"{changes}\n\n{redactor.json(shown)}" if changes else redactor.json(shown),
             wait_seconds=self._house.waits.question,
+            reach=redactor.text(lasting_reach(call, decision)),
         )
         self._tickets.setdefault(call.digest, []).append(ticket)
         counted = self._house.autonomy.of(self.session)
@@ -159,7 +158,8 @@ class Judge:
             said = "nobody answered in time" if answer.by == "deadline" else f"denied by {answer.by}"
             return Decision(Verdict.DENY, decision.rule, f"{decision.reason}; {said}", decision.evidence)
         if lifetime != "once":  # what lasts is on the disk before it counts; the answer itself is the relay's
-            body = {"question": ticket.question.id, "for": lifetime, "by": answer.by, "rule": decision.rule}
+            body = {"question": ticket.question.id, "for": lifetime, "by": answer.by, "rule": decision.rule,
+                    "reach": ticket.question.reach if lifetime == "always" else ""}  # fmt: skip
             fact = Fact("grant", "person", call.method, call.target, digest=call.digest, body=body, durable=True)
             await self._record_durably(fact)
             self._house.grants.add("call", call, decision, lifetime)

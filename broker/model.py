@@ -107,6 +107,8 @@ class Question:
     detail: str = ""
     numbered: bool = False
     """A yes has to repeat a number that stands on a page."""
+    reach: str = ""
+    """How far a yes for always would reach; empty where the kind of question says it."""
 
 
 State: TypeAlias = Literal["none", "session", "server"]

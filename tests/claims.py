@@ -46,6 +46,7 @@ CLAIMS: Final[dict[str, str]] = {
     # who may say yes
     "C30": "The first connection of a client to a server is a question; an import of yours answers it.",
     "C31": "What no rule allows is asked or denied, and no answer in time means no.",
+    "C71": "A yes for always reaches the path, repository or host of the call you saw, as was said, and no other.",
     "C32": "The strictest rule that matches wins, in whatever order the rules stand.",
     "C33": "No answer is taken from a descendant of a registered client or a sandbox, nor without a terminal.",
     "C34": "After a result of one server, a call that changes or sends something at another server is a question.",

@@ -423,6 +423,22 @@ async def test_a_yes_lasts_as_long_as_it_was_given_for(tmp_path: Path, lifetime:
     assert recorded == ([] if lifetime == "once" else ["grant"])
 
 
+async def test_a_yes_for_always_says_how_far_it_reaches_and_reaches_no_further(tmp_path: Path) -> None:
+    async with housed(tmp_path, policy=ASKS) as rooms:
+        far = await opened(rooms)
+        await far.say(call(1, text="hello"))
+        await until(lambda: rooms.house.consent.open())
+        (question,) = rooms.house.consent.open()
+        assert question.reach == "whatever the arguments, as long as none of them says where the call goes"
+        answer(rooms, allowed=True, lifetime="always")
+        await reply(far, 1)
+        (grant,) = rooms.house.grants.all()
+        assert str(grant.reach) == question.reach
+        far.close()
+    (receipt,) = [entry for entry in rooms.receipts() if entry["kind"] == "grant"]
+    assert receipt["body"]["reach"] == question.reach
+
+
 async def test_a_lasting_yes_that_cannot_be_recorded_is_no_yes(tmp_path: Path) -> None:
     async with housed(tmp_path, policy=ASKS) as rooms:
         far = await opened(rooms)

@@ -44,8 +44,8 @@ MEANINGS: Final = MappingProxyType({
         "once": "this one call, with exactly these arguments",
         "session": "the same question about this tool until the session ends",
         "always": (
-            "From now on this question is answered yes for this client, this server and this tool, in every session "
-            "and whatever the arguments. A rule that denies still denies, and a changed server is held as before. "
+            "From now on this question is answered yes for this client, this server and this tool, in every session, "
+            "as far as said above. A rule that denies still denies, and a changed server is held as before. "
             "A question about where data came from (R3, R4) is answered for this session only."
         ),
     }),
@@ -135,11 +135,13 @@ def lifetimes(kind: Kind) -> tuple[Lifetime, ...]:
 
 def always_words(question: schema.QuestionView) -> Content:
     """What is about to last, said before it does."""
-    pairs = (
+    pairs: tuple[tuple[str, Content], ...] = (
         ("Client", untrusted(question.client)),
         ("Server", untrusted(question.server)),
         ("Asked", untrusted(question.what, WHAT)),
     )
+    if question.reach:
+        pairs += (("Only", untrusted(question.reach, WHAT)),)
     named = [Content.assemble(f"{name:8}", words) for name, words in pairs]
     lasts = Content(MEANINGS[question.kind].get("always", ""))
     undo = Content("Take it back at any time: bulkhead grants, bulkhead revoke ID")

@@ -41,6 +41,7 @@ def question_view(question: Question) -> schema.QuestionView:
         evidence=list(question.evidence),
         detail=question.detail,
         numbered=question.numbered,
+        reach=question.reach,
     )
 
 
@@ -187,6 +188,7 @@ def grant_view(grant: Grant) -> schema.GrantView:
         lifetime="session" if grant.lifetime == "session" else "always",
         session=grant.session[:SHORT_ID],
         created=str(int(grant.created)),
+        reach=str(grant.reach) if grant.reach is not None else "",
     )
 
 

@@ -67,6 +67,8 @@ def _show(question: schema.QuestionView) -> None:
     output.show(f"    why: {output.line(question.why)}")
     for line in question.evidence:
         output.show(f"    > {output.line(line, 300)}")
+    if question.reach:
+        output.show(f"    always would mean: {output.line(question.reach, 300)}")
     if question.numbered:
         output.show(f"    yes: bulkhead approve {question.id} --number NN, as the page in your browser shows it")
     if question.detail:
@@ -109,10 +111,11 @@ async def grants(args: Namespace, context: Context) -> int:
         output.show_json([grant.model_dump(mode="json") for grant in found])
         return DONE
     rows = [
-        (g.id, g.kind, g.client, g.server, g.target or "-", g.rule or "-", g.lifetime, g.executable or "-")
+        (g.id, g.kind, g.client, g.server, g.target or "-", g.rule or "-", g.lifetime, output.line(g.reach) or "-",
+         g.executable or "-")
         for g in found
-    ]
-    output.show_table(("ID", "KIND", "CLIENT", "SERVER", "TARGET", "RULE", "FOR", "PROGRAM"), rows)
+    ]  # fmt: skip
+    output.show_table(("ID", "KIND", "CLIENT", "SERVER", "TARGET", "RULE", "FOR", "REACH", "PROGRAM"), rows)
     return DONE
 
 

@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from broker.errors import PolicyError
 from broker.model import Call, ClientName, Decision, Lifetime, ServerName, SessionId, Verdict
+from broker.policy.constraints import Constraint
+from broker.policy.narrowing import MAX_LISTED, Reach, reach_of
 
 MAX_GRANTS: Final = 10_000
 
@@ -45,6 +47,8 @@ class Grant:
     digest: str = ""
     basis: str = ""
     session: SessionId = _NO_SESSION
+    reach: Reach | None = None
+    """Where the calls go that it is for; None: wherever."""
 
     def matches(self, call: Call, decision: Decision) -> bool:
         """Whether this grant answers what `decision` asks about `call`."""
@@ -53,7 +57,9 @@ class Grant:
         if self.lifetime == "session" and call.session != self.session:
             return False
         exact = (self.method, self.target, self.rule) == (call.method, call.target, decision.rule)
-        return exact and self.digest in ("", call.digest) and self.basis in ("", basis_of(decision))
+        if not exact or self.digest not in ("", call.digest) or self.basis not in ("", basis_of(decision)):
+            return False
+        return self.reach is None or self.reach.exact or self.reach.covers(call.arguments)
 
 
 def basis_of(decision: Decision) -> str:
@@ -61,21 +67,36 @@ def basis_of(decision: Decision) -> str:
     return decision.evidence[0] if decision.rule in FLOW_RULES and decision.evidence else ""
 
 
+def lasting_reach(call: Call, decision: Decision) -> str:
+    """How far a yes for always would reach, for a person; empty where a yes lasts for the session at most."""
+    return "" if decision.rule in FLOW_RULES else str(reach_of(call.arguments))
+
+
 def grant_for(id: str, kind: GrantKind, call: Call, decision: Decision, lifetime: Lifetime, created: float) -> Grant:
     """The grant that a yes to `decision` about `call` makes.
 
     A yes for always to a question about data flow becomes one for the session: what a session has read is no lasting
-    property of a tool.
+    property of a tool.  Any other one reaches as far as the call that was shown (`narrowing`).
     """
     if decision.rule in FLOW_RULES and lifetime == "always":
         lifetime = "session"
     session = call.session if lifetime == "session" else _NO_SESSION
+    reach = reach_of(call.arguments) if kind == "call" and lifetime == "always" else None
     return Grant(id, kind, call.client, call.server, lifetime, created, call.method, call.target, decision.rule,
-                 basis=basis_of(decision), session=session)  # fmt: skip
+                 digest=call.digest if reach is not None and reach.exact else "",
+                 basis=basis_of(decision), session=session, reach=reach)  # fmt: skip
 
 
 _Short = Annotated[str, StringConstraints(max_length=256)]
 _Word = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+
+
+class _WhereText(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    argument: _Word
+    kind: Literal["value", "under", "host"]
+    wanted: bool | int | str | list[str]
 
 
 class _GrantText(BaseModel):
@@ -90,6 +111,8 @@ class _GrantText(BaseModel):
     target: Annotated[str, StringConstraints(max_length=8192)] = ""
     rule: _Short = ""
     digest: _Short = ""
+    narrow: bool = False
+    where: Annotated[list[_WhereText], Field(max_length=MAX_LISTED)] = []
 
 
 class _GrantsText(BaseModel):
@@ -116,7 +139,7 @@ def parse_grants(data: bytes, source: str) -> tuple[Grant, ...]:
         raise PolicyError(f"{source} is not TOML: {cause}") from cause
     return tuple(
         Grant(g.id, g.kind, ClientName(g.client), ServerName(g.server), "always", g.created, g.method, g.target, g.rule,
-              g.digest)
+              g.digest, reach=_reach(g))
         for g in document.grant
     )  # fmt: skip
 
@@ -128,6 +151,19 @@ def format_grants(grants: tuple[Grant, ...]) -> bytes:
         if grant.lifetime == "always":
             row = {"id": grant.id, "kind": grant.kind, "client": grant.client, "server": grant.server,
                    "created": float(grant.created), "method": grant.method, "target": grant.target,
-                   "rule": grant.rule, "digest": grant.digest}  # fmt: skip
+                   "rule": grant.rule, "digest": grant.digest,
+                   "narrow": True if grant.reach is not None else "",
+                   "where": _where(grant.reach) if grant.reach is not None and grant.reach.where else ""}  # fmt: skip
             rows.append({key: value for key, value in row.items() if value != ""})
     return tomli_w.dumps({"version": 1, "grant": rows}).encode("utf-8")
+
+
+def _reach(text: _GrantText) -> Reach | None:
+    if not text.narrow:
+        return None
+    where = tuple(Constraint(one.argument, one.kind, (one.wanted,)) for one in text.where)
+    return Reach(where, exact=bool(text.digest))
+
+
+def _where(reach: Reach) -> list[dict[str, object]]:
+    return [{"argument": one.argument, "kind": one.kind, "wanted": one.wanted[0]} for one in reach.where]

@@ -15,6 +15,10 @@ from typing import Any, Final, Literal, TypeAlias
 
 Part: TypeAlias = Literal["result", "arguments"]
 
+MASKED: Final[dict[Part, tuple[str, ...]]] = {
+    "result": ("result", "error"), "arguments": ("arguments", "inputResponses")
+}  # fmt: skip
+"""Which members of an answer, or of a call's params, a mask looks into."""
 BLOT: Final = "[masked]"
 MAX_DEPTH: Final = 64
 KINDS: Final = MappingProxyType({

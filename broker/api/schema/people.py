@@ -24,6 +24,8 @@ class QuestionView(Words):
     detail: str = ""
     numbered: bool = False
     """A yes has to repeat the number that a page in the person's browser shows."""
+    reach: str = ""
+    """How far a yes for always would reach, in words; text of the call stands in it."""
 
 
 class LinkView(Words):
@@ -129,6 +131,7 @@ class GrantView(Words):
     executable: str = ""
     created: str = ""
     expires: str = ""
+    reach: str = ""
 
 
 class WallView(Words):
