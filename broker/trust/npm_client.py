@@ -17,6 +17,7 @@ from broker.trust.npm_settings import NpmSettings
 from broker.trust.run import Command, Finished, Run
 
 RESOLVING = 180.0  # seconds; 2.8 is usual
+ANSWERING = 60_000  # milliseconds
 DOWNLOADING = 900.0  # seconds; a closure of 424 MB on a slow line
 MAX_LOCK = 32 * 1024 * 1024
 _CODE = re.compile(r"npm (?:error|ERR!) code (\w+)")
@@ -52,6 +53,7 @@ class NpmClient:
         self._options = (
             "--ignore-scripts", "--omit=dev", "--no-audit", "--no-fund", "--no-update-notifier", "--logs-max=0",
             "--loglevel=error", "--no-progress", "--fetch-retries=1", "--fetch-retry-mintimeout=500",
+            f"--fetch-timeout={ANSWERING}",  # npm itself waits five minutes for a registry that says nothing
             "--fetch-retry-maxtimeout=2000", "--omit-lockfile-registry-resolved=false", "--replace-registry-host=never",
             f"--userconfig={user}", f"--globalconfig={system}", f"--cache={self.cache}", f"--prefix={self._project}",
             *(settings.guards or (f"--git={shutil.which('false') or '/nonexistent'}",)),
