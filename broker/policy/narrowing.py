@@ -1,7 +1,7 @@
 """How far a yes for always reaches: to the path, the repository, the host that the call named, and to no other.
 
-Which arguments say where a call goes is told by their names.  A call that names its destinations where this cannot
-look, or at a length nobody reads, gets a yes for exactly itself.  Pure.
+Which arguments say where a call goes is told by their names, and by values that are paths or addresses.  A call that
+names its destinations where this cannot look, or as nobody could read them, gets a yes for exactly itself.  Pure.
 """
 
 import re
@@ -16,7 +16,7 @@ from broker.policy.constraints import Answer, Constraint
 PLACE: Final = re.compile(
     r"(?:to|cc|bcc|recipients?|receivers?|e?mail(?:_?address(?:es)?)?|address|ur[li]|link|endpoint|webhook(?:_?url)?|"
     r"host(?:_?name)?|domain|(?:channel|chat|room|user|team|project|page|parent)(?:_?(?:id|name|key))?|phone(?:_?number)?|"
-    r"path|file(?:_?(?:path|name))?|folder|directory|dest(?:ination)?|target|repo(?:sitory)?|owner|branch|bucket|table)",
+    r"path|file(?:_?(?:path|name))?|folder|directory|dest(?:ination)?|target|repo(?:sitory)?|source|owner|branch|bucket|table)s?",
     re.IGNORECASE,
 )
 """Names of arguments that say where a call goes."""
@@ -59,23 +59,39 @@ def reach_of(arguments: JsonObject) -> Reach:
         return Reach(exact=True)
     for part in objects:
         for name, value in part.items():
-            if len(name) > MAX_NAME or not PLACE.fullmatch(name) or value is None or value == "":
+            if value is None or value == "" or not _says_where(name, value):
                 continue
-            constraint = _constraint(name, value) if part is arguments and "." not in name else None
+            constraint = _constraint(name, value) if part is arguments and _plain_name(name) else None
             if constraint is None or len(found) >= MAX_LISTED:
                 return Reach(exact=True)
             found.append(constraint)
     return Reach(tuple(found))
 
 
+def _says_where(name: str, value: Any) -> bool:
+    """By its name; or by a value that is plainly a path or an address, whatever it is called."""
+    if len(name) <= MAX_NAME and PLACE.fullmatch(name):
+        return True
+    values = value if isinstance(value, list) else [value]
+    return any(isinstance(one, str) and (one.startswith(("/", "~/")) or "://" in one[:16]) for one in values)
+
+
+def _plain_name(name: str) -> bool:
+    return 0 < len(name) <= MAX_NAME and name.isprintable() and "." not in name
+
+
+def _readable(value: str) -> bool:
+    return len(value) <= MAX_VALUE and value.isprintable()
+
+
 def _constraint(name: str, value: Any) -> Constraint | None:
     """What keeps a later call to this destination; None where nothing can that a person would understand."""
     if isinstance(value, list):
-        plain = 0 < len(value) <= MAX_LISTED and all(isinstance(one, str) and len(one) <= MAX_VALUE for one in value)
+        plain = 0 < len(value) <= MAX_LISTED and all(isinstance(one, str) and _readable(one) for one in value)
         return Constraint(name, "value", (value,)) if plain else None
     if isinstance(value, int):
         return Constraint(name, "value", (value,)) if -(1 << 63) <= value < 1 << 63 else None
-    if not isinstance(value, str) or len(value) > MAX_VALUE:
+    if not isinstance(value, str) or not _readable(value):
         return None
     for wanted in (Constraint(name, "under", (value.rstrip("/") or "/",)), _at_host(name, value)):
         if wanted is not None and wanted.answer({name: value}) is Answer.YES:
